@@ -1,0 +1,112 @@
+//! The stable codes of errors: what users, dashboards and the pages in `docs/errors/` refer to.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A stable, low-cardinality code of an error.
+///
+/// Codes are part of the API: they are never reused and never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Code(&'static str);
+
+impl Code {
+    /// A code of your own, for [`StageExit::code`](crate::StageExit::code).
+    pub const fn new(code: &'static str) -> Self {
+        Self(code)
+    }
+
+    /// The code as text.
+    pub const fn as_str(&self) -> &'static str {
+        self.0
+    }
+
+    /// What usually helps, for the codes of the engine.
+    pub fn hint(&self) -> Option<&'static str> {
+        ALL.iter().find(|(code, _)| code == self).map(|(_, hint)| *hint)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $hint:literal;)*) => {
+        $($(#[$doc])* pub const $name: Code = Code::new(stringify!($name));)*
+
+        /// Every code of the engine with its hint.
+        pub const ALL: &[(Code, &str)] = &[$(($name, $hint),)*];
+    };
+}
+
+codes! {
+    // Building a pipeline.
+    /// A pipeline has no stage.
+    EMPTY = "add at least one stage before `build`";
+    /// Two stages have one name.
+    DUPLICATE = "give each stage a name of its own; `parallel` numbers them for you";
+    /// A name is empty or holds control characters.
+    INVALID_NAME = "use a non-empty name without control characters";
+    /// A name refers to no stage.
+    MISSING_DEP = "check the spelling, or add the stage";
+    /// A stage waits for itself.
+    SELF_DEP = "remove the stage from its own inputs";
+    /// Stages wait for each other in a circle.
+    CYCLE = "cut one of the edges on the path";
+    /// A port of another builder was used.
+    FOREIGN_NODE = "use ports of the builder that made them; compose whole pipelines with `then`, `zip` or as a stage";
+    /// A limit, timeout or policy has a value that cannot work.
+    INVALID_POLICY = "use a limit and a timeout above zero, and a percentage from 0 to 100";
+    /// A stage's output is read by nobody.
+    UNUSED_OUTPUT = "wire the output into a stage, or give the stage the unit output `()`";
+    /// A stage has no edge to any other.
+    ORPHAN = "wire the stage to the others, or leave it out";
+    // Building an engine.
+    /// An interceptor asks for a place outside authentication.
+    OUTSIDE_AUTHENTICATION = "move the interceptor to a layer inside `Layer::Authenticate`";
+    // Running.
+    /// A stage returned an error without a code of its own.
+    STAGE_FAILED = "read the cause; classify it with `.transient()` or `.permanent()` so that policies can act on it";
+    /// A stage, predicate or interceptor panicked.
+    PANIC = "find the panic's place in the log and return an error instead";
+    /// A stage asked for a retry and no policy is there to grant it.
+    RETRY_UNAVAILABLE = "attach a retry policy to the stage, the pipeline or the engine";
+    /// A stage used up its time over all attempts.
+    STAGE_TIMEOUT = "raise `.timeout(…)`, or make the stage faster";
+    /// An attempt used up its time.
+    ATTEMPT_TIMEOUT = "raise `.attempt_timeout(…)`, or make the stage faster";
+    /// The run used up its time.
+    DEADLINE_EXCEEDED = "raise the run's deadline, or start less work under it";
+    /// An interceptor denied the call.
+    DENIED = "check the caller's credentials and rights";
+    /// An input of a stage is not usable.
+    INVALID_INPUT = "check what the stage was given";
+    /// A stage read an input it did not declare.
+    UNDECLARED_DEP = "add the name to `.inputs([…])` of the stage";
+    /// A stage read a declared input that was skipped.
+    INPUT_SKIPPED = "use `get_optional`, or make the input required";
+    /// A stage read a declared input that never came because its stage failed.
+    INPUT_UNAVAILABLE = "use `get_optional`, or make the input required";
+    /// A stage read an input as another type than it has.
+    WRONG_TYPE = "ask for the type that the named stage returns";
+    /// An interceptor replaced an output by a value of another type.
+    REPLACED_TYPE = "return a value of the stage's output type from the interceptor";
+    /// A run was cancelled.
+    CANCELLED = "nothing to mend: somebody asked for it";
+    /// A run ended without its output, though nothing failed.
+    NO_OUTPUT = "the output stage was skipped: join its branches with `.or(…)`, or read the report";
+    /// Pipelines are nested too deeply.
+    MAX_DEPTH = "flatten the nesting, or raise the engine's `max_depth`";
+    /// The engine is shutting down and takes no new run.
+    SHUTTING_DOWN = "start runs before calling `shutdown`";
+    /// A clean-up failed.
+    CLEANUP_FAILED = "read the cause; what it should have released may still be held";
+    /// Clean-ups used up their budget.
+    CLEANUP_TIMEOUT = "raise `cleanup_budget`, or make the clean-up faster";
+    /// The executor itself is at fault.
+    INTERNAL = "report this as a bug";
+}

@@ -1,0 +1,259 @@
+//! [`StageContext`]: what a stage may ask of the run it is part of.
+
+use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    code,
+    event::CustomEvent,
+    exit::{BoxError, ErrorClass, StageExit, StageResult},
+    scope::{Detached, Hold, StageScope},
+    snapshot::{ContextSnapshot, Identity, SnapshotBuilder},
+    stage::{StageFuture, StageKind},
+    value::Value,
+    wait::WaitReason,
+};
+
+/// What a stage may ask of the run it is part of. Cheap to clone; a clone may outlive the call.
+///
+/// ```
+/// use stageflow_core::{StageContext, StageResult};
+///
+/// async fn copy(ctx: StageContext, pages: Vec<String>) -> StageResult<usize> {
+///     ctx.on_cleanup(async { /* remove the temporary file */ Ok(()) });
+///     let mut done = 0;
+///     for _page in &pages {
+///         ctx.checkpoint()?; // leaves here once the run is cancelled
+///         done += 1;
+///         ctx.emit("copy.page", [("done", done.into())]);
+///     }
+///     Ok(pages.len())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct StageContext {
+    scope: Arc<dyn StageScope>,
+    stage: u32,
+    attempt: u32,
+    /// When this attempt's time is up, in nanoseconds of the run; `u64::MAX` for never.
+    until: u64,
+}
+
+impl StageContext {
+    /// A context without a run, for unit tests of a stage. Events and clean-ups go nowhere.
+    ///
+    /// ```
+    /// use stageflow_core::StageContext;
+    /// let ctx = StageContext::for_test();
+    /// assert!(!ctx.is_cancelled());
+    /// ```
+    pub fn for_test() -> Self {
+        Self::for_test_with(ContextSnapshot::builder())
+    }
+
+    /// A context without a run, with the identity you give.
+    pub fn for_test_with(snapshot: SnapshotBuilder) -> Self {
+        let scope = Detached {
+            snapshot: Arc::new(snapshot.build()),
+            name: "test".to_owned(),
+            token: CancellationToken::new(),
+        };
+        Self { scope: Arc::new(scope), stage: 0, attempt: 1, until: u64::MAX }
+    }
+
+    #[doc(hidden)]
+    pub fn new(scope: Arc<dyn StageScope>, stage: u32, attempt: u32, until: u64) -> Self {
+        Self { scope, stage, attempt, until }
+    }
+
+    #[doc(hidden)]
+    pub fn for_attempt(&self, attempt: u32, until: u64) -> Self {
+        Self { scope: Arc::clone(&self.scope), stage: self.stage, attempt, until }
+    }
+
+    #[doc(hidden)]
+    pub fn scope(&self) -> &(dyn StageScope + 'static) {
+        &*self.scope
+    }
+
+    #[doc(hidden)]
+    pub fn index(&self) -> u32 {
+        self.stage
+    }
+
+    #[doc(hidden)]
+    pub fn until_nanos(&self) -> u64 {
+        self.until
+    }
+
+    /// The immutable facts of the run.
+    pub fn snapshot(&self) -> &ContextSnapshot {
+        self.scope.snapshot()
+    }
+
+    /// The ids of the run.
+    pub fn identity(&self) -> &Identity {
+        self.snapshot().identity()
+    }
+
+    /// The name of this stage in the pipeline.
+    pub fn stage_name(&self) -> &str {
+        self.scope.stage_name(self.stage)
+    }
+
+    /// The kind of this stage in the pipeline.
+    pub fn stage_kind(&self) -> StageKind {
+        self.scope.stage_kind(self.stage)
+    }
+
+    /// Which attempt this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The typed extension `T` of the run.
+    pub fn extension<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.snapshot().extension()
+    }
+
+    /// Time since the run started, by the run's monotonic clock.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.scope.elapsed_nanos())
+    }
+
+    /// The time this attempt has left under the run's deadline, the stage's timeout and the attempt's timeout,
+    /// whichever ends first; `None` when none is set, zero when it is used up.
+    pub fn remaining(&self) -> Option<Duration> {
+        (self.until != u64::MAX)
+            .then(|| Duration::from_nanos(self.until.saturating_sub(self.scope.elapsed_nanos())))
+    }
+
+    /// Whether the run is being cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.scope.is_cancelled()
+    }
+
+    /// Why the run is being cancelled, if it is.
+    pub fn cancel_reason(&self) -> Option<String> {
+        self.scope.cancel_reason()
+    }
+
+    /// Completes when the run is cancelled. Of use to stages that asked for a grace; all others are dropped at
+    /// their next `.await` anyway.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.scope.cancellation().cancelled_owned()
+    }
+
+    /// Leaves the stage once the run is cancelled or the attempt's time is up: for code that computes long
+    /// without an `.await`.
+    ///
+    /// # Errors
+    ///
+    /// A [`StageExit`] to be returned with `?`.
+    pub fn checkpoint(&self) -> StageResult<()> {
+        if self.is_cancelled() {
+            let reason = self.cancel_reason().unwrap_or_else(|| "the run was cancelled".to_owned());
+            return Err(StageExit::cancel(reason));
+        }
+        if self.remaining().is_some_and(|left| left.is_zero()) {
+            let error = BoxError::from("the time for this attempt is used up");
+            return Err(StageExit::failure(code::ATTEMPT_TIMEOUT, ErrorClass::Timeout, error));
+        }
+        Ok(())
+    }
+
+    /// Registers a clean-up: awaited exactly once after every stage of the run has stopped, in reverse order of
+    /// registration, however the run ends (rules S-16 and S-17). Its failure is listed in the report and changes no outcome.
+    pub fn on_cleanup<Fut>(&self, clean_up: Fut)
+    where
+        Fut: Future<Output: CleanUpResult> + Send + 'static,
+    {
+        let clean_up = async { clean_up.await.into_result() };
+        self.scope.on_cleanup(self.stage, Box::pin(clean_up));
+    }
+
+    /// Keeps the run from starting its clean-up until the returned guard is dropped: for work of this stage
+    /// that goes on elsewhere, such as on a thread.
+    pub fn hold(&self) -> Hold {
+        self.scope.hold()
+    }
+
+    /// Emits an event of your own. It cannot fail and does not wait (rule S-29). Put no payloads into the fields.
+    pub fn emit<K, V>(&self, name: impl Into<String>, fields: impl IntoIterator<Item = (K, V)>)
+    where
+        K: Into<String>,
+        V: Into<crate::event::FieldValue>,
+    {
+        self.scope.emit(self.stage, self.attempt, CustomEvent::new(name, fields));
+    }
+
+    /// Emits an event about this stage: `stage.<what>`.
+    pub fn record_stage_event<K, V>(&self, what: &str, fields: impl IntoIterator<Item = (K, V)>)
+    where
+        K: Into<String>,
+        V: Into<crate::event::FieldValue>,
+    {
+        self.emit(format!("stage.{what}"), fields);
+    }
+
+    /// Says what this stage waits for until the guard is dropped; shown by `explain()`.
+    #[doc(hidden)]
+    pub fn waiting(&self, reason: WaitReason) -> Waiting {
+        self.scope.set_wait(self.stage, Some(reason));
+        Waiting(self.clone())
+    }
+
+    /// A random number of the run's own source: the seed's, where the engine has one.
+    pub fn random_u64(&self) -> u64 {
+        self.scope.random()
+    }
+
+    #[doc(hidden)]
+    pub fn run_child(&self, plan: Arc<dyn Any + Send + Sync>, input: Value) -> StageFuture {
+        self.scope.run_child(self, plan, input)
+    }
+}
+
+impl fmt::Debug for StageContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageContext")
+            .field("run", &self.identity().run_id())
+            .field("stage", &self.stage_name())
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a clean-up may give: nothing, or a `Result` of any boxed error.
+pub trait CleanUpResult {
+    #[doc(hidden)]
+    fn into_result(self) -> Result<(), BoxError>;
+}
+
+impl CleanUpResult for () {
+    fn into_result(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl CleanUpResult for Result<(), BoxError> {
+    fn into_result(self) -> Self {
+        self
+    }
+}
+
+/// Ends a wait reason when dropped.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Waiting(StageContext);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.scope.set_wait(self.0.stage, None);
+    }
+}

@@ -1,0 +1,86 @@
+//! Typed values that travel with a run.
+
+use std::{
+    any::{Any, TypeId},
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, ser::SerializeMap};
+
+/// Values by their type, shared and immutable once a run has them.
+///
+/// A value inserted by [`insert`](Self::insert) lives in memory only. One inserted by
+/// [`insert_named`](Self::insert_named) is also written when the snapshot is serialised, and read back by
+/// [`restore`](Self::restore).
+#[derive(Clone, Default)]
+pub struct Extensions {
+    typed: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    named: BTreeMap<String, serde_json::Value>,
+}
+
+impl Extensions {
+    /// Adds a value; one of the same type is replaced.
+    pub fn insert<T: Any + Send + Sync>(&mut self, value: T) {
+        self.typed.insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    /// Adds a value that is kept under `name` when the snapshot is serialised.
+    ///
+    /// # Errors
+    ///
+    /// When the value cannot be written as JSON.
+    pub fn insert_named<T>(&mut self, name: &str, value: T) -> Result<(), serde_json::Error>
+    where
+        T: Any + Send + Sync + Serialize,
+    {
+        self.named.insert(name.to_owned(), serde_json::to_value(&value)?);
+        self.insert(value);
+        Ok(())
+    }
+
+    /// The value of type `T`.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.typed.get(&TypeId::of::<T>())?.downcast_ref()
+    }
+
+    /// Reads the value that was serialised under `name` back into its type.
+    ///
+    /// # Errors
+    ///
+    /// When what stands under `name` is not a `T`; `Ok(None)` when nothing does.
+    pub fn restore<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde_json::Error> {
+        self.named.get(name).map(T::deserialize).transpose()
+    }
+
+    /// The names under which values are serialised.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.keys().map(String::as_str)
+    }
+}
+
+impl fmt::Debug for Extensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extensions")
+            .field("typed", &self.typed.len())
+            .field("named", &self.named.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+impl Serialize for Extensions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.named.len()))?;
+        for (name, value) in &self.named {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Extensions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { typed: HashMap::new(), named: BTreeMap::deserialize(deserializer)? })
+    }
+}

@@ -1,0 +1,141 @@
+//! What a context asks of the engine: implemented by the executor, and by a stand-in for tests.
+//!
+//! Hidden from the documentation: it is the seam between the vocabulary and the executor, not an API.
+
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    context::StageContext,
+    event::CustomEvent,
+    exit::{BoxError, StageExit, StageResult},
+    input::Inputs,
+    snapshot::ContextSnapshot,
+    stage::{ErasedStage, Stage, StageFuture, StageKind},
+    value::Value,
+    wait::WaitReason,
+};
+
+/// A clean-up, ready to be awaited.
+#[doc(hidden)]
+pub type CleanUp = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+/// One worker's view of one run.
+#[doc(hidden)]
+pub trait StageScope: Send + Sync {
+    fn snapshot(&self) -> &Arc<ContextSnapshot>;
+    fn stage_name(&self, stage: u32) -> &str;
+    fn stage_kind(&self, stage: u32) -> StageKind;
+    fn stage(&self, stage: u32) -> Option<&dyn ErasedStage>;
+    fn is_cancelled(&self) -> bool;
+    fn cancel_reason(&self) -> Option<String>;
+    fn cancellation(&self) -> CancellationToken;
+    fn emit(&self, stage: u32, attempt: u32, event: CustomEvent);
+    fn on_cleanup(&self, stage: u32, clean_up: CleanUp);
+    fn hold(&self) -> Hold;
+    fn elapsed_nanos(&self) -> u64;
+    fn random(&self) -> u64;
+    fn set_wait(&self, stage: u32, reason: Option<WaitReason>);
+    fn attempt(&self, ctx: &StageContext, attempt: u32, inputs: Inputs) -> StageFuture;
+    fn run_child(&self, ctx: &StageContext, plan: Arc<dyn Any + Send + Sync>, input: Value) -> StageFuture;
+}
+
+impl dyn StageScope {
+    /// The stage at `index`, if it is an `S`.
+    pub(crate) fn stage_as<S: Stage>(&self, index: u32) -> Option<&S> {
+        (self.stage(index)? as &dyn Any).downcast_ref()
+    }
+}
+
+/// Keeps a run from starting its clean-up until it is dropped.
+#[must_use = "the run goes on to its clean-up as soon as the hold is dropped"]
+pub struct Hold(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Hold {
+    #[doc(hidden)]
+    pub fn new(release: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(release)))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(release) = self.0.take() {
+            release();
+        }
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hold")
+    }
+}
+
+/// A run of nothing: lets a stage be called on its own, in a unit test.
+pub(crate) struct Detached {
+    pub(crate) snapshot: Arc<ContextSnapshot>,
+    pub(crate) name: String,
+    pub(crate) token: CancellationToken,
+}
+
+impl StageScope for Detached {
+    fn snapshot(&self) -> &Arc<ContextSnapshot> {
+        &self.snapshot
+    }
+
+    fn stage_name(&self, _: u32) -> &str {
+        &self.name
+    }
+
+    fn stage_kind(&self, _: u32) -> StageKind {
+        StageKind::Transform
+    }
+
+    fn stage(&self, _: u32) -> Option<&dyn ErasedStage> {
+        None
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    fn cancel_reason(&self) -> Option<String> {
+        self.is_cancelled().then(|| "cancelled".to_owned())
+    }
+
+    fn cancellation(&self) -> CancellationToken {
+        self.token.clone()
+    }
+
+    fn emit(&self, _: u32, _: u32, _: CustomEvent) {}
+
+    fn on_cleanup(&self, _: u32, _: CleanUp) {}
+
+    fn hold(&self) -> Hold {
+        Hold(None)
+    }
+
+    fn elapsed_nanos(&self) -> u64 {
+        0
+    }
+
+    fn random(&self) -> u64 {
+        rand::random()
+    }
+
+    fn set_wait(&self, _: u32, _: Option<WaitReason>) {}
+
+    fn attempt(&self, _: &StageContext, _: u32, _: Inputs) -> StageFuture {
+        no_engine()
+    }
+
+    fn run_child(&self, _: &StageContext, _: Arc<dyn Any + Send + Sync>, _: Value) -> StageFuture {
+        no_engine()
+    }
+}
+
+fn no_engine() -> StageFuture {
+    Box::pin(async { StageResult::Err(StageExit::internal("a detached context has no engine")) })
+}

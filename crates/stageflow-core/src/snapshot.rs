@@ -1,0 +1,301 @@
+//! Who runs this, for whom, until when: immutable, and the same for every stage of a run.
+
+use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    extensions::Extensions,
+    id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},
+    policy::Priority,
+    trace::TraceContext,
+};
+
+/// The ids of a run (rule S-31). All but the run's own are optional.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    run: RunId,
+    request: Option<RequestId>,
+    session: Option<SessionId>,
+    user: Option<UserId>,
+    tenant: Option<TenantId>,
+    interaction: Option<InteractionId>,
+    correlation: Option<CorrelationId>,
+}
+
+impl Identity {
+    /// The run.
+    pub fn run_id(&self) -> RunId {
+        self.run
+    }
+
+    /// The request that started the run.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.request.as_ref()
+    }
+
+    /// The session it belongs to.
+    pub fn session_id(&self) -> Option<&SessionId> {
+        self.session.as_ref()
+    }
+
+    /// The user it runs for.
+    pub fn user_id(&self) -> Option<&UserId> {
+        self.user.as_ref()
+    }
+
+    /// The tenant it runs for.
+    pub fn tenant_id(&self) -> Option<&TenantId> {
+        self.tenant.as_ref()
+    }
+
+    /// The interaction it answers.
+    pub fn interaction_id(&self) -> Option<&InteractionId> {
+        self.interaction.as_ref()
+    }
+
+    /// What ties it to its cause.
+    pub fn correlation_id(&self) -> Option<&CorrelationId> {
+        self.correlation.as_ref()
+    }
+}
+
+/// The run that started this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its id.
+    pub run: RunId,
+    /// The stage of it that is this run.
+    pub stage: String,
+    /// How deep this run is nested; 1 for a child of a root run.
+    pub depth: u32,
+}
+
+/// The immutable facts of a run (rule S-31).
+///
+/// ```
+/// use stageflow_core::{ContextSnapshot, Priority};
+///
+/// let snapshot = ContextSnapshot::builder().tenant("acme").priority(Priority::High).build();
+/// assert_eq!(snapshot.identity().tenant_id().map(|t| t.as_str()), Some("acme"));
+/// assert!(snapshot.identity().correlation_id().is_none());
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContextSnapshot {
+    schema: u32,
+    identity: Identity,
+    parent: Option<Parent>,
+    pipeline: Arc<str>,
+    execution_mode: Option<Arc<str>>,
+    trace: Option<TraceContext>,
+    priority: Priority,
+    deadline: Option<Duration>,
+    #[serde(default)]
+    metadata: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    extensions: Extensions,
+}
+
+/// The version of the serialised form.
+const SCHEMA: u32 = 1;
+
+impl ContextSnapshot {
+    /// A builder in which everything is optional.
+    pub fn builder() -> SnapshotBuilder {
+        SnapshotBuilder::default()
+    }
+
+    /// The ids.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The run that started this one.
+    pub fn parent(&self) -> Option<&Parent> {
+        self.parent.as_ref()
+    }
+
+    /// The pipeline's name.
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    /// How the pipeline is meant to behave, in the application's own words.
+    pub fn execution_mode(&self) -> Option<&str> {
+        self.execution_mode.as_deref()
+    }
+
+    /// The trace the run belongs to.
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
+    }
+
+    /// How urgent it is.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// How long the run may take, from its start.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// The metadata under `key`.
+    pub fn metadata(&self, key: &str) -> Option<&serde_json::Value> {
+        self.metadata.get(key)
+    }
+
+    /// All metadata, by key.
+    pub fn all_metadata(&self) -> &BTreeMap<String, serde_json::Value> {
+        &self.metadata
+    }
+
+    /// The extension of type `T`.
+    pub fn extension<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.extensions.get()
+    }
+
+    /// All extensions.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// A builder that starts from a copy of this snapshot, under a new run id; the original is unchanged.
+    pub fn to_builder(&self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            run: None,
+            request: self.identity.request.clone(),
+            session: self.identity.session.clone(),
+            user: self.identity.user.clone(),
+            tenant: self.identity.tenant.clone(),
+            interaction: self.identity.interaction.clone(),
+            correlation: self.identity.correlation.clone(),
+            parent: self.parent.clone(),
+            pipeline: Some(Arc::clone(&self.pipeline)),
+            execution_mode: self.execution_mode.clone(),
+            trace: self.trace,
+            priority: self.priority,
+            deadline: self.deadline,
+            metadata: self.metadata.clone(),
+            extensions: self.extensions.clone(),
+        }
+    }
+}
+
+/// Builds a [`ContextSnapshot`]; nothing is mandatory.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct SnapshotBuilder {
+    run: Option<RunId>,
+    request: Option<RequestId>,
+    session: Option<SessionId>,
+    user: Option<UserId>,
+    tenant: Option<TenantId>,
+    interaction: Option<InteractionId>,
+    correlation: Option<CorrelationId>,
+    parent: Option<Parent>,
+    pipeline: Option<Arc<str>>,
+    execution_mode: Option<Arc<str>>,
+    trace: Option<TraceContext>,
+    priority: Priority,
+    deadline: Option<Duration>,
+    metadata: BTreeMap<String, serde_json::Value>,
+    extensions: Extensions,
+}
+
+macro_rules! optional_fields {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty,)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, value: impl Into<$ty>) -> Self {
+            self.$name = Some(value.into());
+            self
+        }
+    )*};
+}
+
+impl SnapshotBuilder {
+    optional_fields! {
+        /// Sets the run id; a new one is made otherwise.
+        run: RunId,
+        /// Sets the request.
+        request: RequestId,
+        /// Sets the session.
+        session: SessionId,
+        /// Sets the user.
+        user: UserId,
+        /// Sets the tenant.
+        tenant: TenantId,
+        /// Sets the interaction.
+        interaction: InteractionId,
+        /// Sets the correlation id.
+        correlation: CorrelationId,
+        /// Sets the parent run.
+        parent: Parent,
+        /// Sets the pipeline's name.
+        pipeline: Arc<str>,
+        /// Sets the execution mode.
+        execution_mode: Arc<str>,
+        /// Sets the trace.
+        trace: TraceContext,
+        /// Sets how long the run may take, from its start.
+        deadline: Duration,
+    }
+
+    /// Sets the priority.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Adds metadata; what stood under `key` is replaced.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds a typed extension; one of the same type is replaced.
+    pub fn extension<T: Any + Send + Sync>(mut self, value: T) -> Self {
+        self.extensions.insert(value);
+        self
+    }
+
+    /// Replaces all extensions.
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
+    /// The tenant set so far.
+    pub fn tenant_id(&self) -> Option<&TenantId> {
+        self.tenant.as_ref()
+    }
+
+    /// Makes the snapshot. A run id that was not set is made from the wall clock and the thread's randomness.
+    pub fn build(self) -> ContextSnapshot {
+        self.build_with(RunId::new)
+    }
+
+    #[doc(hidden)]
+    pub fn build_with(self, new_id: impl FnOnce() -> RunId) -> ContextSnapshot {
+        ContextSnapshot {
+            schema: SCHEMA,
+            identity: Identity {
+                run: self.run.unwrap_or_else(new_id),
+                request: self.request,
+                session: self.session,
+                user: self.user,
+                tenant: self.tenant,
+                interaction: self.interaction,
+                correlation: self.correlation,
+            },
+            parent: self.parent,
+            pipeline: self.pipeline.unwrap_or_else(|| Arc::from("")),
+            execution_mode: self.execution_mode,
+            trace: self.trace,
+            priority: self.priority,
+            deadline: self.deadline,
+            metadata: self.metadata,
+            extensions: self.extensions,
+        }
+    }
+}

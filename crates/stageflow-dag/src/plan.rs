@@ -1,0 +1,350 @@
+//! The plan: what the executor reads. Flat arrays, built once, never changed.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    panic::Location,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use stageflow_core::{
+    FailurePolicy, Keep, StageKind, Value,
+    event::StageNames,
+    intercept::AnyInterceptor,
+    stage::ErasedStage,
+    value::TypeTag,
+};
+
+/// The source index of an edge that comes from the pipeline's input, or of a header edge that has none.
+pub const INPUT: u32 = u32::MAX;
+
+/// Set in a successor entry that refers to [`Plan::specials`] instead of a stage.
+pub const SPECIAL: u32 = 1 << 31;
+
+/// The largest number of stages of a pipeline.
+pub const MAX_STAGES: usize = (SPECIAL - 1) as usize;
+
+/// A checked pipeline, ready to be run any number of times.
+pub struct Plan {
+    pub(crate) id: u64,
+    pub(crate) name: Arc<str>,
+    pub(crate) names: Names,
+    pub(crate) kinds: Vec<StageKind>,
+    pub(crate) stages: Vec<Arc<dyn ErasedStage>>,
+    pub(crate) locations: Vec<&'static Location<'static>>,
+    /// How many edges of a stage have to be decided before it is; an `or` group counts once, input edges never.
+    pub(crate) in_degree: Vec<u32>,
+    pub(crate) successors: Csr<u32>,
+    pub(crate) specials: Vec<Special>,
+    pub(crate) edges: Csr<Edge>,
+    /// Stages whose every edge is required: when all their sources completed, they run.
+    pub(crate) plain: Vec<bool>,
+    /// How many edges read a stage's output; the pipeline's output counts once more.
+    pub(crate) readers: Vec<u32>,
+    pub(crate) input_readers: u32,
+    pub(crate) roots: Vec<u32>,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) groups: u32,
+    pub(crate) settings: HashMap<u32, StageSettings>,
+    pub(crate) policies: Policies,
+    pub(crate) input: TypeTag,
+    pub(crate) output: u32,
+    pub(crate) owned_edges: bool,
+    pub(crate) by_name: OnceLock<HashMap<String, u32>>,
+}
+
+/// One edge into a stage. The edges that deliver come first, in the order of the wires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// The stage it comes from, or [`INPUT`].
+    pub source: u32,
+    /// What it does.
+    pub kind: EdgeKind,
+}
+
+/// What an edge does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeKind {
+    /// Required; delivers a value.
+    One {
+        /// The reader wants to own it.
+        owned: bool,
+    },
+    /// Delivers a value or nothing.
+    Optional,
+    /// Delivers nothing itself: the next so many wires make up one list.
+    Many(u32),
+    /// A side of an `or`: delivers the first side, in written order, that completed.
+    Or {
+        /// Which group, unique in the plan.
+        group: u32,
+        /// How many sides follow this one.
+        rest: u32,
+        /// Delivers nothing, instead of skipping the stage, if no side completed.
+        optional: bool,
+    },
+    /// Delivers nothing itself: the next so many [`NamedOne`](Self::NamedOne) edges make up one `StageInputs`.
+    Named(u32),
+    /// An input by name.
+    NamedOne {
+        /// A skip or failure of its source is delivered, not passed on.
+        optional: bool,
+    },
+    /// Orders without data; required.
+    After,
+    /// The stage runs only if this condition holds for the source's output.
+    When(u32),
+}
+
+/// A predicate over a source's output.
+pub type Predicate = dyn Fn(&Value) -> bool + Send + Sync;
+
+/// A condition of a stage.
+#[derive(Clone)]
+pub struct Condition(pub(crate) Arc<Predicate>);
+
+impl Condition {
+    /// Whether the stage runs. User code: it may panic.
+    pub fn holds(&self, value: &Value) -> bool {
+        (self.0)(value)
+    }
+}
+
+/// A successor that a plain count cannot serve: a side of an `or`, or a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Special {
+    /// The stage it leads to.
+    pub target: u32,
+    /// The edge's position in [`Plan::edges`] of that stage; for an `or`, that of the group's first side.
+    pub edge: u32,
+}
+
+/// What is set for single stages only.
+#[derive(Clone, Debug, Default)]
+pub struct StageSettings {
+    /// Time for all attempts.
+    pub timeout: Option<Duration>,
+    /// Time for one attempt.
+    pub attempt_timeout: Option<Duration>,
+    /// Time to end by itself after a cancellation.
+    pub grace: Option<Duration>,
+    /// Interceptors of this stage alone, in the order of addition.
+    pub interceptors: Vec<AnyInterceptor>,
+}
+
+/// What is set for the whole pipeline.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    /// What a failure means for the rest.
+    pub on_failure: FailurePolicy,
+    /// Which outputs stay.
+    pub keep: Keep,
+    /// How many stages of a run may be in flight at a time.
+    pub max_in_flight: Option<u32>,
+    /// How many stages of a kind may be in flight at a time, in one run.
+    pub kind_limits: Vec<(StageKind, u32)>,
+    /// Time for all clean-ups of a run together.
+    pub cleanup_budget: Duration,
+    /// The deadline of runs that set none.
+    pub deadline: Option<Duration>,
+    /// Interceptors of all stages, in the order of addition.
+    pub interceptors: Vec<AnyInterceptor>,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            on_failure: FailurePolicy::default(),
+            keep: Keep::default(),
+            max_in_flight: None,
+            kind_limits: Vec::new(),
+            cleanup_budget: Duration::from_secs(10),
+            deadline: None,
+            interceptors: Vec::new(),
+        }
+    }
+}
+
+impl Plan {
+    /// Unique in the process: the key under which an engine remembers what it resolved for this plan.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The pipeline's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// How many stages there are.
+    pub fn len(&self) -> usize {
+        self.stages.len()
+    }
+
+    /// Whether there is no stage; never true of a plan that was built.
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty()
+    }
+
+    /// The stage at `index`.
+    pub fn stage(&self, index: u32) -> &dyn ErasedStage {
+        &*self.stages[index as usize]
+    }
+
+    /// The name of the stage at `index`.
+    pub fn stage_name(&self, index: u32) -> &str {
+        self.names.get(index)
+    }
+
+    /// The kind of the stage at `index`.
+    pub fn kind(&self, index: u32) -> StageKind {
+        self.kinds[index as usize]
+    }
+
+    /// Where in the user's code the stage was added.
+    pub fn location(&self, index: u32) -> &'static Location<'static> {
+        self.locations[index as usize]
+    }
+
+    /// The index of the stage `name`.
+    pub fn index_of(&self, name: &str) -> Option<u32> {
+        let by_name = self.by_name.get_or_init(|| {
+            (0..).zip(self.names.iter()).map(|(index, name)| (name.to_owned(), index)).collect()
+        });
+        by_name.get(name).copied()
+    }
+
+    /// How many edges of a stage have to be decided before it is.
+    pub fn in_degree(&self, index: u32) -> u32 {
+        self.in_degree[index as usize]
+    }
+
+    /// Who has to be told when a stage has ended: stages, or with [`SPECIAL`] set indices into [`specials`](Self::specials).
+    pub fn successors(&self, index: u32) -> &[u32] {
+        self.successors.row(index)
+    }
+
+    /// The successors that a plain count cannot serve.
+    pub fn specials(&self) -> &[Special] {
+        &self.specials
+    }
+
+    /// The edges into a stage.
+    pub fn edges(&self, index: u32) -> &[Edge] {
+        self.edges.row(index)
+    }
+
+    /// Whether every edge of a stage is required and unconditional.
+    pub fn is_plain(&self, index: u32) -> bool {
+        self.plain[index as usize]
+    }
+
+    /// How many edges read a stage's output.
+    pub fn readers(&self, index: u32) -> u32 {
+        self.readers[index as usize]
+    }
+
+    /// How many edges read the pipeline's input.
+    pub fn input_readers(&self) -> u32 {
+        self.input_readers
+    }
+
+    /// The stages that wait for none, in declaration order.
+    pub fn roots(&self) -> &[u32] {
+        &self.roots
+    }
+
+    /// The conditions of all stages.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// How many `or` groups there are.
+    pub fn groups(&self) -> u32 {
+        self.groups
+    }
+
+    /// What is set for the stage at `index` alone.
+    pub fn settings(&self, index: u32) -> Option<&StageSettings> {
+        if self.settings.is_empty() {
+            return None;
+        }
+        self.settings.get(&index)
+    }
+
+    /// What is set for some stage alone.
+    pub fn all_settings(&self) -> &HashMap<u32, StageSettings> {
+        &self.settings
+    }
+
+    /// What is set for the whole pipeline.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// The type of the input.
+    pub fn input(&self) -> TypeTag {
+        self.input
+    }
+
+    /// The stage whose output is the pipeline's, or [`INPUT`].
+    pub fn output(&self) -> u32 {
+        self.output
+    }
+
+    /// Whether some stage wants to own an input.
+    pub fn has_owned_edges(&self) -> bool {
+        self.owned_edges
+    }
+}
+
+impl StageNames for Plan {
+    fn stage_name(&self, index: u32) -> &str {
+        self.names.get(index)
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("name", &self.name).field("stages", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// The names of all stages in one text.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    pub(crate) fn push(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+    }
+
+    pub(crate) fn get(&self, index: u32) -> &str {
+        let index = index as usize;
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.text[start..self.ends[index]]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..).map_while(|index: u32| ((index as usize) < self.ends.len()).then(|| self.get(index)))
+    }
+}
+
+/// Rows of different lengths in one array.
+#[derive(Clone, Debug)]
+pub(crate) struct Csr<T> {
+    pub(crate) starts: Vec<u32>,
+    pub(crate) items: Vec<T>,
+}
+
+impl<T> Csr<T> {
+    pub(crate) fn row(&self, index: u32) -> &[T] {
+        let index = index as usize;
+        &self.items[self.starts[index] as usize..self.starts[index + 1] as usize]
+    }
+}

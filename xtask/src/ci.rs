@@ -1,0 +1,73 @@
+//! `cargo xtask ci`: every gate, all of them even after a failure, and a table at the end.
+//!
+//! The quick gates come first. The tests come last, so that the closing lines of the runner stand next to the table.
+
+use crate::report::{Outcome, Report};
+use crate::shell::{cargo, outcome};
+use crate::{bench, deny, features, test, tidy};
+use anyhow::{Result, bail};
+use std::path::Path;
+
+pub(crate) const HELP: &str = "
+Usage: cargo xtask ci [--bench]
+
+Runs every gate and prints a table: formatting, tidy, clippy, documentation,
+each feature alone, licences and sources of dependencies, the quickstart
+example, tests, doctests. A gate whose tool is missing and cannot be installed
+is reported as NOT CHECKED, and fails if the environment has CI=true.
+
+    --bench   also runs `cargo xtask bench --check`";
+
+const QUICKSTART: &str = "crates/stageflow/examples/quickstart.rs";
+
+pub(crate) fn run(args: &[String]) -> Result<bool> {
+    let with_bench = match args {
+        [] => false,
+        [flag] if flag == "--bench" => true,
+        _ => bail!("`ci` takes only `--bench`, got `{}`", args.join(" ")),
+    };
+    let mut report = Report::from_env();
+    report.gate("fmt", || outcome(&mut cargo(["fmt", "--all", "--check"])));
+    tidy::gates(&mut report);
+    report.gate("clippy", clippy);
+    report.gate("doc", doc);
+    report.gate("features", features::gate);
+    deny::gates(&mut report, deny::Advisories::Skip);
+    if Path::new(QUICKSTART).exists() {
+        report.gate("quickstart", quickstart);
+    } else {
+        report.not_checked("quickstart", &format!("{QUICKSTART} does not exist"));
+    }
+    test::gates(&mut report, &[]);
+    if with_bench {
+        report.gate("bench", || bench::gate(&["--check".to_owned()]));
+    } else {
+        report.not_checked("bench", "asked for with --bench");
+    }
+    Ok(report.finish())
+}
+
+fn clippy() -> Result<Outcome> {
+    outcome(&mut cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn doc() -> Result<Outcome> {
+    outcome(cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn quickstart() -> Result<Outcome> {
+    outcome(&mut cargo([
+        "run",
+        "--package",
+        "stageflow",
+        "--example",
+        "quickstart",
+    ]))
+}

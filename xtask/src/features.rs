@@ -47,7 +47,14 @@ pub(crate) fn gate() -> Result<Outcome> {
 }
 
 fn clippy<'a>(library: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
-    let mut args = vec!["clippy", "--quiet", "--package", library, "--lib"];
+    let mut args = vec![
+        "clippy",
+        "--quiet",
+        "--package",
+        library,
+        "--lib",
+        "--no-deps",
+    ];
     args.extend(flags);
     args.extend(["--", "-D", "warnings"]);
     args

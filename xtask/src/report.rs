@@ -46,7 +46,7 @@ impl Report {
         let watch = Stopwatch::start();
         let outcome = check().unwrap_or_else(|error| Outcome::Fail(format!("{error:#}")));
         let took = watch.elapsed();
-        println!("== {gate}: {} in {}", self.verdict(&outcome), seconds(took));
+        println!("== {gate}, {}: {}", seconds(took), self.verdict(&outcome));
         self.rows.push(Row {
             gate: gate.to_owned(),
             outcome,
@@ -119,22 +119,16 @@ impl Report {
             .iter()
             .filter(|row| self.is_red(&row.outcome))
             .count();
-        let open = self
+        let passed = self
             .rows
             .iter()
-            .filter(|row| matches!(row.outcome, Outcome::NotChecked(_) | Outcome::Missing(_)))
+            .filter(|row| row.outcome == Outcome::Pass)
             .count();
+        let open = self.rows.len() - red - passed;
         let took = seconds(self.rows.iter().map(|row| row.took).sum());
-        text.push_str(&match red {
-            0 => format!(
-                "{} green, {open} not checked, in {took}\n",
-                self.rows.len() - open
-            ),
-            _ => format!(
-                "{red} of {} failed, {open} not checked, in {took}\n",
-                self.rows.len()
-            ),
-        });
+        text.push_str(&format!(
+            "{passed} passed, {red} failed, {open} not checked, in {took}\n"
+        ));
         text
     }
 }

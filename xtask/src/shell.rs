@@ -2,7 +2,7 @@
 
 use crate::report::Outcome;
 use anyhow::{Context, Result, bail};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Measures how long a step takes.
@@ -31,20 +31,18 @@ pub(crate) fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
 }
 
 /// Runs a command with its output on our own streams. Not being able to start it is an error; its failure is not.
-pub(crate) fn passes(command: &mut Command) -> Result<bool> {
+pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
     println!("$ {}", line(command));
-    let status = command
+    command
         .status()
-        .with_context(|| format!("could not start `{}`", line(command)))?;
-    Ok(status.success())
+        .with_context(|| format!("could not start `{}`", line(command)))
 }
 
-/// Like [`passes`], as the outcome of a gate.
+/// Like [`run`], as the outcome of a gate.
 pub(crate) fn outcome(command: &mut Command) -> Result<Outcome> {
-    Ok(if passes(command)? {
-        Outcome::Pass
-    } else {
-        Outcome::Fail(format!("`{}` failed", line(command)))
+    Ok(match run(command)? {
+        status if status.success() => Outcome::Pass,
+        status => Outcome::Fail(format!("`{}` failed, {status}", line(command))),
     })
 }
 

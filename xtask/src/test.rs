@@ -5,6 +5,7 @@
 
 use crate::report::{Outcome, Report};
 use crate::shell::{cargo, outcome, responds};
+use crate::{shell, workspace};
 use anyhow::Result;
 
 pub(crate) const HELP: &str = "
@@ -20,6 +21,9 @@ Arguments go to the test runner. Bare words select by name, doctests included:
 
 With an option among them, doctests and examples are not run, and the summary says so.";
 
+/// How nextest exits when its filter matched nothing.
+const NO_TESTS: i32 = 4;
+
 pub(crate) fn run(args: &[String]) -> Result<bool> {
     let mut report = Report::from_env();
     gates(&mut report, args);
@@ -30,9 +34,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool> {
 pub(crate) fn gates(report: &mut Report, args: &[String]) {
     let selection = Selection::of(args);
     match selection {
-        Selection::All => report.gate("examples", || {
-            outcome(&mut cargo(["build", "--workspace", "--examples"]))
-        }),
+        Selection::All => report.gate("examples", examples),
         Selection::Names | Selection::Options => {
             report.not_checked("examples", "a selection of tests was asked for");
         }
@@ -65,6 +67,13 @@ impl Selection {
     }
 }
 
+fn examples() -> Result<Outcome> {
+    if !workspace::has_examples()? {
+        return Ok(Outcome::NotChecked("there are none yet".to_owned()));
+    }
+    outcome(&mut cargo(["build", "--workspace", "--examples"]))
+}
+
 fn tests(args: &[String]) -> Result<Outcome> {
     let nextest = responds(&mut cargo(["nextest", "--version"]));
     if !nextest {
@@ -72,7 +81,15 @@ fn tests(args: &[String]) -> Result<Outcome> {
             "cargo-nextest is not installed, so `cargo test` runs the tests (`cargo install cargo-nextest --locked`)"
         );
     }
-    outcome(cargo(runner(nextest, args)).args(args))
+    let mut command = cargo(runner(nextest, args));
+    let status = shell::run(command.args(args))?;
+    Ok(match status.code() {
+        Some(0) => Outcome::Pass,
+        Some(NO_TESTS) if nextest && Selection::of(args) == Selection::Names => {
+            Outcome::NotChecked("no test has such a name; doctests may have".to_owned())
+        }
+        _ => Outcome::Fail(format!("`{}` failed, {status}", shell::line(&command))),
+    })
 }
 
 /// The test runner without the caller's arguments, which come last.
@@ -92,10 +109,8 @@ fn runner(nextest: bool, args: &[String]) -> Vec<&'static str> {
     }
     match (nextest, selection) {
         (true, Selection::All) => command.extend(["--profile", "ci"]),
-        // The names may be those of doctests only.
-        (true, Selection::Names) => command.push("--no-tests=pass"),
         (false, Selection::Names) => command.push("--"),
-        (_, Selection::Options) | (false, Selection::All) => {}
+        _ => {}
     }
     command
 }

@@ -41,6 +41,15 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
     Ok(PathBuf::from(dir))
 }
 
+/// Whether any package of the workspace has an example.
+pub(crate) fn has_examples() -> Result<bool> {
+    let metadata = metadata()?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let mut targets =
+        packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    Ok(targets.any(|target| is_kind(target, &["example"])))
+}
+
 fn metadata() -> Result<Value> {
     let text = shell::stdout(&mut shell::cargo([
         "metadata",
@@ -57,7 +66,11 @@ fn libraries_in(metadata: &Value) -> Option<Vec<Library>> {
     for package in metadata["packages"].as_array()? {
         let inside = Path::new(package["manifest_path"].as_str()?).starts_with(&crates);
         let targets = package["targets"].as_array()?;
-        if !inside || !targets.iter().any(is_library) {
+        if !inside
+            || !targets
+                .iter()
+                .any(|target| is_kind(target, &["lib", "proc-macro"]))
+        {
             continue;
         }
         let mut features: Vec<String> = package["features"].as_object()?.keys().cloned().collect();
@@ -73,13 +86,9 @@ fn libraries_in(metadata: &Value) -> Option<Vec<Library>> {
     Some(libraries)
 }
 
-fn is_library(target: &Value) -> bool {
-    let kinds = target["kind"].as_array();
-    kinds.is_some_and(|kinds| {
-        kinds
-            .iter()
-            .any(|kind| kind == "lib" || kind == "proc-macro")
-    })
+fn is_kind(target: &Value, wanted: &[&str]) -> bool {
+    let mut kinds = target["kind"].as_array().into_iter().flatten();
+    kinds.any(|kind| kind.as_str().is_some_and(|kind| wanted.contains(&kind)))
 }
 
 #[cfg(test)]

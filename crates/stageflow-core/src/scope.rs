@@ -11,6 +11,7 @@ use crate::{
     event::CustomEvent,
     exit::{BoxError, StageExit, StageResult},
     input::Inputs,
+    intercept::AnyInterceptor,
     snapshot::ContextSnapshot,
     stage::{ErasedStage, Stage, StageFuture, StageKind},
     value::Value,
@@ -28,6 +29,7 @@ pub trait StageScope: Send + Sync {
     fn stage_name(&self, stage: u32) -> &str;
     fn stage_kind(&self, stage: u32) -> StageKind;
     fn stage(&self, stage: u32) -> Option<&dyn ErasedStage>;
+    fn chain(&self, stage: u32) -> &[AnyInterceptor];
     fn is_cancelled(&self) -> bool;
     fn cancel_reason(&self) -> Option<String>;
     fn cancellation(&self) -> CancellationToken;
@@ -43,7 +45,8 @@ pub trait StageScope: Send + Sync {
 
 impl dyn StageScope {
     /// The stage at `index`, if it is an `S`.
-    pub(crate) fn stage_as<S: Stage>(&self, index: u32) -> Option<&S> {
+    #[doc(hidden)]
+    pub fn stage_as<S: Stage>(&self, index: u32) -> Option<&S> {
         (self.stage(index)? as &dyn Any).downcast_ref()
     }
 }
@@ -95,6 +98,10 @@ impl StageScope for Detached {
 
     fn stage(&self, _: u32) -> Option<&dyn ErasedStage> {
         None
+    }
+
+    fn chain(&self, _: u32) -> &[AnyInterceptor] {
+        &[]
     }
 
     fn is_cancelled(&self) -> bool {

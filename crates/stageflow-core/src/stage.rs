@@ -62,7 +62,7 @@ pub trait Stage: Send + Sync + 'static {
     ) -> impl Future<Output = StageResult<Self::Output>> + Send;
 
     #[doc(hidden)]
-    fn start(ctx: StageContext, input: Self::Input) -> StageFuture
+    fn start(&self, ctx: StageContext, input: Self::Input) -> StageFuture
     where
         Self: Sized,
     {
@@ -204,6 +204,11 @@ where
     async fn run(&self, ctx: &StageContext, input: I) -> StageResult<O> {
         (self.function)(ctx.clone(), input).await
     }
+
+    fn start(&self, ctx: StageContext, input: I) -> StageFuture {
+        let future = (self.function)(ctx, input);
+        Box::pin(async move { future.await.map(Value::new) })
+    }
 }
 
 /// A stage with its types erased: what a plan holds.
@@ -217,7 +222,7 @@ pub trait ErasedStage: Any + Send + Sync {
 impl<S: Stage> ErasedStage for S {
     fn start(&self, ctx: StageContext, inputs: &mut dyn InputSource) -> Result<StageFuture, InputError> {
         let input = S::Input::take(inputs)?;
-        Ok(<S as Stage>::start(ctx, input))
+        Ok(Stage::start(self, ctx, input))
     }
 
     fn output(&self) -> TypeTag {

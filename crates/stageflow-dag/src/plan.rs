@@ -9,12 +9,11 @@ use std::{
 };
 
 use stageflow_core::{
-    FailurePolicy, Keep, StageKind, Value,
-    event::StageNames,
-    intercept::AnyInterceptor,
-    stage::ErasedStage,
+    FailurePolicy, Keep, StageKind, Value, event::StageNames, intercept::AnyInterceptor, stage::ErasedStage,
     value::TypeTag,
 };
+
+use crate::{check, problem::Problem};
 
 /// The source index of an edge that comes from the pipeline's input, or of a header edge that has none.
 pub const INPUT: u32 = u32::MAX;
@@ -52,6 +51,7 @@ pub struct Plan {
     pub(crate) output: u32,
     pub(crate) owned_edges: bool,
     pub(crate) by_name: OnceLock<HashMap<String, u32>>,
+    pub(crate) warnings: OnceLock<Vec<Problem>>,
 }
 
 /// One edge into a stage. The edges that deliver come first, in the order of the wires.
@@ -97,6 +97,13 @@ pub enum EdgeKind {
     When(u32),
 }
 
+impl EdgeKind {
+    /// Whether it only announces the edges that follow.
+    pub(crate) fn is_header(self) -> bool {
+        matches!(self, Self::Many(_) | Self::Named(_))
+    }
+}
+
 /// A predicate over a source's output.
 pub type Predicate = dyn Fn(&Value) -> bool + Send + Sync;
 
@@ -108,6 +115,16 @@ impl Condition {
     /// Whether the stage runs. User code: it may panic.
     pub fn holds(&self, value: &Value) -> bool {
         (self.0)(value)
+    }
+
+    pub(crate) fn predicate(&self) -> &Arc<Predicate> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Condition(..)")
     }
 }
 
@@ -291,6 +308,11 @@ impl Plan {
     /// The stage whose output is the pipeline's, or [`INPUT`].
     pub fn output(&self) -> u32 {
         self.output
+    }
+
+    /// What is suspicious; found at the first call.
+    pub fn warnings(&self) -> &[Problem] {
+        self.warnings.get_or_init(|| check::warnings(self))
     }
 
     /// Whether some stage wants to own an input.

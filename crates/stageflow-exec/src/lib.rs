@@ -1,1 +1,47 @@
-//! placeholder
+//! `engine.run(&pipeline, input).await`: plans in motion, on tokio.
+//!
+//! The driver of a run is the caller's own task. It takes ready stages and polls each where it became ready; a stage that
+//! stays pending becomes a task of the run, which any of its workers goes on with when it is woken; helpers come when
+//! more stages are ready than one worker can start. See `docs/architecture.md` for the life of a run.
+
+mod attempt;
+mod blocking;
+mod cell;
+mod chains;
+mod child;
+mod cleanup;
+mod clock;
+mod decide;
+mod driver;
+mod ending;
+mod engine;
+mod error;
+mod explain;
+mod handle;
+mod helper;
+mod limits;
+mod live;
+mod node;
+mod outputs;
+mod protocol;
+mod queue;
+mod report;
+mod run;
+mod scope;
+mod settle;
+mod shutdown;
+mod sinks;
+mod sync;
+mod worker;
+
+pub use crate::{
+    blocking::{Blocking, blocking},
+    engine::{Engine, EngineBuildError, EngineBuilder, InterceptorOrder},
+    error::RunError,
+    explain::{Explanation, StageWait},
+    handle::{Completed, PipelineExt, RunBuilder, RunFuture, RunHandle},
+    report::{RunReport, StageReport},
+    run::CleanUpFailure,
+    shutdown::{AbandonedRun, ShutdownReport},
+    sinks::{EventStream, SinkAccount},
+};

@@ -1,1 +1,78 @@
-//! placeholder
+//! `Ticket -> async Result<Reply>`: pipelines of typed async stages, checked by the compiler.
+//!
+//! A *stage* is an async function from the outputs of earlier stages to a new value. A *pipeline* is a graph of stages
+//! whose edges the compiler has checked. A *run* executes it once: each stage starts the moment its inputs are there,
+//! and ends in exactly one of five ways, which the run's report tells.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use stageflow::prelude::*;
+//!
+//! async fn words(_ctx: StageContext, text: Arc<String>) -> StageResult<usize> {
+//!     Ok(text.split_whitespace().count())
+//! }
+//!
+//! async fn shout(_ctx: StageContext, text: Arc<String>) -> StageResult<String> {
+//!     Ok(text.to_uppercase())
+//! }
+//!
+//! async fn join(_ctx: StageContext, (words, text): (Arc<usize>, Arc<String>)) -> StageResult<String> {
+//!     Ok(format!("{text} ({words} words)"))
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let mut p = Pipeline::builder("shout");
+//! let text = p.input();
+//! let count = p.stage("count", stage_fn(words)).inputs(text);
+//! let upper = p.stage("upper", stage_fn(shout)).inputs(text);
+//! let joined = p.stage("join", stage_fn(join)).inputs((count, upper));
+//! let pipeline = p.build(joined)?;
+//!
+//! let run = pipeline.run("hello stageflow".to_owned()).await?;
+//! assert_eq!(run.output(), "HELLO STAGEFLOW (2 words)");
+//! println!("{}", run.report());
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # Where things are
+//!
+//! | to … | see |
+//! |---|---|
+//! | write stages | [`Stage`], [`stage_fn`], [`blocking`], [`StageContext`], [`StageExit`] |
+//! | wire them | [`Pipeline`], [`Builder`], [`Port`], [`names`] |
+//! | run them | [`PipelineExt`], [`Engine`], [`RunBuilder`] |
+//! | watch and stop a run | [`RunHandle`], [`Explanation`], [`RunReport`] |
+//! | change how stages are called | [`Interceptor`], [`Next`], [`Layer`] |
+//! | be told what happens | [`EventSink`], [`Event`], [`Recorder`] |
+//! | look an error up | [`code`], [`BuildError`], [`RunError`] |
+//!
+//! The guide in `docs/guide/` goes from the first pipeline to failure policies.
+
+pub mod prelude;
+
+#[doc(inline)]
+pub use stageflow_core::{
+    BoxError, Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId,
+    CustomEvent, Delivery, DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure,
+    FailurePolicy, FieldValue, FnStage, Identity, InputError, InteractionId, Interceptor, Keep,
+    Layer, Next, Owned, Priority, Randomness, Recorder, RequestId, RunId, RunInfo, RunOutcome,
+    SessionId, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs,
+    StageKind, StageOutcome, StageResult, TenantId, TraceContext, TraceContextError, UserId, Value,
+    WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold,
+    snapshot::Parent, stage::UnknownKind, stage_fn,
+};
+#[doc(inline)]
+pub use stageflow_dag::{
+    AnyPort, BuildError, Builder, InputMark, InputView, IntoStage, Names, OptionalOrPort,
+    OptionalPort, OrPort, ParallelBuilder, Pipeline, Port, Problem, StageBuilder, StageView, Wire,
+    names,
+};
+#[doc(inline)]
+pub use stageflow_exec::{
+    AbandonedRun, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder,
+    EventStream, Explanation, InterceptorOrder, PipelineExt, RunBuilder, RunError, RunFuture,
+    RunHandle, RunReport, ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
+};

@@ -38,6 +38,6 @@ fn warnings_are_denied() {
     let args = clippy("core", &["--no-default-features"]).join(" ");
     assert_eq!(
         args,
-        "clippy --quiet --package core --lib --no-default-features -- -D warnings"
+        "clippy --quiet --package core --lib --no-deps --no-default-features -- -D warnings"
     );
 }

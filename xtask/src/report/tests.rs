@@ -36,11 +36,13 @@ fn a_gate_that_cannot_run_is_red_and_the_next_one_still_runs() {
     let mut report = Report::new(false);
     report.gate("broken", || bail!("no such file"));
     report.gate("sound", || Ok(Outcome::Pass));
+    // Without the durations, which are not the same each time.
     let table = report.table();
-    assert!(
-        table.contains("broken      0.0s  FAIL: no such file\nsound       0.0s  PASS\n"),
-        "{table}"
-    );
+    let ends: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.split("s  ").nth(1))
+        .collect();
+    assert_eq!(ends, ["FAIL: no such file", "PASS"], "{table}");
     assert!(!report.is_green());
 }
 
@@ -59,7 +61,10 @@ fn an_accepted_gap_is_told_and_not_counted_as_green() {
     let table = report.table();
     assert!(report.is_green());
     assert!(table.contains("NOT CHECKED: no database"), "{table}");
-    assert!(table.contains("1 green, 1 not checked"), "{table}");
+    assert!(
+        table.contains("1 passed, 0 failed, 1 not checked"),
+        "{table}"
+    );
 }
 
 #[test]

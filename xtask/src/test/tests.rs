@@ -24,11 +24,8 @@ fn without_arguments_everything_runs_to_the_end() {
 }
 
 #[test]
-fn names_may_match_doctests_only() {
-    assert_eq!(
-        nextest("retry cancel"),
-        "nextest run --workspace --no-tests=pass"
-    );
+fn names_select_among_all_packages() {
+    assert_eq!(nextest("retry cancel"), "nextest run --workspace");
     assert_eq!(
         cargo_test("retry cancel"),
         "test --lib --bins --tests --no-fail-fast --workspace --"

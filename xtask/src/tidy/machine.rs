@@ -38,24 +38,24 @@ fn is_path(c: char) -> bool {
 fn starts_path(before: &str) -> bool {
     match before.chars().next_back() {
         None => true,
-        Some('/') => before.ends_with("file://"),
         Some(c) => c.is_whitespace() || "\"'`=(:,<|[{;".contains(c),
     }
 }
 
 fn is_private(path: &str) -> bool {
-    // The jobs of the shell this repository is partly written with.
-    if path.starts_with("/tmp/bash") {
-        return true;
-    }
-    let mut parts = path.split('/').skip(1);
-    let Some(first) = parts.next() else {
+    // Two slashes begin the host of an address; three are the path of a `file:` address.
+    if path.starts_with("//") && !path.starts_with("///") {
         return false;
-    };
-    let below = parts.filter(|part| !part.is_empty()).count();
-    PRIVATE
-        .iter()
-        .any(|(folder, least)| first == *folder && below >= *least)
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        // Where some shells that run for others keep what a command printed.
+        ["tmp", second, ..] => second.starts_with("bash"),
+        [first, below @ ..] => PRIVATE
+            .iter()
+            .any(|(folder, least)| first == folder && below.len() >= *least),
+        [] => false,
+    }
 }
 
 #[cfg(test)]

@@ -51,6 +51,9 @@ fn the_list_holds_a_file_to_its_own_limit_and_has_no_stale_entries() {
 fn every_entry_of_the_list_names_a_file() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for (path, ..) in LONGER {
-        assert!(root.join(path).is_file(), "{path} is gone: take it off the list");
+        assert!(
+            root.join(path).is_file(),
+            "{path} is gone: take it off the list"
+        );
     }
 }

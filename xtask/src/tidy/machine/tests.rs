@@ -36,6 +36,7 @@ fn other_paths_are_none() {
     for template in [
         "a%/b",
         "https://x.org%/b",
+        "https:/%/b",
         "../%/b",
         "$HOME%/b",
         "GET %/{id}",

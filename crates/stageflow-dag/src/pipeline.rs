@@ -1,0 +1,116 @@
+//! [`Pipeline`]: a checked, immutable graph of stages, which can stand in the place of a stage.
+
+use std::{fmt, marker::PhantomData, panic::Location, sync::Arc};
+
+use crate::{builder::Builder, plan::Plan, problem::Problem, render, view::StageView};
+
+/// A checked, immutable graph of stages from an `I` to an `O`.
+///
+/// It holds no state of any run: any number of runs of it, at the same time, never see each other (rule S-2).
+/// Cloning it is cheap.
+///
+/// A pipeline can stand in the place of a stage, which takes an `Arc<I>`: as such it is a run of its own, a child of the run
+/// it is part of (rule S-19). To have its stages in one run with others, use [`then`](Self::then) and
+/// [`zip`](Self::zip).
+pub struct Pipeline<I, O> {
+    plan: Arc<Plan>,
+    types: PhantomData<fn(I) -> O>,
+}
+
+impl Pipeline<(), ()> {
+    /// Starts a pipeline. The types of input and output follow from the use of its ports.
+    #[track_caller]
+    pub fn builder<I>(name: impl Into<Arc<str>>) -> Builder<I> {
+        Builder::new(name.into(), Location::caller())
+    }
+}
+
+impl<I, O> Pipeline<I, O> {
+    pub(crate) fn from_plan(plan: Plan) -> Self {
+        Self { plan: Arc::new(plan), types: PhantomData }
+    }
+
+    /// The pipeline's name.
+    pub fn name(&self) -> &str {
+        self.plan.name()
+    }
+
+    /// How many stages there are.
+    pub fn len(&self) -> usize {
+        self.plan.len()
+    }
+
+    /// Never: a pipeline without stages is not built.
+    pub fn is_empty(&self) -> bool {
+        self.plan.is_empty()
+    }
+
+    /// The stages, in declaration order.
+    pub fn stages(&self) -> impl ExactSizeIterator<Item = StageView<'_>> {
+        StageView::all(&self.plan)
+    }
+
+    /// What is suspicious and not wrong: outputs nobody reads, stages without edges, attempts that get more time
+    /// than their stage. Found at the first call.
+    pub fn warnings(&self) -> &[Problem] {
+        self.plan.warnings()
+    }
+
+    /// The pipeline for a terminal: one line per stage.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use stageflow_core::{StageContext, StageResult, stage_fn};
+    /// # use stageflow_dag::Pipeline;
+    /// # async fn load(_: StageContext, id: Arc<u64>) -> StageResult<String> { Ok(id.to_string()) }
+    /// # async fn greet(_: StageContext, (name, _): (Option<Arc<String>>, Arc<u64>)) -> StageResult<String> { Ok(format!("{name:?}")) }
+    /// let mut p = Pipeline::builder("greeting");
+    /// let id = p.input();
+    /// let name = p.stage("load", stage_fn(load)).inputs(id);
+    /// let greeting = p.stage("greet", stage_fn(greet)).inputs((name.optional(), id));
+    /// let pipeline = p.build(greeting)?;
+    /// assert_eq!(pipeline.to_tree(), "\
+    /// greeting: u64 → String (2 stages)
+    /// ├─ load   transform  ← input
+    /// ╰─ greet  transform  ← load?, input  → output
+    /// ");
+    /// # Ok::<_, stageflow_dag::BuildError>(())
+    /// ```
+    ///
+    /// `a?` is optional, `a | b` delivers the first that completed, `[a, b]` is one list, `{a, b}` are read by
+    /// name, `own a` is moved or cloned.
+    pub fn to_tree(&self) -> String {
+        render::tree(&self.plan)
+    }
+
+    /// The pipeline as a graph for Graphviz.
+    pub fn to_dot(&self) -> String {
+        render::dot(&self.plan)
+    }
+
+    /// The pipeline as a flowchart for Mermaid.
+    pub fn to_mermaid(&self) -> String {
+        render::mermaid(&self.plan)
+    }
+
+    /// What the executor reads.
+    #[doc(hidden)]
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+}
+
+impl<I, O> Clone for Pipeline<I, O> {
+    fn clone(&self) -> Self {
+        Self { plan: Arc::clone(&self.plan), types: PhantomData }
+    }
+}
+
+impl<I, O> fmt::Debug for Pipeline<I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("name", &self.name())
+            .field("stages", &self.len())
+            .finish_non_exhaustive()
+    }
+}

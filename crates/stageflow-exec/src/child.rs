@@ -1,0 +1,138 @@
+//! A pipeline as a stage: a child run, tied to its parent (S-19).
+
+use std::{
+    any::Any,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use stageflow_core::{
+    CancelCause, ErrorClass, EventKind, RunOutcome, StageContext, StageExit, StageResult, Value,
+    WaitReason, code,
+    id::RunId,
+    scope::Hold,
+    snapshot::Parent,
+    stage::StageFuture,
+};
+use stageflow_dag::plan::Plan;
+
+use crate::{
+    driver::Driver,
+    ending::EndCause,
+    run::{RunCore, Seed},
+};
+
+/// Runs `plan` as a child of `parent`, in the place of the stage that `ctx` belongs to.
+pub(crate) fn run(
+    parent: &Arc<RunCore>,
+    ctx: &StageContext,
+    plan: Arc<dyn Any + Send + Sync>,
+    input: Value,
+) -> StageFuture {
+    let done = |exit| -> StageFuture { Box::pin(std::future::ready(Err(exit))) };
+    let Ok(plan) = plan.downcast::<Plan>() else {
+        return done(StageExit::internal("a child run needs a plan"));
+    };
+    let depth = parent.depth + 1;
+    if depth > parent.shared.max_depth {
+        let error = format!("pipelines are nested deeper than {}", parent.shared.max_depth);
+        return done(StageExit::failure(code::MAX_DEPTH, ErrorClass::Permanent, error.into()));
+    }
+    let child = RunCore::new(Seed {
+        snapshot: snapshot(parent, ctx, &plan, depth),
+        plan,
+        input,
+        shared: Arc::clone(&parent.shared),
+        handle: parent.handle.clone(),
+        events: parent.shared.events(None, &parent.handle),
+        keep: None,
+        max_in_flight: None,
+        depth,
+    });
+    parent.adopt(&child);
+    let run = child.snapshot.identity().run_id();
+    parent.emit(ctx.index(), ctx.attempt(), EventKind::ChildStarted { run });
+    let (ctx, hold) = (ctx.clone(), ctx.hold());
+    Box::pin(async move {
+        let _waiting = ctx.waiting(WaitReason::ChildRun);
+        let driver = Driver::new(Arc::clone(&child));
+        ChildRun { driver: Some(Box::new(driver)), hold: Some(hold) }.await;
+        result(&child)
+    })
+}
+
+fn snapshot(parent: &RunCore, ctx: &StageContext, plan: &Plan, depth: u32) -> stageflow_core::ContextSnapshot {
+    let builder = parent.snapshot.to_builder().pipeline(Arc::clone(plan.name())).parent(Parent {
+        run: parent.snapshot.identity().run_id(),
+        stage: ctx.stage_name().to_owned(),
+        depth,
+    });
+    let deadline = ctx.remaining().into_iter().chain(plan.policies().deadline).min();
+    let builder = match deadline {
+        Some(deadline) => builder.deadline(deadline),
+        None => builder,
+    };
+    let shared = &parent.shared;
+    builder.build_with(|| RunId::from_parts(shared.clock.wall(), &*shared.random))
+}
+
+/// What the child's end means for the stage.
+fn result(child: &RunCore) -> StageResult<Value> {
+    let failure = || child.details().failures.first().map(|(_, failure)| failure.clone());
+    match child.outcome.get() {
+        Some(RunOutcome::Completed | RunOutcome::CompletedWithFailures) if child.output_completed() => child
+            .outputs
+            .get(child.plan.output())
+            .ok_or_else(|| StageExit::internal("a child run lost its output")),
+        Some(RunOutcome::Completed) => {
+            Err(StageExit::skip(format!("the output of pipeline `{}` was skipped", child.plan.name())))
+        }
+        Some(RunOutcome::Cancelled) => Err(StageExit::cancel(match child.ending.cause() {
+            Some(EndCause::Cancel(CancelCause::Parent { reason })) => reason.clone(),
+            Some(cause) => cause.for_stages().to_string(),
+            None => String::new(),
+        })),
+        Some(RunOutcome::TimedOut) => {
+            let error = format!("pipeline `{}` used up its time", child.plan.name());
+            Err(StageExit::failure(code::DEADLINE_EXCEEDED, ErrorClass::Timeout, error.into()))
+        }
+        _ => Err(match failure() {
+            Some(failure) => StageExit::failure(failure.code(), failure.class(), failure.into()),
+            None => StageExit::internal("a child run failed without a failure"),
+        }),
+    }
+}
+
+/// Drives a child. Dropped early, it leaves the child's clean-up to the runtime, and the parent waits for it.
+struct ChildRun {
+    driver: Option<Box<Driver>>,
+    hold: Option<Hold>,
+}
+
+impl Future for ChildRun {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.driver {
+            Some(driver) => Pin::new(&mut **driver).poll(cx),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for ChildRun {
+    fn drop(&mut self) {
+        let hold = self.hold.take();
+        if let Some(driver) = self.driver.take()
+            && !driver.is_done()
+        {
+            let run = Arc::clone(&driver.run);
+            run.end(EndCause::Cancel(CancelCause::Dropped));
+            run.handle.spawn(async move {
+                driver.await;
+                drop(hold);
+            });
+        }
+    }
+}

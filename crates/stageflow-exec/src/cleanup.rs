@@ -1,0 +1,92 @@
+//! Clean-ups: after every stage has stopped, in reverse order, one after the other, under one budget.
+
+use std::{
+    future::Future as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{Arc, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use stageflow_core::{EventKind, scope::CleanUp, time::Human};
+use tokio::time::Sleep;
+
+use crate::run::{CleanUpFailure, RunCore};
+
+impl RunCore {
+    /// Registers a clean-up. One that comes after the run has ended is awaited at once.
+    pub(crate) fn register_clean_up(&self, stage: u32, clean_up: CleanUp) {
+        let late = {
+            let mut all = self.clean_ups.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.is_done() {
+                Some(clean_up)
+            } else {
+                all.push((stage, clean_up));
+                None
+            }
+        };
+        if let Some(clean_up) = late {
+            self.handle.spawn(clean_up);
+        }
+    }
+
+    fn next_clean_up(&self) -> Option<(u32, CleanUp)> {
+        self.clean_ups.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+}
+
+/// The clean-up of one run on its way.
+#[derive(Default)]
+pub(crate) struct Cleaning {
+    current: Option<(u32, CleanUp)>,
+    budget: Option<Pin<Box<Sleep>>>,
+    spent: bool,
+}
+
+impl Cleaning {
+    /// Runs clean-ups until none is left. What the budget does not allow is dropped and listed.
+    pub(crate) fn poll(&mut self, run: &Arc<RunCore>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.current.is_none() {
+                match run.next_clean_up() {
+                    Some(next) => self.current = Some(next),
+                    None => return Poll::Ready(()),
+                }
+            }
+            let Some((stage, clean_up)) = &mut self.current else { continue };
+            let stage = *stage;
+            let polled = if self.spent {
+                Poll::Pending
+            } else {
+                // A panic is this clean-up's failure and nobody else's.
+                let polled = catch_unwind(AssertUnwindSafe(|| clean_up.as_mut().poll(cx)));
+                polled.unwrap_or_else(|_| Poll::Ready(Err("panicked".into())))
+            };
+            match polled {
+                Poll::Ready(Ok(())) => self.current = None,
+                Poll::Ready(Err(error)) => {
+                    self.current = None;
+                    fail(run, stage, stageflow_core::code::CLEANUP_FAILED, error.to_string());
+                }
+                Poll::Pending => {
+                    let budget = run.plan.policies().cleanup_budget;
+                    let timer = self.budget.get_or_insert_with(|| Box::pin(tokio::time::sleep(budget)));
+                    if !self.spent {
+                        ready!(timer.as_mut().poll(cx));
+                        self.spent = true;
+                    }
+                    let dropped = self.current.take();
+                    let _panicked = catch_unwind(AssertUnwindSafe(|| drop(dropped)));
+                    let error = format!("the budget of {} for all clean-ups is used up", Human(budget));
+                    fail(run, stage, stageflow_core::code::CLEANUP_TIMEOUT, error);
+                }
+            }
+        }
+    }
+}
+
+fn fail(run: &RunCore, stage: u32, code: stageflow_core::Code, error: String) {
+    run.emit(stage, 0, EventKind::CleanUpFailed { error: error.as_str().into() });
+    let stage = run.plan.stage_name(stage).to_owned();
+    run.details().clean_up_failures.push(CleanUpFailure { code, stage, error });
+}

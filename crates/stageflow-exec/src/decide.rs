@@ -1,0 +1,191 @@
+//! Whether a stage runs once all its edges are decided, and what a special edge decides.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+};
+
+use stageflow_core::{SkipCause, StageExit, StageOutcome};
+use stageflow_dag::plan::{Edge, EdgeKind, INPUT, SPECIAL};
+
+use crate::{
+    cell::State,
+    run::RunCore,
+    worker::{Worker, panicked},
+};
+
+/// What is to become of a stage.
+pub(crate) enum Verdict {
+    Run,
+    Skip(SkipCause),
+    Block { by: String },
+    Fail(StageExit),
+}
+
+/// Whether the source of an edge gives a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Open,
+    Value,
+    Skipped,
+    Failed,
+}
+
+const UNKNOWN: u8 = 0;
+const HOLDS: u8 = 1;
+const FAILS: u8 = 2;
+
+impl RunCore {
+    fn source(&self, source: u32) -> Source {
+        if source == INPUT {
+            return Source::Value;
+        }
+        match self.cell(source).state() {
+            State::Waiting | State::Running => Source::Open,
+            State::Completed => Source::Value,
+            State::Skipped => Source::Skipped,
+            State::Failed | State::Blocked | State::Cancelled => Source::Failed,
+        }
+    }
+
+    /// The verdict on a stage all of whose edges are decided (S-6).
+    ///
+    /// A condition that does not hold comes first, then failures, then skips: so the verdict does not depend on
+    /// the order in which the edges were decided.
+    pub(crate) fn decide(&self, stage: u32) -> Verdict {
+        let edges = self.plan.edges(stage);
+        for edge in edges {
+            if let EdgeKind::When(condition) = edge.kind
+                && self.source(edge.source) == Source::Value
+            {
+                match self.condition(condition, edge.source) {
+                    Ok(true) => {}
+                    Ok(false) => return Verdict::Skip(SkipCause::NotTaken { route: self.name_of(edge.source) }),
+                    Err(exit) => return Verdict::Fail(exit),
+                }
+            }
+        }
+        let mut skipped_by = None;
+        let mut index = 0;
+        while let Some(edge) = edges.get(index) {
+            index += 1;
+            let (source, culprit) = match edge.kind {
+                EdgeKind::One { .. } | EdgeKind::After | EdgeKind::When(_) | EdgeKind::NamedOne { optional: false } => {
+                    (self.source(edge.source), edge.source)
+                }
+                EdgeKind::Or { rest, optional, .. } => {
+                    let sides = &edges[index - 1..index + rest as usize];
+                    index += rest as usize;
+                    if optional { continue } else { self.join(sides) }
+                }
+                EdgeKind::Optional
+                | EdgeKind::NamedOne { optional: true }
+                | EdgeKind::Many(_)
+                | EdgeKind::Named(_) => continue,
+            };
+            match source {
+                Source::Failed => return Verdict::Block { by: self.root_failure(culprit) },
+                Source::Skipped if skipped_by.is_none() => skipped_by = Some(culprit),
+                Source::Open | Source::Value | Source::Skipped => {}
+            }
+        }
+        match skipped_by {
+            Some(source) => Verdict::Skip(SkipCause::Upstream { stage: self.name_of(source) }),
+            None => Verdict::Run,
+        }
+    }
+
+    /// What the sides of an `or` come to: a failure among them matters only if none completed.
+    fn join(&self, sides: &[Edge]) -> (Source, u32) {
+        let first = |wanted| sides.iter().find(|side| self.source(side.source) == wanted);
+        [Source::Value, Source::Open, Source::Failed, Source::Skipped]
+            .into_iter()
+            .find_map(|wanted| first(wanted).map(|side| (wanted, side.source)))
+            .unwrap_or((Source::Skipped, INPUT))
+    }
+
+    /// Whether an `or` is decided: a side completed and all sides before it ended, or all ended.
+    fn is_decided(&self, sides: &[Edge]) -> bool {
+        for side in sides {
+            match self.source(side.source) {
+                Source::Value => return true,
+                Source::Open => return false,
+                Source::Skipped | Source::Failed => {}
+            }
+        }
+        true
+    }
+
+    /// The value of a condition: the user's code is asked once.
+    fn condition(&self, condition: u32, source: u32) -> Result<bool, StageExit> {
+        let known = &self.conditions[condition as usize];
+        match known.load(Ordering::Acquire) {
+            UNKNOWN => {}
+            seen => return Ok(seen == HOLDS),
+        }
+        let Some(value) = self.outputs.get(source) else {
+            return Err(StageExit::internal("a condition was asked before its value was there"));
+        };
+        let predicate = &self.plan.conditions()[condition as usize];
+        let asked = catch_unwind(AssertUnwindSafe(|| predicate.holds(&value)));
+        let holds = matches!(asked, Ok(true));
+        known.store(if holds { HOLDS } else { FAILS }, Ordering::Release);
+        asked.map_err(|panic| panicked(&*panic))
+    }
+
+    fn name_of(&self, source: u32) -> String {
+        if source == INPUT { "input".to_owned() } else { self.plan.stage_name(source).to_owned() }
+    }
+
+    /// The failure at the root of a stage that gives nothing.
+    fn root_failure(&self, source: u32) -> String {
+        match self.details().outcomes.get(&source) {
+            Some(StageOutcome::Blocked { by }) => by.clone(),
+            _ => self.name_of(source),
+        }
+    }
+}
+
+impl Worker {
+    /// Tells the successors of a stage that it has ended.
+    pub(crate) fn tell_successors(&mut self, run: &Arc<RunCore>, stage: u32) {
+        for &successor in run.plan.successors(stage) {
+            if successor & SPECIAL != 0 {
+                self.tell_special(run, stage, successor & !SPECIAL);
+            } else if run.cell(successor).countdown.decide() {
+                self.push(run, successor);
+            }
+        }
+    }
+
+    fn tell_special(&mut self, run: &Arc<RunCore>, stage: u32, index: u32) {
+        let special = run.plan.specials()[index as usize];
+        let target = special.target;
+        let edges = run.plan.edges(target);
+        let at = special.edge as usize;
+        let decided = match edges[at].kind {
+            EdgeKind::Or { group, rest, .. } => {
+                run.is_decided(&edges[at..=at + rest as usize])
+                    && !run.groups[group as usize].swap(true, Ordering::AcqRel)
+            }
+            EdgeKind::When(condition) => {
+                if run.source(stage) == Source::Value {
+                    match run.condition(condition, stage) {
+                        Ok(true) => {}
+                        // The branch is not taken, whatever else it waits for.
+                        Ok(false) => {
+                            let cause = SkipCause::NotTaken { route: run.name_of(stage) };
+                            self.settle_verdict(run, target, Verdict::Skip(cause));
+                        }
+                        Err(exit) => self.settle_verdict(run, target, Verdict::Fail(exit)),
+                    }
+                }
+                true
+            }
+            _ => true,
+        };
+        if decided && run.cell(target).countdown.decide() {
+            self.push(run, target);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The driver: the future of a run. It is the run's first worker, and it alone ends the run.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use stageflow_core::{EventKind, RunOutcome, event::NO_STAGE};
+use tokio::time::Sleep;
+
+use crate::{
+    cleanup::Cleaning,
+    ending::EndCause,
+    run::RunCore,
+    worker::{Progress, Worker},
+};
+
+/// Drives one run to its end. Once it has been started it must be polled to the end, or be handed to the runtime.
+pub(crate) struct Driver {
+    pub(crate) run: Arc<RunCore>,
+    worker: Option<Worker>,
+    phase: Phase,
+    deadline: Option<Pin<Box<Sleep>>>,
+    grace: Option<Pin<Box<Sleep>>>,
+    cleaning: Cleaning,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Working,
+    Stopping,
+    Cleaning,
+    Closing,
+    Done,
+}
+
+impl Driver {
+    pub(crate) fn new(run: Arc<RunCore>) -> Self {
+        Self {
+            run,
+            worker: None,
+            phase: Phase::Starting,
+            deadline: None,
+            grace: None,
+            cleaning: Cleaning::default(),
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// Works on ready stages; ready with the next phase once there is no stage to start any more.
+    fn work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let run = Arc::clone(&self.run);
+        run.queues.register_driver(cx.waker());
+        let Some(worker) = &mut self.worker else { return Poll::Ready(()) };
+        loop {
+            if run.deadline != u64::MAX && run.now() >= run.deadline {
+                run.end(EndCause::Deadline);
+            }
+            match worker.work(&run) {
+                Progress::Stopping => return Poll::Ready(()),
+                Progress::Yield => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Progress::Idle => {}
+            }
+            run.queues.park_driver();
+            let over = run.remaining.load(Ordering::SeqCst) == 0;
+            if over || run.is_stopping() {
+                run.queues.unpark_driver();
+                // A cancellation observed before this wins.
+                run.ending.commit();
+                return Poll::Ready(());
+            }
+            if run.queues.has_resumed() || run.queues.has_stealable() {
+                run.queues.unpark_driver();
+                continue;
+            }
+            if run.deadline != u64::MAX {
+                let left = Duration::from_nanos(run.deadline.saturating_sub(run.now()));
+                let timer = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+                if timer.as_mut().poll(cx).is_ready() {
+                    run.queues.unpark_driver();
+                    run.end(EndCause::Deadline);
+                    continue;
+                }
+            }
+            return Poll::Pending;
+        }
+    }
+
+    /// Waits until no stage of the run is left anywhere (S-16).
+    fn stop(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let run = Arc::clone(&self.run);
+        run.queues.register_driver(cx.waker());
+        let Some(worker) = &mut self.worker else { return Poll::Ready(()) };
+        loop {
+            run.queues.park_driver();
+            let alone = run.queues.close();
+            let (mut next_grace, mut parked) = (u64::MAX, Vec::new());
+            for (_, node) in &*run.pending() {
+                let until = run.grace_until(node.stage(), run.stopped_at());
+                if run.is_stopping() && run.now() >= until {
+                    parked.push(Arc::clone(node));
+                } else {
+                    next_grace = next_grace.min(until);
+                }
+            }
+            for node in parked {
+                worker.drop_parked(&run, &node);
+            }
+            if let Some(node) = run.queues.pop_resumed() {
+                worker.resume(&run, node);
+                if !tokio::task::coop::has_budget_remaining() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            if alone && run.pending().is_empty() && run.holds.load(Ordering::SeqCst) == 0 {
+                return Poll::Ready(());
+            }
+            if next_grace != u64::MAX {
+                let left = Duration::from_nanos(next_grace.saturating_sub(run.now()).max(1));
+                let timer = self.grace.insert(Box::pin(tokio::time::sleep(left)));
+                if timer.as_mut().poll(cx).is_ready() {
+                    continue;
+                }
+            }
+            return Poll::Pending;
+        }
+    }
+
+    /// Fixes the outcome and tells everybody.
+    fn close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let run = &self.run;
+        if run.outcome.get().is_none() {
+            run.ended_at.get_or_init(|| Duration::from_nanos(run.now()));
+            let outcome = run.judge();
+            if let Some(events) = &run.events {
+                let record = events.record(run.now(), NO_STAGE, 0, ended(run, outcome));
+                events.deliver(&run.info, vec![record]);
+            }
+            run.outcome.get_or_init(|| outcome);
+        }
+        if let Some(events) = &run.events {
+            // Somebody outside the run may be delivering at this moment.
+            if !events.is_settled() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            events.close_stream();
+        }
+        run.shared.live.leave(run);
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The runtime is gone: nobody will poll the stages that are left, but their futures are to be dropped.
+        if self.phase != Phase::Done && self.phase != Phase::Starting {
+            let nodes: Vec<_> = self.run.pending().drain().collect();
+            for node in nodes {
+                if node.task.claim() {
+                    drop(node.take_body());
+                }
+            }
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            match this.phase {
+                Phase::Starting => {
+                    let mut worker = Worker::new(&this.run);
+                    this.run.emit(NO_STAGE, 0, EventKind::PipelineStarted);
+                    worker.start_roots(&this.run);
+                    this.worker = Some(worker);
+                    this.phase = Phase::Working;
+                }
+                Phase::Working => {
+                    std::task::ready!(this.work(cx));
+                    this.phase = Phase::Stopping;
+                }
+                Phase::Stopping => {
+                    std::task::ready!(this.stop(cx));
+                    if let Some(mut worker) = this.worker.take()
+                        && this.run.is_stopping()
+                    {
+                        worker.sweep(&this.run);
+                    }
+                    this.phase = Phase::Cleaning;
+                }
+                Phase::Cleaning => {
+                    std::task::ready!(this.cleaning.poll(&this.run, cx));
+                    this.phase = Phase::Closing;
+                }
+                Phase::Closing => {
+                    std::task::ready!(this.close(cx));
+                    this.phase = Phase::Done;
+                }
+                Phase::Done => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+fn ended(run: &RunCore, outcome: RunOutcome) -> EventKind {
+    let failure = run.details().failures.first().map(|(_, failure)| failure.clone());
+    let cancelled = match run.ending.cause() {
+        Some(EndCause::Cancel(cause)) => Some(Arc::new(cause.clone())),
+        Some(EndCause::Deadline) => Some(Arc::new(stageflow_core::CancelCause::Deadline)),
+        _ => None,
+    };
+    EventKind::PipelineEnded { outcome, failure, cancelled }
+}

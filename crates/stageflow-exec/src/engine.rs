@@ -1,0 +1,352 @@
+//! The engine: what all runs share.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use stageflow_core::{
+    Clock, Code, EventSink, Interceptor, Layer, Randomness, StageKind, code,
+    intercept::{AnyInterceptor, Placement},
+    time::{SeededRandom, ThreadRandom},
+};
+use stageflow_dag::{Pipeline, plan::Plan};
+use tokio::runtime::Handle;
+
+use crate::{
+    chains::{ChainCache, Chains},
+    clock::TokioClock,
+    handle::{RunBuilder, RunHandle},
+    limits::{EngineLimits, Limit},
+    live::LiveRuns,
+    shutdown::ShutdownReport,
+    sinks::{Queue, RunEvents, SinkAccount, SinkHandle},
+};
+
+/// Runs pipelines under common interceptors, sinks and limits. Cheap to clone; clones are the same engine.
+///
+/// `pipeline.run(input)` uses a plain engine without any of them.
+///
+/// ```
+/// use stageflow_core::{Recorder, stage_fn};
+/// use stageflow_dag::Pipeline;
+/// use stageflow_exec::Engine;
+/// use std::sync::Arc;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let mut p = Pipeline::builder("double");
+/// let n = p.input();
+/// let doubled = p.stage("double", stage_fn(|_ctx, n: Arc<u32>| async move { Ok(*n * 2) })).inputs(n);
+/// let double = p.build(doubled)?;
+///
+/// let recorder = Recorder::new();
+/// let engine = Engine::builder().sink(recorder.clone()).max_in_flight(100).build()?;
+/// let run = engine.run(&double, 21).tenant("acme").await?;
+/// assert_eq!(*run.output(), 42);
+/// assert_eq!(recorder.len(), 4); // the pipeline and its stage: started, completed
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) shared: Arc<EngineShared>,
+}
+
+/// What all runs of an engine share.
+pub(crate) struct EngineShared {
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) random: Box<dyn Randomness>,
+    pub(crate) seed: Option<u64>,
+    pub(crate) max_depth: u32,
+    pub(crate) limits: EngineLimits,
+    pub(crate) live: LiveRuns,
+    interceptors: Vec<AnyInterceptor>,
+    sinks: Vec<Arc<SinkHandle>>,
+    cache: ChainCache,
+}
+
+impl EngineShared {
+    /// The chains of a plan; `None` if no stage has an interceptor.
+    pub(crate) fn chains(&self, plan: &Arc<Plan>) -> Option<Arc<Chains>> {
+        let none = self.interceptors.is_empty()
+            && plan.policies().interceptors.is_empty()
+            && plan.all_settings().is_empty();
+        if none {
+            return None;
+        }
+        let chains = self.cache.get(&self.interceptors, plan);
+        (!chains.is_empty()).then_some(chains)
+    }
+
+    /// The way of a run's events; `None` if nobody listens.
+    pub(crate) fn events(&self, stream: Option<Arc<Queue>>, handle: &Handle) -> Option<RunEvents> {
+        if self.sinks.is_empty() && stream.is_none() {
+            return None;
+        }
+        Some(RunEvents::new(self.sinks.iter().cloned(), stream, handle.clone()))
+    }
+}
+
+impl fmt::Debug for EngineShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineShared")
+            .field("interceptors", &self.interceptors)
+            .field("sinks", &self.sinks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine to be furnished.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// The engine of `pipeline.run(…)`: no interceptors, sinks or limits. It keeps no list of its runs.
+    pub(crate) fn plain() -> &'static Self {
+        static PLAIN: OnceLock<Engine> = OnceLock::new();
+        PLAIN.get_or_init(|| EngineBuilder::default().assemble(LiveRuns::untracked()))
+    }
+
+    /// Runs a pipeline; settle its options, then `.await` it.
+    pub fn run<I, O>(&self, pipeline: &Pipeline<I, O>, input: I) -> RunBuilder<O>
+    where
+        I: Send + Sync + 'static,
+        O: Send + Sync + 'static,
+    {
+        RunBuilder::new(self.clone(), pipeline, input)
+    }
+
+    /// Starts a pipeline on a task of its own.
+    pub fn start<I, O>(&self, pipeline: &Pipeline<I, O>, input: I) -> RunHandle<O>
+    where
+        I: Send + Sync + 'static,
+        O: Send + Sync + 'static,
+    {
+        self.run(pipeline, input).start()
+    }
+
+    /// The order of the interceptors around each stage of a pipeline, outermost first: what will really be called.
+    pub fn order<I, O>(&self, pipeline: &Pipeline<I, O>) -> InterceptorOrder {
+        let plan = pipeline.plan();
+        let chains = Chains::resolve(&self.shared.interceptors, plan);
+        let rows = (0u32..).take(plan.len()).map(|stage| {
+            let names = chains.of(stage).iter().map(|one| one.name().to_owned()).collect();
+            (plan.stage_name(stage).to_owned(), names)
+        });
+        InterceptorOrder(rows.collect())
+    }
+
+    /// What became of the events of each sink, in the order in which the sinks were added.
+    pub fn sink_accounts(&self) -> Vec<SinkAccount> {
+        self.shared.sinks.iter().map(|sink| sink.account()).collect()
+    }
+
+    /// Waits until every sink has been given everything emitted so far, or has dropped it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn flush(&self) {
+        for sink in &self.shared.sinks {
+            sink.flushed().await;
+        }
+    }
+
+    /// Waits for all runs to end by themselves, up to `budget`; the number of those that have not.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn drain(&self, budget: Duration) -> usize {
+        self.shared.live.drain(budget).await
+    }
+
+    /// Lets no new run in, cancels all runs, waits up to `budget` for their stages and clean-ups to end, and says what
+    /// had to be abandoned (S-18).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the waiting; the cancellations stand.
+    pub async fn shutdown(&self, budget: Duration) -> ShutdownReport {
+        let report = self.shared.live.shut_down(budget).await;
+        if report.abandoned().is_empty() {
+            self.flush().await;
+        }
+        report
+    }
+}
+
+/// The interceptors around each stage. Prints as a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterceptorOrder(Vec<(String, Vec<String>)>);
+
+impl InterceptorOrder {
+    /// The names around the stage `name`, outermost first.
+    pub fn of(&self, name: &str) -> Option<&[String]> {
+        self.0.iter().find(|(stage, _)| stage == name).map(|(_, names)| names.as_slice())
+    }
+}
+
+impl fmt::Display for InterceptorOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (stage, names)) in self.0.iter().enumerate() {
+            let line_break = if i == 0 { "" } else { "\n" };
+            write!(f, "{line_break}{} -> {stage}", if names.is_empty() { "(none)".to_owned() } else { names.join(" -> ") })?;
+        }
+        Ok(())
+    }
+}
+
+/// Furnishes an [`Engine`]; everything is optional.
+#[derive(Default)]
+#[must_use = "an engine exists after `build`"]
+pub struct EngineBuilder {
+    interceptors: Vec<AnyInterceptor>,
+    sinks: Vec<Arc<SinkHandle>>,
+    max_in_flight: Option<u32>,
+    kinds: Vec<(StageKind, u32)>,
+    per_tenant: Option<u32>,
+    max_depth: Option<u32>,
+    seed: Option<u64>,
+    clock: Option<Box<dyn Clock>>,
+    random: Option<Box<dyn Randomness>>,
+}
+
+impl EngineBuilder {
+    /// Adds an interceptor around every stage of every run.
+    pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(AnyInterceptor::new(interceptor));
+        self
+    }
+
+    /// Adds a sink for the events of every run.
+    pub fn sink(mut self, sink: impl EventSink) -> Self {
+        self.sinks.push(Arc::new(SinkHandle::new(sink)));
+        self
+    }
+
+    /// At most so many stages of all runs together are in flight at a time.
+    pub fn max_in_flight(mut self, limit: u32) -> Self {
+        self.max_in_flight = Some(limit);
+        self
+    }
+
+    /// At most so many stages of a kind, of all runs together, are in flight at a time.
+    pub fn limit_kind(mut self, kind: StageKind, limit: u32) -> Self {
+        self.kinds.push((kind, limit));
+        self
+    }
+
+    /// At most so many stages of one tenant's runs together are in flight at a time. Runs without a tenant count
+    /// as one tenant.
+    pub fn tenant_max_in_flight(mut self, limit: u32) -> Self {
+        self.per_tenant = Some(limit);
+        self
+    }
+
+    /// How deep pipelines may be nested in each other; 16 by default, 0 for not at all.
+    pub fn max_depth(mut self, depth: u32) -> Self {
+        self.max_depth = Some(depth);
+        self
+    }
+
+    /// Draws ids, random numbers and the order of ready stages from a seed. Runs have one worker then.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Replaces the clock, which is tokio's otherwise. Timers stay tokio's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// Replaces the source of random numbers.
+    pub fn randomness(mut self, random: impl Randomness) -> Self {
+        self.random = Some(Box::new(random));
+        self
+    }
+
+    /// Makes the engine.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once: `INVALID_POLICY` for limits of zero, `OUTSIDE_AUTHENTICATION` for an interceptor that would
+    /// stand outside authentication.
+    pub fn build(self) -> Result<Engine, EngineBuildError> {
+        let mut problems = Vec::new();
+        let limits = self.max_in_flight.iter().chain(&self.per_tenant).chain(self.kinds.iter().map(|(_, n)| n));
+        if limits.into_iter().any(|limit| *limit == 0) {
+            problems.push((code::INVALID_POLICY, "a limit of zero lets no stage run".to_owned()));
+        }
+        for one in &self.interceptors {
+            if one.placement() == Placement::Outside(Layer::Authenticate) {
+                let message = format!("`{}` would stand outside authentication", one.name());
+                problems.push((code::OUTSIDE_AUTHENTICATION, message));
+            }
+        }
+        if problems.is_empty() { Ok(self.assemble(LiveRuns::tracked())) } else { Err(EngineBuildError { problems }) }
+    }
+
+    fn assemble(self, live: LiveRuns) -> Engine {
+        let random: Box<dyn Randomness> = match (self.random, self.seed) {
+            (Some(random), _) => random,
+            (None, Some(seed)) => Box::new(SeededRandom::new(seed)),
+            (None, None) => Box::new(ThreadRandom),
+        };
+        let limits = EngineLimits {
+            engine: self.max_in_flight.map(|limit| Limit::new("engine", limit)),
+            kinds: self.kinds.iter().map(|(kind, limit)| (*kind, Limit::new("kind", *limit))).collect(),
+            per_tenant: self.per_tenant,
+            ..EngineLimits::default()
+        };
+        Engine {
+            shared: Arc::new(EngineShared {
+                clock: self.clock.unwrap_or_else(|| Box::new(TokioClock::new())),
+                random,
+                seed: self.seed,
+                max_depth: self.max_depth.unwrap_or(16),
+                limits,
+                live,
+                interceptors: self.interceptors,
+                sinks: self.sinks,
+                cache: ChainCache::default(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder").field("interceptors", &self.interceptors).finish_non_exhaustive()
+    }
+}
+
+/// An engine cannot be built: all problems at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineBuildError {
+    problems: Vec<(Code, String)>,
+}
+
+impl EngineBuildError {
+    /// The codes, in the order of the problems.
+    pub fn codes(&self) -> impl Iterator<Item = Code> {
+        self.problems.iter().map(|(code, _)| *code)
+    }
+}
+
+impl fmt::Display for EngineBuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot build the engine")?;
+        for (code, message) in &self.problems {
+            write!(f, "\n  {code}: {message}\n    help: {}", code.hint().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for EngineBuildError {}

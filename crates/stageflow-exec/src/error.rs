@@ -1,0 +1,123 @@
+//! A run that gave no output.
+
+use std::{error::Error, fmt, sync::Arc};
+
+use stageflow_core::{Code, Failure, RunOutcome, code};
+
+use crate::{report::RunReport, run::RunCore};
+
+/// Why there is no output.
+///
+/// `Display` prints this level only; the stage's own error is in [`source`](Error::source).
+pub struct RunError(Box<Kind>);
+
+enum Kind {
+    /// It was not let in.
+    Refused { code: Code, message: String },
+    /// It ran.
+    Ended(Arc<RunCore>),
+}
+
+impl RunError {
+    pub(crate) fn refused(code: Code, message: impl Into<String>) -> Self {
+        Self(Box::new(Kind::Refused { code, message: message.into() }))
+    }
+
+    pub(crate) fn ended(run: Arc<RunCore>) -> Self {
+        Self(Box::new(Kind::Ended(run)))
+    }
+
+    /// How the run ended; `None` if it never started.
+    pub fn outcome(&self) -> Option<RunOutcome> {
+        match &*self.0 {
+            Kind::Refused { .. } => None,
+            Kind::Ended(run) => Some(RunReport::new(Arc::clone(run)).outcome()),
+        }
+    }
+
+    /// The stable code: the failed stage's, where a failure is the cause.
+    pub fn code(&self) -> Code {
+        match (&*self.0, self.outcome()) {
+            (Kind::Refused { code, .. }, _) => *code,
+            (_, Some(RunOutcome::Cancelled)) => code::CANCELLED,
+            (_, Some(RunOutcome::TimedOut)) => code::DEADLINE_EXCEEDED,
+            (_, Some(RunOutcome::Completed)) => code::NO_OUTPUT,
+            _ => self.failure().map_or(code::NO_OUTPUT, |failure| failure.code()),
+        }
+    }
+
+    /// The first failure observed, if a stage failed.
+    pub fn failure(&self) -> Option<Failure> {
+        self.report()?.cause()
+    }
+
+    /// What usually helps.
+    pub fn hint(&self) -> Option<String> {
+        let own = self.failure().and_then(|failure| failure.hint().map(str::to_owned));
+        match self.outcome() {
+            Some(RunOutcome::Failed | RunOutcome::Denied) => own,
+            _ => self.code().hint().map(str::to_owned),
+        }
+    }
+
+    /// Whether another run may succeed without a change of code or input.
+    pub fn recoverable(&self) -> bool {
+        match self.outcome() {
+            Some(RunOutcome::TimedOut | RunOutcome::Cancelled) | None => true,
+            Some(RunOutcome::Failed) => self.failure().is_some_and(|failure| failure.recoverable()),
+            _ => false,
+        }
+    }
+
+    /// What the run was; `None` if it never started.
+    pub fn report(&self) -> Option<RunReport> {
+        match &*self.0 {
+            Kind::Refused { .. } => None,
+            Kind::Ended(run) => Some(RunReport::new(Arc::clone(run))),
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let run = match &*self.0 {
+            Kind::Refused { code, message } => return write!(f, "{message} [{code}]"),
+            Kind::Ended(run) => run,
+        };
+        let name = run.plan.name();
+        let report = RunReport::new(Arc::clone(run));
+        match report.outcome() {
+            RunOutcome::Cancelled => match report.cancelled() {
+                Some(cause) => write!(f, "pipeline `{name}` was cancelled: {cause}"),
+                None => write!(f, "pipeline `{name}` was cancelled"),
+            },
+            RunOutcome::TimedOut => write!(f, "pipeline `{name}` used up its time"),
+            RunOutcome::Completed => write!(f, "pipeline `{name}` has no output: it was skipped"),
+            outcome => {
+                let verb = if outcome == RunOutcome::Denied { "was denied" } else { "failed" };
+                match report.cause() {
+                    Some(failure) => write!(f, "pipeline `{name}` {verb} at stage `{}`", failure.stage()),
+                    None => write!(f, "pipeline `{name}` {verb}"),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} [{}]", self.code())?;
+        if let Some(failure) = self.failure() {
+            write!(f, ": {}", failure.message())?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for RunError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let Kind::Ended(run) = &*self.0 else { return None };
+        let cause = run.first_failure.get_or_init(|| RunReport::new(Arc::clone(run)).cause());
+        cause.as_ref().map(|failure| failure as &(dyn Error + 'static))
+    }
+}

@@ -1,0 +1,138 @@
+//! "Why is it waiting?", answered for every unfinished stage of a live run.
+
+use std::{collections::HashSet, fmt, time::Duration};
+
+use serde::Serialize;
+use stageflow_core::{RunId, WaitReason, time::Human};
+use stageflow_dag::plan::{EdgeKind, INPUT};
+
+use crate::{cell::State, run::RunCore};
+
+/// What every unfinished stage of a run waits for, as of the moment it was asked.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    run_id: RunId,
+    pipeline: String,
+    elapsed: Duration,
+    stopping: Option<String>,
+    ended: bool,
+    waits: Vec<StageWait>,
+}
+
+/// What one stage waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StageWait {
+    /// The stage.
+    pub stage: String,
+    /// What it waits for.
+    #[serde(flatten)]
+    pub reason: WaitReason,
+    /// How long it has been running, if it has started.
+    pub running_for: Option<Duration>,
+}
+
+impl Explanation {
+    /// The unfinished stages, in declaration order.
+    pub fn waits(&self) -> &[StageWait] {
+        &self.waits
+    }
+
+    /// What the stage `name` waits for, if it is unfinished.
+    pub fn reason(&self, name: &str) -> Option<&WaitReason> {
+        self.waits.iter().find(|wait| wait.stage == name).map(|wait| &wait.reason)
+    }
+
+    /// Why the run is being cancelled, if it is.
+    pub fn stopping(&self) -> Option<&str> {
+        self.stopping.as_deref()
+    }
+
+    /// Whether the run has ended.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether all stages have ended and the run waits for its clean-ups.
+    pub fn is_cleaning_up(&self) -> bool {
+        !self.ended && self.waits.is_empty()
+    }
+
+    pub(crate) fn of(run: &RunCore) -> Self {
+        let now = run.now();
+        let pending: HashSet<u32> = run.pending().iter().map(|(_, node)| node.stage()).collect();
+        let stopping = run.is_stopping();
+        let waits = run.unfinished().map(|stage| {
+            let cell = run.cell(stage);
+            let reason = match cell.state() {
+                State::Waiting if cell.countdown.undecided() == 0 => WaitReason::Turn,
+                State::Waiting => WaitReason::Dependencies { stages: run.undecided_sources(stage) },
+                _ => {
+                    let own = run.details().waits.get(&stage).cloned();
+                    own.unwrap_or_else(|| match (pending.contains(&stage), stopping) {
+                        (true, true) => WaitReason::Grace {
+                            remaining: Duration::from_nanos(
+                                run.grace_until(stage, run.stopped_at()).saturating_sub(now),
+                            ),
+                        },
+                        (true, false) => WaitReason::Itself,
+                        (false, _) => WaitReason::NotYielding,
+                    })
+                }
+            };
+            StageWait { stage: run.plan.stage_name(stage).to_owned(), reason, running_for: cell.ran(now) }
+        });
+        let waits = waits.collect();
+        Self {
+            run_id: run.snapshot.identity().run_id(),
+            pipeline: run.plan.name().to_string(),
+            elapsed: run.ended_at.get().copied().unwrap_or(Duration::from_nanos(now)),
+            stopping: run
+                .ending
+                .cause()
+                .filter(|_| stopping)
+                .map(|cause| cause.for_stages().to_string()),
+            ended: run.is_done(),
+            waits,
+        }
+    }
+}
+
+impl RunCore {
+    /// The stages whose end a stage still waits for, in the order of the wiring, each once.
+    fn undecided_sources(&self, stage: u32) -> Vec<String> {
+        let mut seen = HashSet::new();
+        self.plan
+            .edges(stage)
+            .iter()
+            .filter(|edge| !matches!(edge.kind, EdgeKind::Many(_) | EdgeKind::Named(_)))
+            .map(|edge| edge.source)
+            .filter(|source| *source != INPUT && !self.cell(*source).state().is_terminal())
+            .filter(|source| seen.insert(*source))
+            .map(|source| self.plan.stage_name(source).to_owned())
+            .collect()
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "run {} of `{}` after {}", self.run_id, self.pipeline, Human(self.elapsed))?;
+        if let Some(reason) = &self.stopping {
+            write!(f, ", being cancelled: {reason}")?;
+        }
+        if self.ended {
+            return write!(f, ": ended");
+        }
+        if self.waits.is_empty() {
+            return write!(f, ": waits for its clean-ups");
+        }
+        let width = self.waits.iter().map(|wait| wait.stage.chars().count()).max().unwrap_or(0);
+        for wait in &self.waits {
+            write!(f, "\n  {:width$}  {}", wait.stage, wait.reason)?;
+            if let Some(running) = wait.running_for {
+                write!(f, ", for {}", Human(running))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,422 @@
+//! Asking for a run, awaiting it, watching it, stopping it.
+
+use std::{
+    any::Any,
+    fmt,
+    future::{Future, IntoFuture},
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use stageflow_core::{
+    CancelCause, ContextSnapshot, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId,
+    RunOutcome, SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
+};
+use stageflow_dag::{Pipeline, plan::Plan};
+use tokio::{runtime::Handle, task::JoinHandle};
+
+use crate::{
+    driver::Driver,
+    ending::EndCause,
+    engine::Engine,
+    error::RunError,
+    explain::Explanation,
+    report::RunReport,
+    run::{RunCore, Seed},
+    sinks::{EventStream, Queue},
+};
+
+/// How many events a handle keeps for a stream that is not read.
+const STREAM_CAPACITY: usize = 65_536;
+
+/// Runs a pipeline without an engine of one's own.
+pub trait PipelineExt<I, O> {
+    /// Runs it on `input`; settle the options, then `.await` it.
+    fn run(&self, input: I) -> RunBuilder<O>;
+
+    /// Starts it on a task of its own.
+    fn start(&self, input: I) -> RunHandle<O>;
+}
+
+impl<I, O> PipelineExt<I, O> for Pipeline<I, O>
+where
+    I: Send + Sync + 'static,
+    O: Send + Sync + 'static,
+{
+    fn run(&self, input: I) -> RunBuilder<O> {
+        Engine::plain().run(self, input)
+    }
+
+    fn start(&self, input: I) -> RunHandle<O> {
+        Engine::plain().start(self, input)
+    }
+}
+
+/// A run to be: everything is optional. `.await` runs it in the caller's task, [`start`](Self::start) on one of its own.
+///
+/// # Cancel safety
+///
+/// Dropping the future cancels the run; its clean-ups are awaited on the runtime (S-18).
+#[must_use = "a run does nothing until it is awaited or started"]
+pub struct RunBuilder<O> {
+    engine: Engine,
+    plan: Arc<Plan>,
+    input: Value,
+    snapshot: SnapshotBuilder,
+    keep: Option<Keep>,
+    max_in_flight: Option<u32>,
+    has_deadline: bool,
+    output: PhantomData<fn() -> O>,
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty,)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, value: impl Into<$ty>) -> Self {
+            self.snapshot = self.snapshot.$name(value);
+            self
+        }
+    )*};
+}
+
+impl<O: Send + Sync + 'static> RunBuilder<O> {
+    pub(crate) fn new<I: Send + Sync + 'static>(engine: Engine, pipeline: &Pipeline<I, O>, input: I) -> Self {
+        let plan = Arc::clone(pipeline.plan());
+        Self {
+            engine,
+            plan,
+            input: Value::new(input),
+            snapshot: ContextSnapshot::builder(),
+            keep: None,
+            max_in_flight: None,
+            has_deadline: false,
+            output: PhantomData,
+        }
+    }
+
+    ids! {
+        /// Sets the tenant.
+        tenant: TenantId,
+        /// Sets the user.
+        user: UserId,
+        /// Sets the request.
+        request: RequestId,
+        /// Sets the session.
+        session: SessionId,
+        /// Sets the interaction.
+        interaction: InteractionId,
+        /// Sets the correlation id.
+        correlation: CorrelationId,
+        /// Sets the trace the run belongs to.
+        trace: TraceContext,
+        /// Sets the run's id; a new one is made otherwise.
+        run: RunId,
+    }
+
+    /// Sets the priority.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.snapshot = self.snapshot.priority(priority);
+        self
+    }
+
+    /// How long the run may take from now on. With nothing left no stage starts.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.snapshot = self.snapshot.deadline(deadline);
+        self.has_deadline = true;
+        self
+    }
+
+    /// Sets the execution mode.
+    pub fn execution_mode(mut self, mode: impl Into<Arc<str>>) -> Self {
+        self.snapshot = self.snapshot.execution_mode(mode);
+        self
+    }
+
+    /// Adds metadata.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.snapshot = self.snapshot.metadata(key, value);
+        self
+    }
+
+    /// Adds a typed extension that stages read by [`StageContext::extension`](stageflow_core::StageContext::extension).
+    pub fn extension<T: Any + Send + Sync>(mut self, value: T) -> Self {
+        self.snapshot = self.snapshot.extension(value);
+        self
+    }
+
+    /// Which outputs stay for the report; the pipeline's own setting otherwise.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.keep = Some(keep);
+        self
+    }
+
+    /// At most so many stages of this run are in flight at a time, at least one; the pipeline's own setting otherwise.
+    pub fn max_in_flight(mut self, limit: u32) -> Self {
+        self.max_in_flight = Some(limit.max(1));
+        self
+    }
+
+    /// Starts the run on a task of its own.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(self) -> RunHandle<O> {
+        let handle = Handle::current();
+        let stream = Arc::new(Queue::new(STREAM_CAPACITY));
+        match self.admit(handle, Some(Arc::clone(&stream))) {
+            Ok(run) => {
+                let driver = Driver::new(Arc::clone(&run));
+                let task = run.handle.spawn(driver);
+                RunHandle { inner: Some(Started { run, task }), refused: None, stream, output: PhantomData }
+            }
+            Err(error) => {
+                stream.close();
+                RunHandle { inner: None, refused: Some(error), stream, output: PhantomData }
+            }
+        }
+    }
+
+    fn admit(self, handle: Handle, stream: Option<Arc<Queue>>) -> Result<Arc<RunCore>, RunError> {
+        let shared = Arc::clone(&self.engine.shared);
+        let mut snapshot = self.snapshot.pipeline(Arc::clone(self.plan.name()));
+        if let (false, Some(deadline)) = (self.has_deadline, self.plan.policies().deadline) {
+            snapshot = snapshot.deadline(deadline);
+        }
+        let snapshot = snapshot.build_with(|| RunId::from_parts(shared.clock.wall(), &*shared.random));
+        let run = RunCore::new(Seed {
+            events: shared.events(stream, &handle),
+            plan: self.plan,
+            input: self.input,
+            snapshot,
+            shared,
+            handle,
+            keep: self.keep,
+            max_in_flight: self.max_in_flight,
+            depth: 0,
+        });
+        run.shared.live.enter(&run)?;
+        Ok(run)
+    }
+}
+
+impl<O> fmt::Debug for RunBuilder<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunBuilder").field("pipeline", self.plan.name()).finish_non_exhaustive()
+    }
+}
+
+impl<O: Send + Sync + 'static> IntoFuture for RunBuilder<O> {
+    type Output = Result<Completed<O>, RunError>;
+    type IntoFuture = RunFuture<O>;
+
+    fn into_future(self) -> RunFuture<O> {
+        RunFuture { state: State::New(Some(Box::new(self))) }
+    }
+}
+
+/// A run in the caller's own task.
+#[must_use = "futures do nothing unless polled"]
+pub struct RunFuture<O> {
+    state: State<O>,
+}
+
+enum State<O> {
+    New(Option<Box<RunBuilder<O>>>),
+    Driving(Box<Driver>),
+    Done,
+}
+
+impl<O: Send + Sync + 'static> Future for RunFuture<O> {
+    type Output = Result<Completed<O>, RunError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let State::New(builder) = &mut self.state
+            && let Some(builder) = builder.take()
+        {
+            let Ok(handle) = Handle::try_current() else {
+                self.state = State::Done;
+                let message = format!("`{}` was awaited outside a tokio runtime", builder.plan.name());
+                return Poll::Ready(Err(RunError::refused(code::NO_RUNTIME, message)));
+            };
+            match builder.admit(handle, None) {
+                Ok(run) => self.state = State::Driving(Box::new(Driver::new(run))),
+                Err(error) => {
+                    self.state = State::Done;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        let State::Driving(driver) = &mut self.state else {
+            return Poll::Ready(Err(RunError::refused(code::INTERNAL, "a run was polled after its end")));
+        };
+        ready!(Pin::new(&mut **driver).poll(cx));
+        let run = Arc::clone(&driver.run);
+        self.state = State::Done;
+        Poll::Ready(Completed::of(run))
+    }
+}
+
+impl<O> Drop for RunFuture<O> {
+    fn drop(&mut self) {
+        if let State::Driving(driver) = std::mem::replace(&mut self.state, State::Done)
+            && !driver.is_done()
+        {
+            let run = Arc::clone(&driver.run);
+            run.end(EndCause::Cancel(CancelCause::Dropped));
+            run.handle.spawn(driver);
+        }
+    }
+}
+
+impl<O> fmt::Debug for RunFuture<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunFuture").finish_non_exhaustive()
+    }
+}
+
+impl<O> Unpin for RunFuture<O> {}
+
+/// A run on a task of its own: await it, watch it, stop it.
+///
+/// # Cancel safety
+///
+/// Dropping the handle cancels the run (S-18); [`detach`](Self::detach) lets it go on. Awaiting `&mut handle` and dropping
+/// that future loses nothing.
+#[must_use = "dropping the handle cancels the run"]
+pub struct RunHandle<O> {
+    inner: Option<Started>,
+    refused: Option<RunError>,
+    stream: Arc<Queue>,
+    output: PhantomData<fn() -> O>,
+}
+
+struct Started {
+    run: Arc<RunCore>,
+    task: JoinHandle<()>,
+}
+
+impl<O> RunHandle<O> {
+    /// The run's id; `None` if the engine did not let it in.
+    pub fn run_id(&self) -> Option<RunId> {
+        self.inner.as_ref().map(|inner| inner.run.snapshot.identity().run_id())
+    }
+
+    /// Cancels the run: its stages are stopped, its clean-ups are awaited. The first reason counts; after the end of the
+    /// last stage it has no effect.
+    pub fn cancel(&self, reason: impl Into<String>) {
+        if let Some(inner) = &self.inner {
+            inner.run.end(EndCause::Cancel(CancelCause::Requested { reason: reason.into() }));
+        }
+    }
+
+    /// What every unfinished stage waits for right now; `None` if the engine did not let the run in.
+    pub fn explain(&self) -> Option<Explanation> {
+        self.inner.as_ref().map(|inner| Explanation::of(&inner.run))
+    }
+
+    /// The events of the run, from the first on. All streams of a handle share one: each event goes to one of them.
+    pub fn events(&self) -> EventStream {
+        EventStream::new(Arc::clone(&self.stream))
+    }
+
+    /// How the run stands right now; `None` if the engine did not let it in.
+    pub fn report(&self) -> Option<RunReport> {
+        self.inner.as_ref().map(|inner| RunReport::new(Arc::clone(&inner.run)))
+    }
+
+    /// Whether the run has ended.
+    pub fn is_ended(&self) -> bool {
+        self.inner.as_ref().is_none_or(|inner| inner.run.is_done())
+    }
+
+    /// Lets the run go on without a handle.
+    pub fn detach(mut self) {
+        self.inner = None;
+    }
+}
+
+impl<O: Send + Sync + 'static> Future for RunHandle<O> {
+    type Output = Result<Completed<O>, RunError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(error) = self.refused.take() {
+            return Poll::Ready(Err(error));
+        }
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(Err(RunError::refused(code::INTERNAL, "a run was polled after its end")));
+        };
+        // The task ends with the run, or with the runtime.
+        let _ended = ready!(Pin::new(&mut inner.task).poll(cx));
+        let run = Arc::clone(&inner.run);
+        self.inner = None;
+        Poll::Ready(Completed::of(run))
+    }
+}
+
+impl<O> Drop for RunHandle<O> {
+    fn drop(&mut self) {
+        if let Some(inner) = &self.inner
+            && !inner.run.is_done()
+        {
+            inner.run.end(EndCause::Cancel(CancelCause::Dropped));
+        }
+    }
+}
+
+impl<O> fmt::Debug for RunHandle<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunHandle").field("run", &self.run_id()).finish_non_exhaustive()
+    }
+}
+
+/// A run that gave its output.
+#[derive(Clone, Debug)]
+pub struct Completed<O> {
+    run: Arc<RunCore>,
+    output: Arc<O>,
+}
+
+impl<O: Send + Sync + 'static> Completed<O> {
+    fn of(run: Arc<RunCore>) -> Result<Self, RunError> {
+        let there = match run.outcome.get() {
+            Some(RunOutcome::Completed | RunOutcome::CompletedWithFailures) => run.output_completed(),
+            _ => false,
+        };
+        let output = if there { run.outputs.get(run.plan.output()) } else { None };
+        match output.map(Value::downcast::<O>) {
+            Some(Ok(output)) => Ok(Self { run, output }),
+            _ => Err(RunError::ended(run)),
+        }
+    }
+}
+
+impl<O> Completed<O> {
+    /// The output.
+    pub fn output(&self) -> &O {
+        &self.output
+    }
+
+    /// The output, shared.
+    pub fn into_output(self) -> Arc<O> {
+        self.output
+    }
+
+    /// `Completed` or `CompletedWithFailures`.
+    pub fn outcome(&self) -> RunOutcome {
+        self.report().outcome()
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> RunId {
+        self.run.snapshot.identity().run_id()
+    }
+
+    /// What the run was.
+    pub fn report(&self) -> RunReport {
+        RunReport::new(Arc::clone(&self.run))
+    }
+}

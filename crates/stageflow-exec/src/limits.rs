@@ -1,0 +1,101 @@
+//! Concurrency limits: per run, kind, tenant and engine, always taken in that order.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use smallvec::SmallVec;
+use stageflow_core::{StageContext, StageKind, TenantId, WaitReason};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A limit with the name `explain()` gives it.
+#[derive(Clone, Debug)]
+pub(crate) struct Limit {
+    name: &'static str,
+    semaphore: Arc<Semaphore>,
+}
+
+impl Limit {
+    pub(crate) fn new(name: &'static str, permits: u32) -> Self {
+        let permits = (permits as usize).min(Semaphore::MAX_PERMITS);
+        Self { name, semaphore: Arc::new(Semaphore::new(permits)) }
+    }
+}
+
+/// What an attempt holds while it runs; given back on drop, unwinding included.
+pub(crate) type Permits = SmallVec<[OwnedSemaphorePermit; 4]>;
+
+/// The limits that apply to one run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunLimits {
+    run: Option<Limit>,
+    kinds: Vec<(StageKind, Limit)>,
+    shared: Vec<Limit>,
+}
+
+impl RunLimits {
+    pub(crate) fn new(run: Option<u32>, kinds: &[(StageKind, u32)], engine: &EngineLimits, tenant: Option<&TenantId>) -> Self {
+        let mut all: Vec<_> = kinds.iter().map(|(kind, n)| (*kind, Limit::new("kind", *n))).collect();
+        all.extend(engine.kinds.iter().cloned());
+        Self {
+            run: run.map(|n| Limit::new("run", n)),
+            kinds: all,
+            shared: engine.tenant(tenant).into_iter().chain(engine.engine.clone()).collect(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.run.is_none() && self.kinds.is_empty() && self.shared.is_empty()
+    }
+
+    /// Waits for a permit of each limit. All runs take them in one order and hold them only while a leaf stage
+    /// runs, so nobody waits in a circle.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives back what it took and its places in the queues.
+    pub(crate) async fn acquire(&self, ctx: &StageContext) -> Permits {
+        let mut held = Permits::new();
+        let kind = ctx.stage_kind();
+        let kinds = self.kinds.iter().filter(|(of, _)| *of == kind).map(|(_, limit)| limit);
+        for limit in self.run.iter().chain(kinds).chain(&self.shared) {
+            let semaphore = Arc::clone(&limit.semaphore);
+            let permit = match Arc::clone(&semaphore).try_acquire_owned() {
+                Ok(permit) => Some(permit),
+                Err(_) => {
+                    let _waiting = ctx.waiting(WaitReason::Permit { limit: limit.name });
+                    // The semaphores are never closed.
+                    semaphore.acquire_owned().await.ok()
+                }
+            };
+            held.extend(permit);
+        }
+        held
+    }
+}
+
+/// The limits that all runs of an engine share.
+#[derive(Debug, Default)]
+pub(crate) struct EngineLimits {
+    pub(crate) engine: Option<Limit>,
+    pub(crate) kinds: Vec<(StageKind, Limit)>,
+    pub(crate) per_tenant: Option<u32>,
+    pub(crate) tenants: Mutex<HashMap<TenantId, Weak<Semaphore>>>,
+}
+
+impl EngineLimits {
+    /// The limit of a tenant: shared by its runs, forgotten when it has none. Runs without a tenant share one.
+    fn tenant(&self, tenant: Option<&TenantId>) -> Option<Limit> {
+        let permits = self.per_tenant?;
+        let key = tenant.cloned().unwrap_or_else(|| TenantId::from(""));
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(semaphore) = tenants.get(&key).and_then(Weak::upgrade) {
+            return Some(Limit { name: "tenant", semaphore });
+        }
+        let limit = Limit::new("tenant", permits);
+        tenants.retain(|_, known| known.strong_count() > 0);
+        tenants.insert(key, Arc::downgrade(&limit.semaphore));
+        Some(limit)
+    }
+}

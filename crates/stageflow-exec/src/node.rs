@@ -1,0 +1,131 @@
+//! A stage whose future is pending: who wakes it, where it waits.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use stageflow_core::{Code, stage::StageFuture};
+use tokio::time::Sleep;
+
+use crate::{helper, protocol::TaskState, run::RunCore};
+
+/// A task of the run: the waker of one stage and, while it is pending, its future.
+///
+/// A worker polls every stage with a node it has at hand. Only a stage that stays pending, or that keeps the waker, takes the
+/// node with it; for all others the node serves the next stage, so they cost no allocation.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) run: Arc<RunCore>,
+    stage: AtomicU32,
+    pub(crate) task: TaskState,
+    body: Mutex<Option<Body>>,
+    /// Where the run keeps it.
+    pub(crate) key: AtomicUsize,
+}
+
+/// The future of a pending stage, and the timer that ends it.
+pub(crate) struct Body {
+    pub(crate) future: StageFuture,
+    pub(crate) timer: Option<Timer>,
+}
+
+/// Ends a stage or an attempt.
+pub(crate) struct Timer {
+    pub(crate) sleep: Pin<Box<Sleep>>,
+    pub(crate) code: Code,
+}
+
+impl Timer {
+    pub(crate) fn new(after: Duration, code: Code) -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep(after)), code }
+    }
+
+    /// Whether the time is up.
+    pub(crate) fn is_up(&mut self, cx: &mut Context<'_>) -> bool {
+        matches!(self.sleep.as_mut().poll(cx), Poll::Ready(()))
+    }
+}
+
+use std::future::Future as _;
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Body")
+    }
+}
+
+impl Node {
+    pub(crate) fn new(run: Arc<RunCore>) -> Arc<Self> {
+        Arc::new(Self {
+            run,
+            stage: AtomicU32::new(u32::MAX),
+            task: TaskState::running(),
+            body: Mutex::new(None),
+            key: AtomicUsize::new(usize::MAX),
+        })
+    }
+
+    pub(crate) fn stage(&self) -> u32 {
+        self.stage.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_stage(&self, stage: u32) {
+        self.stage.store(stage, Ordering::Relaxed);
+    }
+
+    pub(crate) fn put_body(&self, body: Body) {
+        *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+    }
+
+    pub(crate) fn take_body(&self) -> Option<Body> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Queues it, and sees to it that somebody comes.
+    pub(crate) fn queue(self: Arc<Self>) {
+        let run = Arc::clone(&self.run);
+        run.queues.push_resumed(self);
+        if !run.queues.wake_parked_driver() {
+            helper::call_one(&run);
+        }
+    }
+}
+
+impl Wake for Node {
+    fn wake(self: Arc<Self>) {
+        if self.task.notify() {
+            self.queue();
+        }
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.task.notify() {
+            Arc::clone(self).queue();
+        }
+    }
+}
+
+/// A node at hand, with its waker.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) node: Arc<Node>,
+    pub(crate) waker: Waker,
+}
+
+impl Spare {
+    pub(crate) fn new(run: &Arc<RunCore>) -> Self {
+        let node = Node::new(Arc::clone(run));
+        Self { waker: Waker::from(Arc::clone(&node)), node }
+    }
+
+    /// Whether nobody but this spare can wake the node, so that it may serve another stage.
+    pub(crate) fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.node) == 2
+    }
+}

@@ -1,0 +1,125 @@
+//! The three protocols between workers, wakers and the driver, free of everything else.
+//!
+//! They use only what `super::sync` offers, so that `tests/model` can run them under a model checker.
+
+use super::sync::{AtomicU8, AtomicU32, Ordering};
+
+/// Who may touch the future of a pending stage.
+#[derive(Debug)]
+pub(crate) struct TaskState(AtomicU8);
+
+/// Nobody holds it and nobody has woken it.
+const IDLE: u8 = 0;
+/// It stands in a queue.
+const SCHEDULED: u8 = 1;
+/// A worker polls it.
+const RUNNING: u8 = 2;
+/// A worker polls it, and it was woken meanwhile.
+const NOTIFIED: u8 = 3;
+/// Its future is gone or never needed a task.
+const DONE: u8 = 4;
+
+impl TaskState {
+    /// A task that a worker is about to poll.
+    pub(crate) fn running() -> Self {
+        Self(AtomicU8::new(RUNNING))
+    }
+
+    /// Wakes the task; `true` obliges the caller to queue it.
+    pub(crate) fn notify(&self) -> bool {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        loop {
+            let next = match seen {
+                IDLE => SCHEDULED,
+                RUNNING => NOTIFIED,
+                _ => return false,
+            };
+            match self.0.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return next == SCHEDULED,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Takes a queued task to poll it; `false` if it ended while it was queued.
+    pub(crate) fn resume(&self) -> bool {
+        self.0.compare_exchange(SCHEDULED, RUNNING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Gives up a task whose future has been put back; `true` obliges the caller to queue it again.
+    pub(crate) fn suspend(&self) -> bool {
+        if self.0.compare_exchange(RUNNING, IDLE, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            return false;
+        }
+        self.0.store(SCHEDULED, Ordering::Release);
+        true
+    }
+
+    /// Takes the right to drop the future of a task that nobody polls.
+    pub(crate) fn claim(&self) -> bool {
+        let claim = |from| self.0.compare_exchange(from, DONE, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        claim(IDLE) || claim(SCHEDULED)
+    }
+
+    /// Ends a task that the caller polls.
+    pub(crate) fn finish(&self) {
+        self.0.store(DONE, Ordering::Release);
+    }
+}
+
+/// Lets helpers into a run until it closes, and tells when the last one has left.
+#[derive(Debug)]
+pub(crate) struct Gate(AtomicU32);
+
+const CLOSED: u32 = 1 << 31;
+
+impl Gate {
+    pub(crate) fn open() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// Comes in; `false` if the gate has closed.
+    pub(crate) fn enter(&self) -> bool {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        loop {
+            if seen & CLOSED != 0 {
+                return false;
+            }
+            match self.0.compare_exchange_weak(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Goes out; `true` if the gate has closed and this was the last one.
+    pub(crate) fn leave(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::AcqRel) == CLOSED + 1
+    }
+
+    /// Closes; `true` if nobody is inside.
+    pub(crate) fn close(&self) -> bool {
+        self.0.fetch_or(CLOSED, Ordering::AcqRel) & !CLOSED == 0
+    }
+}
+
+/// Counts down the undecided edges of a stage: whoever gets the last one starts the stage.
+#[derive(Debug)]
+pub(crate) struct Countdown(AtomicU32);
+
+impl Countdown {
+    pub(crate) fn new(edges: u32) -> Self {
+        Self(AtomicU32::new(edges))
+    }
+
+    /// One edge is decided; `true` if it was the last. Everything written before the other edges were
+    /// decided is visible then.
+    pub(crate) fn decide(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// How many edges are undecided at the moment.
+    pub(crate) fn undecided(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+}

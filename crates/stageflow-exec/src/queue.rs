@@ -1,0 +1,186 @@
+//! Ready work of a run: who finds it, who is woken for it.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    task::Waker,
+};
+
+use crossbeam_deque::{Steal, Stealer, Worker as Deque};
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::{node::Node, protocol::Gate};
+
+/// What the workers of a run share of its ready work.
+///
+/// Everything ready is in a place from which any worker can take it before a worker enters a stage: in a worker's deque,
+/// which others steal from, or in `resumed`. So a stage that blocks its worker holds up nobody else.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    /// Pending stages that were woken, in the order of their waking.
+    resumed: Mutex<VecDeque<Arc<Node>>>,
+    resumed_len: AtomicUsize,
+    stealers: Mutex<Vec<Stealer<u32>>>,
+    /// Deques of helpers that have left.
+    spare_deques: Mutex<Vec<Deque<u32>>>,
+    /// Helpers that run or have been asked to come.
+    helpers: AtomicU32,
+    max_helpers: u32,
+    pub(crate) gate: Gate,
+    closed: AtomicBool,
+    driver: Mutex<Option<Waker>>,
+    parked: AtomicBool,
+    /// Drives the order of ready stages, where a seed was given.
+    pub(crate) seed: Option<u64>,
+}
+
+impl Queues {
+    pub(crate) fn new(handle: &Handle, seed: Option<u64>) -> Self {
+        let several = seed.is_none() && handle.runtime_flavor() == RuntimeFlavor::MultiThread;
+        let workers = if several { handle.metrics().num_workers() } else { 1 };
+        Self {
+            resumed: Mutex::new(VecDeque::new()),
+            resumed_len: AtomicUsize::new(0),
+            stealers: Mutex::new(Vec::new()),
+            spare_deques: Mutex::new(Vec::new()),
+            helpers: AtomicU32::new(0),
+            max_helpers: u32::try_from(workers - 1).unwrap_or(u32::MAX),
+            gate: Gate::open(),
+            closed: AtomicBool::new(false),
+            driver: Mutex::new(None),
+            parked: AtomicBool::new(false),
+            seed,
+        }
+    }
+
+    /// Queues a stage that was woken.
+    pub(crate) fn push_resumed(&self, node: Arc<Node>) {
+        let mut resumed = lock(&self.resumed);
+        resumed.push_back(node);
+        self.resumed_len.store(resumed.len(), Ordering::SeqCst);
+    }
+
+    /// Takes the stage that was woken first.
+    pub(crate) fn pop_resumed(&self) -> Option<Arc<Node>> {
+        if self.resumed_len.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut resumed = lock(&self.resumed);
+        let node = resumed.pop_front();
+        self.resumed_len.store(resumed.len(), Ordering::SeqCst);
+        node
+    }
+
+    /// Whether some stage was woken and not yet taken.
+    pub(crate) fn has_resumed(&self) -> bool {
+        self.resumed_len.load(Ordering::SeqCst) != 0
+    }
+
+    /// A deque for a worker, from which the others can steal.
+    pub(crate) fn deque(&self) -> Deque<u32> {
+        if let Some(spare) = lock(&self.spare_deques).pop() {
+            return spare;
+        }
+        let deque = Deque::new_fifo();
+        lock(&self.stealers).push(deque.stealer());
+        deque
+    }
+
+    /// Takes the deque of a worker that leaves; others may still steal from it.
+    pub(crate) fn return_deque(&self, deque: Deque<u32>) {
+        lock(&self.spare_deques).push(deque);
+    }
+
+    /// Steals a batch of ready stages into `deque`, and one to start with.
+    pub(crate) fn steal(&self, deque: &Deque<u32>) -> Option<u32> {
+        let stealers = lock(&self.stealers);
+        stealers.iter().find_map(|stealer| {
+            loop {
+                match stealer.steal_batch_and_pop(deque) {
+                    Steal::Success(stage) => return Some(stage),
+                    Steal::Empty => return None,
+                    Steal::Retry => {}
+                }
+            }
+        })
+    }
+
+    /// Whether some worker's deque has ready stages.
+    pub(crate) fn has_stealable(&self) -> bool {
+        lock(&self.stealers).iter().any(|stealer| !stealer.is_empty())
+    }
+
+    /// Reserves a place for one more helper, if there is one.
+    pub(crate) fn reserve_helper(&self) -> bool {
+        if self.helpers.load(Ordering::SeqCst) >= self.max_helpers {
+            return false;
+        }
+        let reserve = |seen| (seen < self.max_helpers).then_some(seen + 1);
+        self.helpers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, reserve).is_ok()
+    }
+
+    pub(crate) fn release_helper(&self) {
+        self.helpers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether every place for a helper is taken.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.helpers.load(Ordering::SeqCst) >= self.max_helpers
+    }
+
+    /// Whether the driver waits to be woken.
+    pub(crate) fn driver_is_parked(&self) -> bool {
+        self.parked.load(Ordering::SeqCst)
+    }
+
+    /// Remembers whom to wake for the driver.
+    pub(crate) fn register_driver(&self, waker: &Waker) {
+        let mut slot = lock(&self.driver);
+        if slot.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    /// Declares the driver parked: from here on whoever makes work wakes it.
+    pub(crate) fn park_driver(&self) {
+        self.parked.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn unpark_driver(&self) {
+        self.parked.store(false, Ordering::SeqCst);
+    }
+
+    /// Wakes the driver if it is parked; `false` if it was not.
+    pub(crate) fn wake_parked_driver(&self) -> bool {
+        let was_parked = self.driver_is_parked() && self.parked.swap(false, Ordering::SeqCst);
+        if was_parked {
+            self.wake_driver();
+        }
+        was_parked
+    }
+
+    /// Wakes the driver, whatever it is doing.
+    pub(crate) fn wake_driver(&self) {
+        let waker = lock(&self.driver).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Lets no more helpers in; `true` if none is inside.
+    pub(crate) fn close(&self) -> bool {
+        self.closed.store(true, Ordering::SeqCst);
+        self.gate.close()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

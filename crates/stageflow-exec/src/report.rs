@@ -1,0 +1,220 @@
+//! What a run was: every stage's outcome, and every output that was kept.
+
+use std::{any::Any, fmt, sync::Arc, time::Duration};
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+use stageflow_core::{
+    CancelCause, Failure, RunId, RunOutcome, StageKind, StageOutcome, code, time::Human,
+};
+
+use crate::{
+    ending::EndCause,
+    run::{CleanUpFailure, RunCore},
+};
+
+/// What a run was: complete for every ending (S-7). Cheap to clone; prints as a table and serialises.
+#[derive(Clone)]
+pub struct RunReport {
+    run: Arc<RunCore>,
+}
+
+/// What became of one stage.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct StageReport {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: StageKind,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: StageOutcome,
+    /// How many attempts were started; 0 if it never ran.
+    pub attempts: u32,
+    /// Time between its last input and its start; `None` if it never ran.
+    pub queued: Option<Duration>,
+    /// Time between its start and its end; `None` if it never ran.
+    pub ran: Option<Duration>,
+}
+
+/// How many rows a printed report has at most.
+const MAX_ROWS: usize = 200;
+
+impl RunReport {
+    pub(crate) fn new(run: Arc<RunCore>) -> Self {
+        Self { run }
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> RunId {
+        self.run.snapshot.identity().run_id()
+    }
+
+    /// The pipeline's name.
+    pub fn pipeline(&self) -> &str {
+        self.run.plan.name()
+    }
+
+    /// How the run ended.
+    pub fn outcome(&self) -> RunOutcome {
+        self.run.outcome.get().copied().unwrap_or_else(|| self.run.judge())
+    }
+
+    /// Why the run was cancelled, if it was.
+    pub fn cancelled(&self) -> Option<CancelCause> {
+        match self.run.ending.cause() {
+            None | Some(EndCause::Committed) => None,
+            Some(cause) => Some(cause.for_stages()),
+        }
+    }
+
+    /// How long it took, clean-ups included.
+    pub fn duration(&self) -> Duration {
+        self.run.ended_at.get().copied().unwrap_or_default()
+    }
+
+    /// Every stage, in declaration order.
+    pub fn stages(&self) -> impl Iterator<Item = StageReport> {
+        (0u32..).take(self.run.plan.len()).map(|stage| self.stage_at(stage))
+    }
+
+    /// The stage `name`.
+    pub fn stage(&self, name: &str) -> Option<StageReport> {
+        self.run.plan.index_of(name).map(|stage| self.stage_at(stage))
+    }
+
+    /// The first failure observed: the cause where the run failed.
+    pub fn cause(&self) -> Option<Failure> {
+        self.run.details().failures.first().map(|(_, failure)| failure.clone())
+    }
+
+    /// All failures: the first observed, then the others in declaration order (S-8).
+    pub fn failures(&self) -> Vec<Failure> {
+        let mut failures = self.run.details().failures.clone();
+        if let Some((_, others)) = failures.split_first_mut() {
+            others.sort_by_key(|(stage, _)| *stage);
+        }
+        failures.into_iter().map(|(_, failure)| failure).collect()
+    }
+
+    /// Clean-ups that went wrong. They change no outcome (S-17).
+    pub fn clean_up_failures(&self) -> Vec<CleanUpFailure> {
+        self.run.details().clean_up_failures.clone()
+    }
+
+    /// The output of the stage `name`: `None` if it did not complete, was not kept, was moved to an owner, or is of
+    /// another type.
+    pub fn output_of<T: Any + Send + Sync>(&self, name: &str) -> Option<Arc<T>> {
+        let stage = self.run.plan.index_of(name)?;
+        self.run.outputs.get(stage)?.downcast().ok()
+    }
+
+    fn stage_at(&self, stage: u32) -> StageReport {
+        let cell = self.run.cell(stage);
+        let queued = cell.queued();
+        StageReport {
+            name: self.run.plan.stage_name(stage).to_owned(),
+            kind: self.run.plan.kind(stage),
+            outcome: self.run.stage_outcome(stage).unwrap_or(StageOutcome::Cancelled(CancelCause::Dropped)),
+            attempts: if queued.is_some() { self.run.attempts(stage) } else { 0 },
+            queued,
+            ran: cell.ran(self.run.now()),
+        }
+    }
+}
+
+impl fmt::Debug for RunReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunReport")
+            .field("run_id", &self.run_id())
+            .field("pipeline", &self.pipeline())
+            .field("outcome", &self.outcome())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for RunReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stages = self.run.plan.len();
+        writeln!(
+            f,
+            "{} {} in {}: {stages} {}, run {}",
+            self.pipeline(),
+            self.outcome(),
+            Human(self.duration()),
+            if stages == 1 { "stage" } else { "stages" },
+            self.run_id(),
+        )?;
+        if let Some(cause) = self.cancelled() {
+            writeln!(f, "  because {cause}")?;
+        }
+        let rows: Vec<_> = self.stages().take(MAX_ROWS).collect();
+        let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(5, 40);
+        writeln!(f, "  {:width$}  {:9}  {:9}  {:>3}  {:>7}  {:>7}  why", "stage", "kind", "status", "try", "queued", "ran")?;
+        for row in &rows {
+            let time = |time: Option<Duration>| time.map_or_else(|| "-".to_owned(), |time| Human(time).to_string());
+            let line = format!(
+                "  {:width$}  {:9}  {:9}  {:>3}  {:>7}  {:>7}  {}",
+                clip(&row.name, width),
+                row.kind,
+                row.outcome.status(),
+                row.attempts,
+                time(row.queued),
+                time(row.ran),
+                why(&row.outcome),
+            );
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        if stages > MAX_ROWS {
+            writeln!(f, "  … and {} more stages", stages - MAX_ROWS)?;
+        }
+        for failure in self.failures() {
+            writeln!(f, "  failure: {failure}: {}", failure.message())?;
+            if let Some(hint) = failure.hint() {
+                writeln!(f, "    help: {hint}")?;
+            }
+        }
+        for failure in self.clean_up_failures() {
+            writeln!(f, "  clean-up of `{}`: {} [{}]", failure.stage, failure.error, failure.code)?;
+        }
+        if self.outcome() == RunOutcome::TimedOut {
+            writeln!(f, "    help: {}", code::DEADLINE_EXCEEDED.hint().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
+fn why(outcome: &StageOutcome) -> String {
+    match outcome {
+        StageOutcome::Completed => String::new(),
+        StageOutcome::Skipped(cause) => cause.to_string(),
+        StageOutcome::Failed(failure) => failure.code().to_string(),
+        StageOutcome::Cancelled(cause) => cause.to_string(),
+        StageOutcome::Blocked { by } => format!("by `{by}`"),
+        other => other.status().to_owned(),
+    }
+}
+
+fn clip(name: &str, width: usize) -> String {
+    if name.chars().count() <= width {
+        return name.to_owned();
+    }
+    let kept: String = name.chars().take(width - 1).collect();
+    format!("{kept}…")
+}
+
+impl Serialize for RunReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("RunReport", 9)?;
+        out.serialize_field("run_id", &self.run_id())?;
+        out.serialize_field("pipeline", self.pipeline())?;
+        out.serialize_field("tenant", &self.run.snapshot.identity().tenant_id())?;
+        out.serialize_field("outcome", &self.outcome())?;
+        out.serialize_field("cancelled", &self.cancelled())?;
+        out.serialize_field("duration", &self.duration())?;
+        out.serialize_field("stages", &self.stages().collect::<Vec<_>>())?;
+        out.serialize_field("failures", &self.failures())?;
+        out.serialize_field("clean_up_failures", &self.clean_up_failures())?;
+        out.end()
+    }
+}

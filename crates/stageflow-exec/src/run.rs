@@ -1,0 +1,300 @@
+//! One run: everything its workers share.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use slab::Slab;
+use stageflow_core::{
+    CancelCause, ContextSnapshot, Failure, RunInfo, RunOutcome, StageOutcome, Value, WaitReason,
+    scope::CleanUp,
+};
+use stageflow_dag::plan::Plan;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cell::{Cell, State},
+    chains::Chains,
+    ending::{EndCause, Ending},
+    engine::EngineShared,
+    limits::RunLimits,
+    node::Node,
+    outputs::Outputs,
+    queue::Queues,
+    sinks::RunEvents,
+};
+
+/// Everything the workers of one run share.
+pub(crate) struct RunCore {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) snapshot: Arc<ContextSnapshot>,
+    pub(crate) info: Arc<RunInfo>,
+    pub(crate) shared: Arc<EngineShared>,
+    pub(crate) chains: Option<Arc<Chains>>,
+    pub(crate) limits: RunLimits,
+    pub(crate) events: Option<RunEvents>,
+    pub(crate) handle: Handle,
+    pub(crate) depth: u32,
+
+    pub(crate) cells: Box<[Cell]>,
+    pub(crate) outputs: Outputs,
+    pub(crate) conditions: Box<[AtomicU8]>,
+    pub(crate) groups: Box<[AtomicBool]>,
+
+    /// The engine clock's reading at the start.
+    pub(crate) origin: u64,
+    /// Nanoseconds of the run; `u64::MAX` for none.
+    pub(crate) deadline: u64,
+    pub(crate) ended_at: OnceLock<Duration>,
+    pub(crate) outcome: OnceLock<RunOutcome>,
+
+    /// How many stages have not ended.
+    pub(crate) remaining: AtomicUsize,
+    /// Whether some stage ended without an output: then readiness has to be looked at closely.
+    pub(crate) troubled: AtomicBool,
+    pub(crate) ending: Ending,
+    token: OnceLock<CancellationToken>,
+    pub(crate) queues: Queues,
+    /// Stages whose futures are pending.
+    pub(crate) pending: Mutex<Slab<Arc<Node>>>,
+    /// Work of stages that goes on elsewhere.
+    pub(crate) holds: AtomicUsize,
+    pub(crate) clean_ups: Mutex<Vec<(u32, CleanUp)>>,
+    children: Mutex<Vec<Weak<RunCore>>>,
+    pub(crate) details: Mutex<Details>,
+    /// Kept for errors that lend it.
+    pub(crate) first_failure: OnceLock<Option<Failure>>,
+    /// The run's place in its engine's list.
+    pub(crate) live_key: OnceLock<usize>,
+}
+
+/// What is known of the few stages that did not simply complete.
+#[derive(Debug, Default)]
+pub(crate) struct Details {
+    pub(crate) outcomes: HashMap<u32, StageOutcome>,
+    /// In the order they were observed.
+    pub(crate) failures: Vec<(u32, Failure)>,
+    pub(crate) attempts: HashMap<u32, u32>,
+    pub(crate) waits: HashMap<u32, WaitReason>,
+    pub(crate) clean_up_failures: Vec<CleanUpFailure>,
+}
+
+/// A clean-up that went wrong. It changes no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct CleanUpFailure {
+    /// `CLEANUP_FAILED` or `CLEANUP_TIMEOUT`.
+    pub code: stageflow_core::Code,
+    /// The stage that registered it.
+    pub stage: String,
+    /// What went wrong.
+    pub error: String,
+}
+
+/// What a run starts from.
+pub(crate) struct Seed {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) input: Value,
+    pub(crate) snapshot: ContextSnapshot,
+    pub(crate) shared: Arc<EngineShared>,
+    pub(crate) handle: Handle,
+    pub(crate) events: Option<RunEvents>,
+    pub(crate) keep: Option<stageflow_core::Keep>,
+    pub(crate) max_in_flight: Option<u32>,
+    pub(crate) depth: u32,
+}
+
+impl RunCore {
+    pub(crate) fn new(seed: Seed) -> Arc<Self> {
+        let Seed { plan, input, snapshot, shared, handle, events, keep, max_in_flight, depth } = seed;
+        let policies = plan.policies();
+        let keep_all = keep.unwrap_or(policies.keep) == stageflow_core::Keep::All;
+        let snapshot = Arc::new(snapshot);
+        let names: Arc<Plan> = Arc::clone(&plan);
+        let info = Arc::new(RunInfo::new(Arc::clone(&snapshot), shared.clock.wall(), names));
+        let count = u32::try_from(plan.len()).unwrap_or(u32::MAX);
+        let limits = RunLimits::new(
+            max_in_flight.or(policies.max_in_flight),
+            &policies.kind_limits,
+            &shared.limits,
+            snapshot.identity().tenant_id(),
+        );
+        Arc::new(Self {
+            chains: shared.chains(&plan),
+            cells: (0..count).map(|stage| Cell::new(plan.in_degree(stage))).collect(),
+            outputs: Outputs::new(&plan, input, keep_all),
+            conditions: plan.conditions().iter().map(|_| AtomicU8::new(0)).collect(),
+            groups: (0..plan.groups()).map(|_| AtomicBool::new(false)).collect(),
+            origin: shared.clock.monotonic_nanos(),
+            deadline: snapshot.deadline().map_or(u64::MAX, stageflow_core::time::nanos),
+            ended_at: OnceLock::new(),
+            outcome: OnceLock::new(),
+            remaining: AtomicUsize::new(plan.len()),
+            troubled: AtomicBool::new(false),
+            ending: Ending::default(),
+            token: OnceLock::new(),
+            queues: Queues::new(&handle, shared.seed),
+            pending: Mutex::new(Slab::new()),
+            holds: AtomicUsize::new(0),
+            clean_ups: Mutex::new(Vec::new()),
+            children: Mutex::new(Vec::new()),
+            details: Mutex::new(Details::default()),
+            first_failure: OnceLock::new(),
+            live_key: OnceLock::new(),
+            plan,
+            snapshot,
+            info,
+            shared,
+            limits,
+            events,
+            handle,
+            depth,
+        })
+    }
+
+    /// Nanoseconds since the run started.
+    pub(crate) fn now(&self) -> u64 {
+        self.shared.clock.monotonic_nanos().saturating_sub(self.origin)
+    }
+
+    pub(crate) fn cell(&self, stage: u32) -> &Cell {
+        &self.cells[stage as usize]
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.ending.is_stopping()
+    }
+
+    /// When the run began to stop, in nanoseconds of the run.
+    pub(crate) fn stopped_at(&self) -> u64 {
+        self.ending.stopped_at()
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
+    pub(crate) fn details(&self) -> MutexGuard<'_, Details> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn pending(&self) -> MutexGuard<'_, Slab<Arc<Node>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the run early: the one path for every cause (S-16).
+    pub(crate) fn end(&self, cause: EndCause) -> bool {
+        let reason = cause.for_stages();
+        if !self.ending.end(cause, self.now()) {
+            return false;
+        }
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
+        let children = std::mem::take(&mut *self.lock_children());
+        for child in children.iter().filter_map(Weak::upgrade) {
+            child.end(EndCause::Cancel(CancelCause::Parent { reason: reason.to_string() }));
+        }
+        self.queues.wake_driver();
+        true
+    }
+
+    /// The token of the run, made when somebody first asks for it.
+    pub(crate) fn token(&self) -> CancellationToken {
+        let token = self.token.get_or_init(CancellationToken::new);
+        // A cancellation that looked for the token before it was there has left this to us.
+        if self.is_stopping() {
+            token.cancel();
+        }
+        token.clone()
+    }
+
+    /// Ties a child run to this one: it is cancelled as soon as this one is.
+    pub(crate) fn adopt(&self, child: &Arc<RunCore>) {
+        {
+            let mut children = self.lock_children();
+            if children.len() == children.capacity() {
+                children.retain(|known| known.strong_count() > 0);
+            }
+            children.push(Arc::downgrade(child));
+        }
+        if let (true, Some(cause)) = (self.is_stopping(), self.ending.cause()) {
+            let reason = cause.for_stages().to_string();
+            child.end(EndCause::Cancel(CancelCause::Parent { reason }));
+        }
+    }
+
+    fn lock_children(&self) -> MutexGuard<'_, Vec<Weak<RunCore>>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a stage may go on after a cancellation: nanoseconds of the run until which it may.
+    ///
+    /// A child run ends itself, so the stage that waits for it may always go on.
+    pub(crate) fn grace_until(&self, stage: u32, stopped_at: u64) -> u64 {
+        if self.plan.stage(stage).role() == stageflow_core::stage::StageRole::Pipeline {
+            return u64::MAX;
+        }
+        let grace = self.plan.settings(stage).and_then(|settings| settings.grace);
+        grace.map_or(0, |grace| stopped_at.saturating_add(stageflow_core::time::nanos(grace)))
+    }
+
+    /// How a stage stands or ended.
+    pub(crate) fn stage_outcome(&self, stage: u32) -> Option<StageOutcome> {
+        match self.cell(stage).state() {
+            State::Waiting | State::Running => None,
+            State::Completed => Some(StageOutcome::Completed),
+            State::Cancelled | State::Skipped | State::Failed | State::Blocked => {
+                let own = self.details().outcomes.get(&stage).cloned();
+                own.or_else(|| self.ending.cause().map(|cause| StageOutcome::Cancelled(cause.for_stages())))
+            }
+        }
+    }
+
+    /// The outcome that follows from what has happened (S-8).
+    pub(crate) fn judge(&self) -> RunOutcome {
+        match self.ending.cause() {
+            Some(EndCause::Failure { .. }) => RunOutcome::Failed,
+            Some(EndCause::Denied { .. }) => RunOutcome::Denied,
+            Some(EndCause::Deadline) => RunOutcome::TimedOut,
+            Some(EndCause::Cancel(_)) | None => RunOutcome::Cancelled,
+            Some(EndCause::Committed) => {
+                if self.details().failures.is_empty() {
+                    RunOutcome::Completed
+                } else if self.output_completed() {
+                    RunOutcome::CompletedWithFailures
+                } else {
+                    RunOutcome::Failed
+                }
+            }
+        }
+    }
+
+    pub(crate) fn output_completed(&self) -> bool {
+        let output = self.plan.output();
+        output == stageflow_dag::plan::INPUT || self.cell(output).state() == State::Completed
+    }
+
+    /// The stages that have not ended.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = u32> {
+        (0u32..).zip(&self.cells).filter(|(_, cell)| !cell.state().is_terminal()).map(|(stage, _)| stage)
+    }
+
+    pub(crate) fn release_hold(&self) {
+        if self.holds.fetch_sub(1, Ordering::AcqRel) == 1 && self.queues.is_closed() {
+            self.queues.wake_driver();
+        }
+    }
+}
+
+impl std::fmt::Debug for RunCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunCore").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,153 @@
+//! Ending a stage: its state, its event, its successors, and what it means for the run.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use stageflow_core::{
+    CancelCause, ErrorClass, EventKind, Failure, SkipCause, StageExit, StageOutcome, Value, code,
+    exit::{Exit, FailSpec},
+};
+
+use crate::{attempt, cell::State, decide::Verdict, ending::EndCause, run::RunCore, worker::Worker};
+
+impl Worker {
+    /// A stage gave its output.
+    pub(crate) fn settle_completed(&mut self, run: &Arc<RunCore>, stage: u32, value: Value) {
+        if run.chains.is_some() && !run.plan.stage(stage).output().matches(&value) {
+            let wanted = run.plan.stage(stage).output().short_name();
+            let error = format!("an interceptor replaced the output by a value that is not a `{wanted}`");
+            let exit = StageExit::failure(code::REPLACED_TYPE, ErrorClass::Permanent, error.into());
+            return self.settle_exit(run, stage, exit);
+        }
+        run.outputs.put(stage, value);
+        let cell = run.cell(stage);
+        cell.mark_ended(self.now);
+        if run.groups.is_empty() {
+            cell.set_state(State::Completed);
+        } else {
+            cell.set_state_in_order(State::Completed);
+        }
+        let attempt = if run.events.is_some() { run.attempts(stage) } else { 1 };
+        self.note(run, stage, attempt, EventKind::StageCompleted);
+        self.tell_successors(run, stage);
+        self.count_ended();
+    }
+
+    /// A stage left without an output.
+    pub(crate) fn settle_exit(&mut self, run: &Arc<RunCore>, stage: u32, exit: StageExit) {
+        match exit.into_exit() {
+            Exit::Skip(reason) => {
+                let cause = SkipCause::Own { reason: reason.into_owned() };
+                self.settle(run, stage, State::Skipped, StageOutcome::Skipped(cause));
+            }
+            Exit::Cancel(reason) => {
+                let stage_name = run.plan.stage_name(stage).to_owned();
+                let cause = CancelCause::Stage { stage: stage_name, reason: reason.into_owned() };
+                if run.end(EndCause::Cancel(cause.clone())) {
+                    self.settle(run, stage, State::Cancelled, StageOutcome::Cancelled(cause));
+                } else {
+                    self.settle_cancelled(run, stage);
+                }
+            }
+            Exit::Retry { reason, .. } => self.settle_failure(run, 
+                stage,
+                FailSpec {
+                    code: code::RETRY_UNAVAILABLE,
+                    class: ErrorClass::Transient,
+                    error: reason.into_owned().into(),
+                    hint: None,
+                },
+            ),
+            Exit::Fail(spec) => self.settle_failure(run, stage, spec),
+        }
+    }
+
+    fn settle_failure(&mut self, run: &Arc<RunCore>, stage: u32, spec: FailSpec) {
+        let denied = spec.class == ErrorClass::Denied;
+        let failure = Failure::new(run.plan.stage_name(stage), run.attempts(stage), spec);
+        let count = {
+            let mut details = run.details();
+            details.failures.push((stage, failure.clone()));
+            details.failures.len()
+        };
+        let name = || run.plan.stage_name(stage).to_owned();
+        // Before the successors are told: none of them starts if the run does not go on.
+        if denied {
+            run.end(EndCause::Denied { stage: name() });
+        } else if !run.plan.policies().on_failure.tolerates(count, run.plan.len()) {
+            run.end(EndCause::Failure { stage: name() });
+        }
+        self.settle(run, stage, State::Failed, StageOutcome::Failed(failure));
+    }
+
+    /// A stage was stopped by the end of the run.
+    pub(crate) fn settle_cancelled(&mut self, run: &Arc<RunCore>, stage: u32) {
+        self.now = run.now();
+        let cause = run.ending.cause().map_or(CancelCause::Dropped, EndCause::for_stages);
+        self.settle(run, stage, State::Cancelled, StageOutcome::Cancelled(cause));
+    }
+
+    /// A stage ends without having run.
+    pub(crate) fn settle_verdict(&mut self, run: &Arc<RunCore>, stage: u32, verdict: Verdict) {
+        let state = match &verdict {
+            Verdict::Run => return,
+            Verdict::Skip(_) => State::Skipped,
+            Verdict::Block { .. } => State::Blocked,
+            Verdict::Fail(_) => State::Running,
+        };
+        if !run.cell(stage).claim(state) {
+            return;
+        }
+        attempt::release_inputs(run, stage);
+        match verdict {
+            Verdict::Run => {}
+            Verdict::Skip(cause) => self.settle(run, stage, state, StageOutcome::Skipped(cause)),
+            Verdict::Block { by } => self.settle(run, stage, state, StageOutcome::Blocked { by }),
+            Verdict::Fail(exit) => self.settle_exit(run, stage, exit),
+        }
+    }
+
+    fn settle(&mut self, run: &Arc<RunCore>, stage: u32, state: State, outcome: StageOutcome) {
+        let kind = event_of(&outcome);
+        run.details().outcomes.insert(stage, outcome);
+        run.troubled.store(true, Ordering::SeqCst);
+        let cell = run.cell(stage);
+        cell.mark_ended(self.now);
+        cell.set_state_in_order(state);
+        self.note(run, stage, run.attempts(stage), kind);
+        self.tell_successors(run, stage);
+        self.count_ended();
+    }
+
+    /// Ends every stage that has not ended, in declaration order: nobody works any more.
+    pub(crate) fn sweep(&mut self, run: &Arc<RunCore>) {
+        let cause = Arc::new(run.ending.cause().map_or(CancelCause::Dropped, EndCause::for_stages));
+        self.now = run.now();
+        for stage in run.unfinished() {
+            let cell = run.cell(stage);
+            cell.mark_ended(self.now);
+            cell.set_state(State::Cancelled);
+            self.note(run, stage, 0, EventKind::StageCancelled(Arc::clone(&cause)));
+            self.count_ended();
+        }
+    }
+}
+
+impl RunCore {
+    /// How many attempts of a stage were started; 1 unless somebody said otherwise.
+    pub(crate) fn attempts(&self, stage: u32) -> u32 {
+        if self.chains.is_none() {
+            return 1;
+        }
+        self.details().attempts.get(&stage).copied().unwrap_or(1)
+    }
+}
+
+fn event_of(outcome: &StageOutcome) -> EventKind {
+    match outcome {
+        StageOutcome::Failed(failure) => EventKind::StageFailed(failure.clone()),
+        StageOutcome::Skipped(cause) => EventKind::StageSkipped(Arc::new(cause.clone())),
+        StageOutcome::Cancelled(cause) => EventKind::StageCancelled(Arc::new(cause.clone())),
+        StageOutcome::Blocked { by } => EventKind::StageBlocked { by: by.as_str().into() },
+        _ => EventKind::StageCompleted,
+    }
+}

@@ -1,0 +1,402 @@
+//! A worker: takes ready stages, polls each where it became ready, and goes on with what that made ready.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crossbeam_deque::Worker as Deque;
+use stageflow_core::{
+    Code, EventKind, Randomness, StageContext, StageExit, StageResult, Value, code,
+    stage::StageFuture,
+    time::{SeededRandom, nanos},
+};
+
+use crate::{
+    attempt,
+    cell::State,
+    decide::Verdict,
+    helper,
+    node::{Body, Node, Spare, Timer},
+    run::RunCore,
+    scope::WorkerScope,
+};
+
+/// How long a worker goes on before it lets tokio run something else, in nanoseconds.
+const SLICE: u64 = 200_000;
+
+/// Why a worker stopped working.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// There is nothing to do.
+    Idle,
+    /// There is more to do, but other tasks have to get their turn.
+    Yield,
+    /// The run is being cancelled.
+    Stopping,
+}
+
+/// One worker of one run: the driver has one, each helper has one.
+///
+/// Its methods are lent the run, which its owner holds: so that workers do not all count on one shared reference count.
+pub(crate) struct Worker {
+    pub(crate) scope: Arc<WorkerScope>,
+    ready: Ready,
+    spare: Option<Spare>,
+    /// The last reading of the clock.
+    pub(crate) now: u64,
+    /// Stages that ended here and are not yet taken off the run's count.
+    ended: usize,
+    tick: u32,
+}
+
+/// Stages that are ready here.
+enum Ready {
+    /// In the order in which they became ready. `next` is used while the deque is empty, so that a chain touches no shared memory.
+    Fifo { next: Option<u32>, deque: Option<Deque<u32>> },
+    /// In an order drawn from a seed.
+    Seeded { tasks: Vec<Task>, random: SeededRandom },
+}
+
+enum Task {
+    Start(u32),
+    Resume(Arc<Node>),
+}
+
+impl Worker {
+    pub(crate) fn new(run: &Arc<RunCore>) -> Self {
+        let ready = match run.queues.seed {
+            None => Ready::Fifo { next: None, deque: None },
+            Some(seed) => Ready::Seeded { tasks: Vec::new(), random: SeededRandom::new(seed) },
+        };
+        Self {
+            scope: Arc::new(WorkerScope::new(Arc::clone(run))),
+            ready,
+            spare: None,
+            now: run.now(),
+            ended: 0,
+            tick: 0,
+        }
+    }
+
+    /// Makes the stages that wait for none ready, in declaration order.
+    pub(crate) fn start_roots(&mut self, run: &Arc<RunCore>) {
+        for root in run.plan.roots() {
+            self.push(run, *root);
+        }
+    }
+
+    /// Works until there is nothing to do, the slice is used up, or the run is being cancelled.
+    pub(crate) fn work(&mut self, run: &Arc<RunCore>) -> Progress {
+        let began = run.now();
+        self.now = began;
+        loop {
+            if run.is_stopping() {
+                self.hand_over(run);
+                return Progress::Stopping;
+            }
+            match self.next(run) {
+                Some(Task::Start(stage)) => self.start(run, stage),
+                Some(Task::Resume(node)) => self.resume(run, node),
+                None => {
+                    self.hand_over(run);
+                    return Progress::Idle;
+                }
+            }
+            if self.now.saturating_sub(began) > SLICE || !tokio::task::coop::has_budget_remaining() {
+                self.hand_over(run);
+                return Progress::Yield;
+            }
+        }
+    }
+
+    /// A stage has become ready.
+    pub(crate) fn push(&mut self, run: &Arc<RunCore>, stage: u32) {
+        run.cell(stage).mark_ready(self.now);
+        match &mut self.ready {
+            Ready::Seeded { tasks, .. } => tasks.push(Task::Start(stage)),
+            Ready::Fifo { next, deque } => match deque {
+                None if next.is_none() => *next = Some(stage),
+                None => {
+                    let made = run.queues.deque();
+                    made.push(stage);
+                    *deque = Some(made);
+                }
+                Some(deque) if next.is_none() && deque.is_empty() => *next = Some(stage),
+                Some(deque) => deque.push(stage),
+            },
+        }
+    }
+
+    fn next(&mut self, run: &Arc<RunCore>) -> Option<Task> {
+                match &mut self.ready {
+            Ready::Seeded { tasks, random } => {
+                while let Some(node) = run.queues.pop_resumed() {
+                    tasks.push(Task::Resume(node));
+                }
+                let count = tasks.len() as u64;
+                let index = if count < 2 { 0 } else { random.next_u64() % count };
+                #[expect(clippy::cast_possible_truncation, reason = "the index is below the length")]
+                (count > 0).then(|| tasks.swap_remove(index as usize))
+            }
+            Ready::Fifo { next, deque } => {
+                self.tick = self.tick.wrapping_add(1);
+                let woken_first = self.tick & 1 == 0;
+                if woken_first && let Some(node) = run.queues.pop_resumed() {
+                    return Some(Task::Resume(node));
+                }
+                if let Some(stage) = next.take().or_else(|| deque.as_ref()?.pop()) {
+                    return Some(Task::Start(stage));
+                }
+                if let Some(node) = run.queues.pop_resumed() {
+                    return Some(Task::Resume(node));
+                }
+                if !run.queues.has_stealable() {
+                    return None;
+                }
+                let deque = deque.get_or_insert_with(|| run.queues.deque());
+                run.queues.steal(deque).map(Task::Start)
+            }
+        }
+    }
+
+    /// Calls somebody if there is more to do than the stage this worker is about to enter.
+    fn call_for_help(&self, run: &Arc<RunCore>) {
+        let Ready::Fifo { deque, .. } = &self.ready else { return };
+        let queues = &run.queues;
+        if queues.is_crowded() && !queues.driver_is_parked() {
+            return;
+        }
+        if deque.as_ref().is_some_and(|deque| !deque.is_empty()) || queues.has_resumed() {
+            // Pairs with the look that a worker takes after it has declared itself idle.
+            std::sync::atomic::fence(Ordering::SeqCst);
+            if !queues.wake_parked_driver() {
+                helper::call_one(run);
+            }
+        }
+    }
+
+    /// Starts a ready stage, or decides that it does not run.
+    fn start(&mut self, run: &Arc<RunCore>, stage: u32) {
+        if !run.plan.is_plain(stage) || run.troubled.load(Ordering::Acquire) {
+            match run.decide(stage) {
+                Verdict::Run => {}
+                verdict => return self.settle_verdict(run, stage, verdict),
+            }
+        }
+        // Only a condition can decide a stage before all its edges are.
+        if run.plan.conditions().is_empty() {
+            run.cell(stage).set_state(State::Running);
+        } else if !run.cell(stage).claim(State::Running) {
+            return;
+        }
+        run.cell(stage).mark_started(self.now);
+        self.call_for_help(run);
+        if run.events.is_some() {
+            self.scope.flush_old_events(self.now);
+        }
+
+        let spare = self.spare.take().unwrap_or_else(|| Spare::new(run));
+        spare.node.set_stage(stage);
+        let mut cx = Context::from_waker(&spare.waker);
+        self.scope.enter(stage);
+        // One boundary for everything of the user's: taking inputs, calling, polling, dropping.
+        let polled = catch_unwind(AssertUnwindSafe(|| match attempt::begin(self, run, stage) {
+            Ok(future) => poll_once(future, &mut cx),
+            Err(exit) => Ok(Err(exit)),
+        }));
+        self.scope.exit();
+        match polled.unwrap_or_else(|panic| Ok(Err(panicked(&*panic)))) {
+            Ok(result) => {
+                if spare.is_unshared() {
+                    self.spare = Some(spare);
+                } else {
+                    spare.node.task.finish();
+                }
+                self.finish(run, stage, result);
+            }
+            Err(future) => {
+                let timer = self.timer_of(run, stage).map(|(after, code)| Timer::new(after, code));
+                self.now = run.now();
+                let mut body = Body { future, timer };
+                // Registers the waker with the timer.
+                if let Some(timer) = &mut body.timer
+                    && timer.is_up(&mut cx)
+                {
+                    spare.node.task.finish();
+                    return self.time_out(run, stage, body);
+                }
+                let node = spare.node;
+                let key = run.pending().insert(Arc::clone(&node));
+                node.key.store(key, Ordering::Relaxed);
+                self.park(run, node, body);
+            }
+        }
+    }
+
+    /// When the time of a stage, or of its only attempt, is up.
+    fn timer_of(&self, run: &Arc<RunCore>, stage: u32) -> Option<(Duration, Code)> {
+        let settings = run.plan.settings(stage)?;
+        let whole = settings.timeout.map(|timeout| (timeout, code::STAGE_TIMEOUT));
+        let single = settings.attempt_timeout.filter(|_| !attempt::is_wrapped(run, stage));
+        let single = single.map(|timeout| (timeout, code::ATTEMPT_TIMEOUT));
+        whole.into_iter().chain(single).min_by_key(|(timeout, _)| *timeout)
+    }
+
+    /// Goes on with a stage that was woken.
+    pub(crate) fn resume(&mut self, run: &Arc<RunCore>, node: Arc<Node>) {
+        if !node.task.resume() {
+            return;
+        }
+        let stage = node.stage();
+        let Some(Body { future, mut timer }) = node.take_body() else { return };
+        if self.must_drop(run, stage) {
+            self.retire(run, &node);
+            return self.drop_future(run, stage, future);
+        }
+        self.call_for_help(run);
+        let waker = std::task::Waker::from(Arc::clone(&node));
+        let mut cx = Context::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| poll_once(future, &mut cx)));
+        match polled.unwrap_or_else(|panic| Ok(Err(panicked(&*panic)))) {
+            Ok(result) => {
+                self.retire(run, &node);
+                self.finish(run, stage, result);
+            }
+            Err(future) => {
+                self.now = run.now();
+                if timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx)) {
+                    self.retire(run, &node);
+                    return self.time_out(run, stage, Body { future, timer });
+                }
+                self.park(run, node, Body { future, timer });
+            }
+        }
+    }
+
+    fn retire(&self, run: &Arc<RunCore>, node: &Node) {
+        node.task.finish();
+        let key = node.key.load(Ordering::Relaxed);
+        run.pending().try_remove(key);
+    }
+
+    /// Puts a pending stage aside until it is woken.
+    fn park(&mut self, run: &Arc<RunCore>, node: Arc<Node>, body: Body) {
+        node.put_body(body);
+        if node.task.suspend() {
+            run.queues.push_resumed(Arc::clone(&node));
+        }
+        // A cancellation that came while it was polled has left it to us.
+        if self.must_drop(run, node.stage()) {
+            self.drop_parked(run, &node);
+        }
+    }
+
+    /// Whether the run is being cancelled and the stage's grace, if it has one, is over.
+    fn must_drop(&self, run: &Arc<RunCore>, stage: u32) -> bool {
+        run.is_stopping() && run.now() >= run.grace_until(stage, run.stopped_at())
+    }
+
+    /// Drops the future of a pending stage that nobody polls.
+    pub(crate) fn drop_parked(&mut self, run: &Arc<RunCore>, node: &Arc<Node>) {
+        if node.task.claim()
+            && let Some(body) = node.take_body()
+        {
+            let key = node.key.load(Ordering::Relaxed);
+            run.pending().try_remove(key);
+            self.drop_future(run, node.stage(), body.future);
+        }
+    }
+
+    /// Ends a stage by dropping its future. A panic on the way is the stage's failure.
+    fn drop_future(&mut self, run: &Arc<RunCore>, stage: u32, future: StageFuture) {
+        match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+            Ok(()) => self.settle_cancelled(run, stage),
+            Err(panic) => self.finish(run, stage, Err(panicked(&*panic))),
+        }
+    }
+
+    fn time_out(&mut self, run: &Arc<RunCore>, stage: u32, body: Body) {
+        let code = body.timer.as_ref().map_or(code::STAGE_TIMEOUT, |timer| timer.code);
+        let exit = match catch_unwind(AssertUnwindSafe(|| drop(body))) {
+            Ok(()) => attempt::timed_out(run, stage, code),
+            Err(panic) => panicked(&*panic),
+        };
+        self.finish(run, stage, Err(exit));
+    }
+
+    /// Notes an event about a stage.
+    pub(crate) fn note(&self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
+        if run.events.is_some() {
+            self.scope.note(self.now, stage, attempt, kind);
+        }
+    }
+
+    /// One more stage has ended.
+    pub(crate) fn count_ended(&mut self) {
+        self.ended += 1;
+    }
+
+    /// Makes what this worker has done visible to the others.
+    pub(crate) fn hand_over(&mut self, run: &Arc<RunCore>) {
+        self.scope.flush_events();
+        let ended = std::mem::take(&mut self.ended);
+        if ended > 0 && run.remaining.fetch_sub(ended, Ordering::AcqRel) == ended {
+            run.queues.unpark_driver();
+            run.queues.wake_driver();
+        }
+    }
+
+    /// A context for the first attempt of a stage.
+    pub(crate) fn context(&self, run: &Arc<RunCore>, stage: u32) -> StageContext {
+        let own = run.plan.settings(stage).and_then(|settings| settings.timeout);
+        let until = own.map_or(u64::MAX, |timeout| self.now.saturating_add(nanos(timeout)));
+        let scope: Arc<WorkerScope> = Arc::clone(&self.scope);
+        StageContext::new(scope, stage, 1, until.min(run.deadline))
+    }
+
+    /// Ends a stage with what its call gave.
+    pub(crate) fn finish(&mut self, run: &Arc<RunCore>, stage: u32, result: StageResult<Value>) {
+        self.now = run.now();
+        match result {
+            Ok(value) => self.settle_completed(run, stage, value),
+            Err(exit) => self.settle_exit(run, stage, exit),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let run = Arc::clone(&self.scope.run);
+        self.hand_over(&run);
+        if let Ready::Fifo { next, deque } = &mut self.ready {
+            if let (Some(stage), Some(deque)) = (next.take(), deque.as_ref()) {
+                deque.push(stage);
+            }
+            if let Some(deque) = deque.take() {
+                run.queues.return_deque(deque);
+            }
+        }
+    }
+}
+
+/// Polls a future once: its result, or the future itself while it is pending. May panic as the user's code may.
+fn poll_once(mut future: StageFuture, cx: &mut Context<'_>) -> Result<StageResult<Value>, StageFuture> {
+    match future.as_mut().poll(cx) {
+        Poll::Ready(result) => Ok(result),
+        Poll::Pending => Err(future),
+    }
+}
+
+/// The failure that a panic is.
+pub(crate) fn panicked(payload: &(dyn std::any::Any + Send)) -> StageExit {
+    let message = payload
+        .downcast_ref::<&'static str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is not a text".to_owned());
+    let error = format!("panicked: {message}");
+    StageExit::failure(code::PANIC, stageflow_core::ErrorClass::Panic, error.into())
+}

@@ -1,1 +1,9 @@
-//! Shapes and measuring.
+//! What the bench `overhead` and its helper `memory` share: graphs, stage bodies, rows and the stopwatch.
+//!
+//! Nothing here knows a goal; those are in `overhead/goals.rs`.
+
+pub mod graph;
+pub mod hand;
+pub mod ours;
+pub mod stopwatch;
+pub mod work;

@@ -61,6 +61,8 @@ codes! {
     FOREIGN_NODE = "use ports of the builder that made them; compose whole pipelines with `then`, `zip` or as a stage";
     /// A limit, timeout or policy has a value that cannot work.
     INVALID_POLICY = "use a limit and a timeout above zero, and a percentage from 0 to 100";
+    /// A pipeline has more stages or edges than a plan can number.
+    TOO_LARGE = "split the pipeline, and run the parts one after the other";
     /// A stage's output is read by nobody.
     UNUSED_OUTPUT = "wire the output into a stage, or give the stage the unit output `()`";
     /// A stage has no edge to any other.

@@ -63,26 +63,31 @@ impl StageContext {
     }
 
     #[doc(hidden)]
+    #[inline]
     pub fn new(scope: Arc<dyn StageScope>, stage: u32, attempt: u32, until: u64) -> Self {
         Self { scope, stage, attempt, until }
     }
 
     #[doc(hidden)]
+    #[inline]
     pub fn for_attempt(&self, attempt: u32, until: u64) -> Self {
         Self { scope: Arc::clone(&self.scope), stage: self.stage, attempt, until }
     }
 
     #[doc(hidden)]
+    #[inline]
     pub fn scope(&self) -> &(dyn StageScope + 'static) {
         &*self.scope
     }
 
     #[doc(hidden)]
+    #[inline]
     pub fn index(&self) -> u32 {
         self.stage
     }
 
     #[doc(hidden)]
+    #[inline]
     pub fn until_nanos(&self) -> u64 {
         self.until
     }

@@ -22,7 +22,7 @@ impl RunId {
     /// A new id from the wall clock and the thread's random source.
     #[expect(clippy::new_without_default, reason = "each call gives another id")]
     pub fn new() -> Self {
-        Self::from_parts(SystemTime::now(), &crate::time::ThreadRandom)
+        Self::from_parts(crate::time::wall_now(), &crate::time::ThreadRandom)
     }
 
     /// A new id from the given time and randomness: the same ones give the same id.

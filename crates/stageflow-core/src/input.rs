@@ -101,10 +101,7 @@ impl InputError {
     }
 
     fn wrong_type(what: &str, wanted: TypeTag) -> Self {
-        Self {
-            code: code::WRONG_TYPE,
-            message: format!("{what} is not a `{}`", wanted.short_name()),
-        }
+        Self { code: code::WRONG_TYPE, message: format!("{what} is not a `{}`", wanted.short_name()) }
     }
 
     #[doc(hidden)]
@@ -282,9 +279,7 @@ impl StageInputs {
                 });
             }
             NamedItem::Skipped => (code::INPUT_SKIPPED, format!("`{name}` was skipped")),
-            NamedItem::Unavailable => {
-                (code::INPUT_UNAVAILABLE, format!("`{name}` failed and has no output"))
-            }
+            NamedItem::Unavailable => (code::INPUT_UNAVAILABLE, format!("`{name}` failed and has no output")),
         };
         Err(InputError { code, message })
     }

@@ -154,12 +154,15 @@ impl<I: Interceptor> DynInterceptor for I {
     }
 }
 
+/// Whether an interceptor applies to a stage.
+type Applies = dyn Fn(&str, StageKind) -> bool + Send + Sync;
+
 /// An interceptor with its type erased.
 #[derive(Clone)]
 #[doc(hidden)]
 pub struct AnyInterceptor {
     inner: Arc<dyn DynInterceptor>,
-    applies: Arc<dyn Fn(&str, StageKind) -> bool + Send + Sync>,
+    applies: Arc<Applies>,
     name: Arc<str>,
     placement: Placement,
 }

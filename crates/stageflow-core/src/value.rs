@@ -24,6 +24,7 @@ enum Repr {
 
 impl Value {
     /// Wraps a value.
+    #[inline]
     pub fn new<T: Any + Send + Sync>(value: T) -> Self {
         if TypeId::of::<T>() == TypeId::of::<()>() {
             return Self(Repr::Unit);
@@ -32,11 +33,13 @@ impl Value {
     }
 
     /// Wraps a value that is already shared, without another allocation.
+    #[inline]
     pub fn from_arc<T: Any + Send + Sync>(value: Arc<T>) -> Self {
         Self(Repr::Shared(value))
     }
 
     /// Whether this is a `T`.
+    #[inline]
     pub fn is<T: Any>(&self) -> bool {
         self.type_id_of_value() == TypeId::of::<T>()
     }
@@ -46,11 +49,10 @@ impl Value {
     /// # Errors
     ///
     /// Gives the value back when it is of another type.
+    #[inline]
     pub fn downcast<T: Any + Send + Sync>(self) -> Result<Arc<T>, Self> {
         match self.0 {
-            Repr::Shared(shared) => {
-                shared.downcast::<T>().map_err(|other| Self(Repr::Shared(other)))
-            }
+            Repr::Shared(shared) => shared.downcast::<T>().map_err(|other| Self(Repr::Shared(other))),
             Repr::Unit => {
                 let unit: Arc<dyn Any + Send + Sync> = Arc::new(());
                 unit.downcast::<T>().map_err(|_| Self(Repr::Unit))
@@ -59,6 +61,7 @@ impl Value {
     }
 
     /// A look at the value as a `T`.
+    #[inline]
     pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
         match &self.0 {
             Repr::Shared(shared) => shared.downcast_ref::<T>(),
@@ -66,6 +69,13 @@ impl Value {
         }
     }
 
+    #[doc(hidden)]
+    #[inline]
+    pub fn is_unit(&self) -> bool {
+        matches!(self.0, Repr::Unit)
+    }
+
+    #[inline]
     pub(crate) fn type_id_of_value(&self) -> TypeId {
         match &self.0 {
             Repr::Unit => TypeId::of::<()>(),
@@ -110,6 +120,7 @@ impl TypeTag {
     }
 
     /// Whether `value` is of this type.
+    #[inline]
     pub fn matches(&self, value: &Value) -> bool {
         self.id == value.type_id_of_value()
     }

@@ -74,11 +74,9 @@ impl fmt::Display for WaitReason {
             Self::NotYielding => f.write_str("is running and has not yielded"),
             Self::Blocking => f.write_str("is running on a blocking thread"),
             Self::ChildRun => f.write_str("waits for its child run"),
-            Self::BackOff { next_attempt, remaining, last_error } => write!(
-                f,
-                "backs off for {} before attempt {next_attempt} ({last_error})",
-                Human(*remaining)
-            ),
+            Self::BackOff { next_attempt, remaining, last_error } => {
+                write!(f, "backs off for {} before attempt {next_attempt} ({last_error})", Human(*remaining))
+            }
             Self::Breaker { key } => write!(f, "waits for the breaker `{key}`"),
             Self::RateLimit { key } => write!(f, "waits for the rate limit `{key}`"),
             Self::Grace { remaining } => write!(f, "has {} of grace left", Human(*remaining)),

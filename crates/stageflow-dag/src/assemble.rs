@@ -49,6 +49,8 @@ impl Draft {
         }
         readers.one_more(output);
         let (successors, specials) = self.successors(starts);
+        let waits_for_one = |entry: &u32| *entry & SPECIAL == 0 && in_degree[*entry as usize] == 1;
+        let fans = (0..self.len()).map(|index| successors.row(index).iter().all(waits_for_one)).collect();
         Plan {
             id: self.id,
             name: self.name,
@@ -56,11 +58,13 @@ impl Draft {
             kinds: self.kinds,
             stages: self.stages,
             locations: self.places,
+            max_in_degree: in_degree.iter().max().copied().unwrap_or(0),
             in_degree,
             successors,
             specials,
             edges: self.edges,
             plain,
+            fans,
             readers: readers.of_stages,
             input_readers: readers.of_input,
             roots,

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use stageflow_core::{
-    Code, FailurePolicy, Layer, code,
+    FailurePolicy, Layer, code,
     intercept::{AnyInterceptor, Placement},
     value::TypeTag,
 };
@@ -16,9 +16,6 @@ use crate::{
     problem::{Problem, Quoted},
     suggest::Suggestions,
 };
-
-/// More stages or edges than a plan can number.
-pub(crate) const TOO_LARGE: Code = Code::new("TOO_LARGE");
 
 /// Everything wrong with `draft`. Puts the sources of its edges by name in place.
 pub(crate) fn problems(draft: &mut Draft, output: AnyPort, place: Place) -> Vec<Problem> {
@@ -38,7 +35,7 @@ pub(crate) fn problems(draft: &mut Draft, output: AnyPort, place: Place) -> Vec<
 fn size(draft: &Draft, place: Place, found: &mut Vec<Problem>) {
     if draft.full {
         let message = format!("more than {} stages or edges", draft.limit);
-        found.push(Problem::new(TOO_LARGE, place, message).help("move parts into pipelines of their own"));
+        found.push(Problem::new(code::TOO_LARGE, place, message).help("move parts into pipelines of their own"));
     } else if draft.stages.is_empty() {
         found.push(Problem::new(code::EMPTY, place, "the pipeline has no stage"));
     }

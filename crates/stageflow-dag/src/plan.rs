@@ -34,9 +34,12 @@ pub struct Plan {
     pub(crate) locations: Vec<&'static Location<'static>>,
     /// How many edges of a stage have to be decided before it is; an `or` group counts once, input edges never.
     pub(crate) in_degree: Vec<u32>,
+    pub(crate) max_in_degree: u32,
     pub(crate) successors: Csr<u32>,
     pub(crate) specials: Vec<Special>,
     pub(crate) edges: Csr<Edge>,
+    /// Sources all of whose successors wait for nothing else.
+    pub(crate) fans: Vec<bool>,
     /// Stages whose every edge is required: when all their sources completed, they run.
     pub(crate) plain: Vec<bool>,
     /// How many edges read a stage's output; the pipeline's output counts once more.
@@ -195,6 +198,7 @@ impl Plan {
     }
 
     /// How many stages there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.stages.len()
     }
@@ -205,16 +209,19 @@ impl Plan {
     }
 
     /// The stage at `index`.
+    #[inline]
     pub fn stage(&self, index: u32) -> &dyn ErasedStage {
         &*self.stages[index as usize]
     }
 
     /// The name of the stage at `index`.
+    #[inline]
     pub fn stage_name(&self, index: u32) -> &str {
         self.names.get(index)
     }
 
     /// The kind of the stage at `index`.
+    #[inline]
     pub fn kind(&self, index: u32) -> StageKind {
         self.kinds[index as usize]
     }
@@ -233,31 +240,49 @@ impl Plan {
     }
 
     /// How many edges of a stage have to be decided before it is.
+    #[inline]
     pub fn in_degree(&self, index: u32) -> u32 {
         self.in_degree[index as usize]
     }
 
     /// Who has to be told when a stage has ended: stages, or with [`SPECIAL`] set indices into [`specials`](Self::specials).
+    #[inline]
     pub fn successors(&self, index: u32) -> &[u32] {
         self.successors.row(index)
     }
 
+    /// The largest number of edges that a stage waits for.
+    #[inline]
+    pub fn max_in_degree(&self) -> u32 {
+        self.max_in_degree
+    }
+
+    /// Whether all successors of a stage wait for nothing else: they are ready as soon as it has ended.
+    #[inline]
+    pub fn is_fan(&self, index: u32) -> bool {
+        self.fans[index as usize]
+    }
+
     /// The successors that a plain count cannot serve.
+    #[inline]
     pub fn specials(&self) -> &[Special] {
         &self.specials
     }
 
     /// The edges into a stage.
+    #[inline]
     pub fn edges(&self, index: u32) -> &[Edge] {
         self.edges.row(index)
     }
 
     /// Whether every edge of a stage is required and unconditional.
+    #[inline]
     pub fn is_plain(&self, index: u32) -> bool {
         self.plain[index as usize]
     }
 
     /// How many edges read a stage's output.
+    #[inline]
     pub fn readers(&self, index: u32) -> u32 {
         self.readers[index as usize]
     }
@@ -273,16 +298,19 @@ impl Plan {
     }
 
     /// The conditions of all stages.
+    #[inline]
     pub fn conditions(&self) -> &[Condition] {
         &self.conditions
     }
 
     /// How many `or` groups there are.
+    #[inline]
     pub fn groups(&self) -> u32 {
         self.groups
     }
 
     /// What is set for the stage at `index` alone.
+    #[inline]
     pub fn settings(&self, index: u32) -> Option<&StageSettings> {
         if self.settings.is_empty() {
             return None;
@@ -296,6 +324,7 @@ impl Plan {
     }
 
     /// What is set for the whole pipeline.
+    #[inline]
     pub fn policies(&self) -> &Policies {
         &self.policies
     }
@@ -306,6 +335,7 @@ impl Plan {
     }
 
     /// The stage whose output is the pipeline's, or [`INPUT`].
+    #[inline]
     pub fn output(&self) -> u32 {
         self.output
     }
@@ -316,6 +346,7 @@ impl Plan {
     }
 
     /// Whether some stage wants to own an input.
+    #[inline]
     pub fn has_owned_edges(&self) -> bool {
         self.owned_edges
     }
@@ -346,6 +377,7 @@ impl Names {
         self.ends.push(self.text.len());
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> &str {
         let index = index as usize;
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
@@ -365,6 +397,7 @@ pub(crate) struct Csr<T> {
 }
 
 impl<T> Csr<T> {
+    #[inline]
     pub(crate) fn row(&self, index: u32) -> &[T] {
         let index = index as usize;
         &self.items[self.starts[index] as usize..self.starts[index + 1] as usize]

@@ -3,8 +3,8 @@
 use std::{sync::Arc, task::Poll};
 
 use stageflow_core::{
-    Call, Code, ErrorClass, EventKind, InputError, Next, StageContext, StageExit, StageInputs,
-    StageResult, Value, code,
+    Call, Code, ErrorClass, EventKind, InputError, Next, StageContext, StageExit, StageInputs, StageResult,
+    Value, code,
     input::{InputItem, InputSource, Inputs, NamedItem},
     stage::{StageFuture, StageRole},
     time::{Human, nanos},
@@ -16,6 +16,10 @@ use crate::{cell::State, node::Timer, run::RunCore, scope::WorkerScope, worker::
 /// Begins the call of a stage whose inputs are there.
 pub(crate) fn begin(worker: &Worker, run: &Arc<RunCore>, stage: u32) -> StageResult<StageFuture> {
     let ctx = worker.context(run, stage);
+    if run.bare {
+        worker.note_started(run, stage);
+        return run.plan.stage(stage).start(ctx, &mut Slots::new(run, stage)).map_err(invalid_input);
+    }
     if is_wrapped(run, stage) {
         let inputs = gather(run, stage).map_err(invalid_input)?;
         return Ok(match run.chains.as_ref().map_or(&[][..], |chains| chains.of(stage)) {
@@ -23,7 +27,7 @@ pub(crate) fn begin(worker: &Worker, run: &Arc<RunCore>, stage: u32) -> StageRes
             _ => Box::pin(call(ctx, inputs)),
         });
     }
-    worker.note(run, stage, 1, EventKind::StageStarted);
+    worker.note_started(run, stage);
     let started = if run.outputs.is_counted() {
         let inputs = gather(run, stage).map_err(invalid_input)?;
         run.plan.stage(stage).start(ctx, &mut inputs.into_source())
@@ -169,7 +173,7 @@ impl<'a> Slots<'a> {
 
     fn value(&self, source: u32) -> Option<Value> {
         let there = source == INPUT || self.run.cell(source).state() == State::Completed;
-        if there { self.run.outputs.get(source) } else { None }
+        if there { self.run.output(source) } else { None }
     }
 
     fn named(&mut self, count: u32) -> InputItem {
@@ -193,7 +197,7 @@ impl InputSource for Slots<'_> {
         self.edges = rest;
         let one = |value: Option<Value>| value.map(InputItem::One).ok_or_else(InputError::gone);
         match edge.kind {
-            EdgeKind::One { .. } => one(self.run.outputs.get(edge.source)),
+            EdgeKind::One { .. } => one(self.run.output(edge.source)),
             EdgeKind::Optional => Ok(self.value(edge.source).map_or(InputItem::Absent, InputItem::One)),
             EdgeKind::Many(count) => Ok(InputItem::Many(count as usize)),
             EdgeKind::Or { rest, optional, .. } => {

@@ -37,7 +37,9 @@ impl Chains {
                 let (name, kind) = (plan.stage_name(stage), plan.kind(stage));
                 let own = plan.settings(stage).map_or(&[][..], |settings| &settings.interceptors);
                 let key: Vec<_> = common.iter().map(|one| one.applies_to(name, kind)).collect();
-                if own.is_empty() && let Some(index) = known.get(&key) {
+                if own.is_empty()
+                    && let Some(index) = known.get(&key)
+                {
                     return *index;
                 }
                 let applying = common.iter().zip(&key).filter(|(_, applies)| **applies);
@@ -72,10 +74,12 @@ impl Chains {
     }
 }
 
+type Known = HashMap<u64, (Weak<Plan>, Arc<Chains>)>;
+
 /// The chains of every plan an engine has met, as long as the plan lives.
 #[derive(Default)]
 pub(crate) struct ChainCache {
-    known: Mutex<HashMap<u64, (Weak<Plan>, Arc<Chains>)>>,
+    known: Mutex<Known>,
 }
 
 impl ChainCache {
@@ -91,7 +95,7 @@ impl ChainCache {
         chains
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (Weak<Plan>, Arc<Chains>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,12 +8,8 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, ErrorClass, EventKind, RunOutcome, StageContext, StageExit, StageResult, Value,
-    WaitReason, code,
-    id::RunId,
-    scope::Hold,
-    snapshot::Parent,
-    stage::StageFuture,
+    CancelCause, ErrorClass, EventKind, RunOutcome, StageContext, StageExit, StageResult, Value, WaitReason,
+    code, id::RunId, scope::Hold, snapshot::Parent, stage::StageFuture,
 };
 use stageflow_dag::plan::Plan;
 
@@ -62,7 +58,12 @@ pub(crate) fn run(
     })
 }
 
-fn snapshot(parent: &RunCore, ctx: &StageContext, plan: &Plan, depth: u32) -> stageflow_core::ContextSnapshot {
+fn snapshot(
+    parent: &RunCore,
+    ctx: &StageContext,
+    plan: &Plan,
+    depth: u32,
+) -> stageflow_core::ContextSnapshot {
     let builder = parent.snapshot.to_builder().pipeline(Arc::clone(plan.name())).parent(Parent {
         run: parent.snapshot.identity().run_id(),
         stage: ctx.stage_name().to_owned(),
@@ -82,8 +83,7 @@ fn result(child: &RunCore) -> StageResult<Value> {
     let failure = || child.details().failures.first().map(|(_, failure)| failure.clone());
     match child.outcome.get() {
         Some(RunOutcome::Completed | RunOutcome::CompletedWithFailures) if child.output_completed() => child
-            .outputs
-            .get(child.plan.output())
+            .output(child.plan.output())
             .ok_or_else(|| StageExit::internal("a child run lost its output")),
         Some(RunOutcome::Completed) => {
             Err(StageExit::skip(format!("the output of pipeline `{}` was skipped", child.plan.name())))

@@ -10,6 +10,7 @@ use stageflow_dag::plan::{Edge, EdgeKind, INPUT, SPECIAL};
 
 use crate::{
     cell::State,
+    row::MIN_ROW,
     run::RunCore,
     worker::{Worker, panicked},
 };
@@ -30,6 +31,9 @@ enum Source {
     Skipped,
     Failed,
 }
+
+/// From so many edges on, a stage is told of them in bundles.
+const MIN_HELD: u32 = 32;
 
 const UNKNOWN: u8 = 0;
 const HOLDS: u8 = 1;
@@ -60,7 +64,9 @@ impl RunCore {
             {
                 match self.condition(condition, edge.source) {
                     Ok(true) => {}
-                    Ok(false) => return Verdict::Skip(SkipCause::NotTaken { route: self.name_of(edge.source) }),
+                    Ok(false) => {
+                        return Verdict::Skip(SkipCause::NotTaken { route: self.name_of(edge.source) });
+                    }
                     Err(exit) => return Verdict::Fail(exit),
                 }
             }
@@ -70,9 +76,10 @@ impl RunCore {
         while let Some(edge) = edges.get(index) {
             index += 1;
             let (source, culprit) = match edge.kind {
-                EdgeKind::One { .. } | EdgeKind::After | EdgeKind::When(_) | EdgeKind::NamedOne { optional: false } => {
-                    (self.source(edge.source), edge.source)
-                }
+                EdgeKind::One { .. }
+                | EdgeKind::After
+                | EdgeKind::When(_)
+                | EdgeKind::NamedOne { optional: false } => (self.source(edge.source), edge.source),
                 EdgeKind::Or { rest, optional, .. } => {
                     let sides = &edges[index - 1..index + rest as usize];
                     index += rest as usize;
@@ -123,7 +130,7 @@ impl RunCore {
             UNKNOWN => {}
             seen => return Ok(seen == HOLDS),
         }
-        let Some(value) = self.outputs.get(source) else {
+        let Some(value) = self.output(source) else {
             return Err(StageExit::internal("a condition was asked before its value was there"));
         };
         let predicate = &self.plan.conditions()[condition as usize];
@@ -149,11 +156,47 @@ impl RunCore {
 impl Worker {
     /// Tells the successors of a stage that it has ended.
     pub(crate) fn tell_successors(&mut self, run: &Arc<RunCore>, stage: u32) {
-        for &successor in run.plan.successors(stage) {
+        let successors = run.plan.successors(stage);
+        if successors.len() >= MIN_ROW
+            && run.plan.is_fan(stage)
+            && self.push_row(run, stage, successors.len())
+        {
+            return;
+        }
+        for &successor in successors {
             if successor & SPECIAL != 0 {
                 self.tell_special(run, stage, successor & !SPECIAL);
-            } else if run.cell(successor).countdown.decide() {
-                self.push(run, successor);
+            } else if run.plan.in_degree(successor) >= MIN_HELD {
+                if let Some((other, edges)) = self.scope.held.add(successor) {
+                    self.tell(run, other, edges);
+                }
+            } else {
+                self.tell(run, successor, 1);
+            }
+        }
+    }
+
+    /// Tells a stage that so many of its edges are decided.
+    #[inline]
+    fn tell(&mut self, run: &Arc<RunCore>, stage: u32, edges: u32) {
+        if run.cell(stage).countdown.decide(edges) {
+            self.push(run, stage);
+        }
+    }
+
+    /// Tells what this worker has held back.
+    pub(crate) fn tell_own(&mut self, run: &Arc<RunCore>) {
+        if let Some((stage, edges)) = self.scope.held.take() {
+            self.tell(run, stage, edges);
+        }
+    }
+
+    /// Tells what this worker, and then what any other worker has held back.
+    pub(crate) fn tell_held(&mut self, run: &Arc<RunCore>) {
+        self.tell_own(run);
+        if run.plan.max_in_degree() >= MIN_HELD {
+            for (stage, edges) in run.queues.take_held() {
+                self.tell(run, stage, edges);
             }
         }
     }
@@ -184,7 +227,7 @@ impl Worker {
             }
             _ => true,
         };
-        if decided && run.cell(target).countdown.decide() {
+        if decided && run.cell(target).countdown.decide(1) {
             self.push(run, target);
         }
     }

@@ -79,7 +79,7 @@ impl Driver {
                 run.ending.commit();
                 return Poll::Ready(());
             }
-            if run.queues.has_resumed() || run.queues.has_stealable() {
+            if run.queues.has_resumed() || run.queues.has_stealable() || run.queues.has_held() {
                 run.queues.unpark_driver();
                 continue;
             }
@@ -117,7 +117,7 @@ impl Driver {
                 worker.drop_parked(&run, &node);
             }
             if let Some(node) = run.queues.pop_resumed() {
-                worker.resume(&run, node);
+                worker.resume(&run, &node);
                 if !tokio::task::coop::has_budget_remaining() {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

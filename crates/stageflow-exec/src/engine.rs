@@ -194,7 +194,11 @@ impl fmt::Display for InterceptorOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (stage, names)) in self.0.iter().enumerate() {
             let line_break = if i == 0 { "" } else { "\n" };
-            write!(f, "{line_break}{} -> {stage}", if names.is_empty() { "(none)".to_owned() } else { names.join(" -> ") })?;
+            write!(
+                f,
+                "{line_break}{} -> {stage}",
+                if names.is_empty() { "(none)".to_owned() } else { names.join(" -> ") }
+            )?;
         }
         Ok(())
     }
@@ -279,7 +283,8 @@ impl EngineBuilder {
     /// stand outside authentication.
     pub fn build(self) -> Result<Engine, EngineBuildError> {
         let mut problems = Vec::new();
-        let limits = self.max_in_flight.iter().chain(&self.per_tenant).chain(self.kinds.iter().map(|(_, n)| n));
+        let limits =
+            self.max_in_flight.iter().chain(&self.per_tenant).chain(self.kinds.iter().map(|(_, n)| n));
         if limits.into_iter().any(|limit| *limit == 0) {
             problems.push((code::INVALID_POLICY, "a limit of zero lets no stage run".to_owned()));
         }
@@ -289,7 +294,11 @@ impl EngineBuilder {
                 problems.push((code::OUTSIDE_AUTHENTICATION, message));
             }
         }
-        if problems.is_empty() { Ok(self.assemble(LiveRuns::tracked())) } else { Err(EngineBuildError { problems }) }
+        if problems.is_empty() {
+            Ok(self.assemble(LiveRuns::tracked()))
+        } else {
+            Err(EngineBuildError { problems })
+        }
     }
 
     fn assemble(self, live: LiveRuns) -> Engine {

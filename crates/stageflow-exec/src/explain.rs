@@ -65,8 +65,10 @@ impl Explanation {
         let waits = run.unfinished().map(|stage| {
             let cell = run.cell(stage);
             let reason = match cell.state() {
-                State::Waiting if cell.countdown.undecided() == 0 => WaitReason::Turn,
-                State::Waiting => WaitReason::Dependencies { stages: run.undecided_sources(stage) },
+                State::Waiting => match run.undecided_sources(stage) {
+                    stages if stages.is_empty() => WaitReason::Turn,
+                    stages => WaitReason::Dependencies { stages },
+                },
                 _ => {
                     let own = run.details().waits.get(&stage).cloned();
                     own.unwrap_or_else(|| match (pending.contains(&stage), stopping) {
@@ -87,11 +89,7 @@ impl Explanation {
             run_id: run.snapshot.identity().run_id(),
             pipeline: run.plan.name().to_string(),
             elapsed: run.ended_at.get().copied().unwrap_or(Duration::from_nanos(now)),
-            stopping: run
-                .ending
-                .cause()
-                .filter(|_| stopping)
-                .map(|cause| cause.for_stages().to_string()),
+            stopping: run.ending.cause().filter(|_| stopping).map(|cause| cause.for_stages().to_string()),
             ended: run.is_done(),
             waits,
         }

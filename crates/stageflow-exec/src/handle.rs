@@ -12,8 +12,8 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, ContextSnapshot, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId,
-    RunOutcome, SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
+    CancelCause, ContextSnapshot, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunOutcome,
+    SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
 };
 use stageflow_dag::{Pipeline, plan::Plan};
 use tokio::{runtime::Handle, task::JoinHandle};
@@ -386,7 +386,7 @@ impl<O: Send + Sync + 'static> Completed<O> {
             Some(RunOutcome::Completed | RunOutcome::CompletedWithFailures) => run.output_completed(),
             _ => false,
         };
-        let output = if there { run.outputs.get(run.plan.output()) } else { None };
+        let output = if there { run.output(run.plan.output()) } else { None };
         match output.map(Value::downcast::<O>) {
             Some(Ok(output)) => Ok(Self { run, output }),
             _ => Err(RunError::ended(run)),

@@ -43,8 +43,9 @@ impl Helper {
             return None;
         }
         // Whoever made work while this helper still held its place has called nobody.
-        let work = !run.is_stopping() && (run.queues.has_resumed() || run.queues.has_stealable());
-        if work && run.queues.reserve_helper() {
+        let queues = &run.queues;
+        let work = queues.has_resumed() || queues.has_stealable() || queues.has_held();
+        if work && !run.is_stopping() && queues.reserve_helper() {
             self.reserved = true;
             return Some(());
         }

@@ -26,6 +26,7 @@ mod outputs;
 mod protocol;
 mod queue;
 mod report;
+mod row;
 mod run;
 mod scope;
 mod settle;

@@ -35,7 +35,12 @@ pub(crate) struct RunLimits {
 }
 
 impl RunLimits {
-    pub(crate) fn new(run: Option<u32>, kinds: &[(StageKind, u32)], engine: &EngineLimits, tenant: Option<&TenantId>) -> Self {
+    pub(crate) fn new(
+        run: Option<u32>,
+        kinds: &[(StageKind, u32)],
+        engine: &EngineLimits,
+        tenant: Option<&TenantId>,
+    ) -> Self {
         let mut all: Vec<_> = kinds.iter().map(|(kind, n)| (*kind, Limit::new("kind", *n))).collect();
         all.extend(engine.kinds.iter().cloned());
         Self {

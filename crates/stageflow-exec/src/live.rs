@@ -67,7 +67,8 @@ impl LiveRuns {
     }
 
     fn all(&self) -> Vec<Arc<RunCore>> {
-        self.lock().map_or_else(Vec::new, |state| state.runs.iter().filter_map(|(_, run)| run.upgrade()).collect())
+        self.lock()
+            .map_or_else(Vec::new, |state| state.runs.iter().filter_map(|(_, run)| run.upgrade()).collect())
     }
 
     /// Waits for the list to be empty, up to `budget`; the length of the list then.

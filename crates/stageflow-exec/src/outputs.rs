@@ -56,7 +56,13 @@ impl Outputs {
     }
 
     /// Stores the output of a stage.
+    ///
+    /// A unit is not stored: it can be made anew for whoever reads it.
+    #[inline]
     pub(crate) fn put(&self, stage: u32, value: Value) {
+        if value.is_unit() {
+            return;
+        }
         match self {
             Self::Kept { slots, .. } => {
                 let stored = slots[stage as usize].set(value);

@@ -2,7 +2,7 @@
 //!
 //! They use only what `super::sync` offers, so that `tests/model` can run them under a model checker.
 
-use super::sync::{AtomicU8, AtomicU32, Ordering};
+use super::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Who may touch the future of a pending stage.
 #[derive(Debug)]
@@ -112,14 +112,54 @@ impl Countdown {
         Self(AtomicU32::new(edges))
     }
 
-    /// One edge is decided; `true` if it was the last. Everything written before the other edges were
+    /// So many edges are decided; `true` if they were the last. Everything written before the other edges were
     /// decided is visible then.
-    pub(crate) fn decide(&self) -> bool {
-        self.0.fetch_sub(1, Ordering::AcqRel) == 1
+    pub(crate) fn decide(&self, edges: u32) -> bool {
+        self.0.fetch_sub(edges, Ordering::AcqRel) == edges
+    }
+}
+
+/// Decided edges of one stage that a worker has not yet told: many workers counting down one stage one by one
+/// would all wait for its cache line. Idle workers tell for the others.
+#[derive(Debug)]
+pub(crate) struct Held(AtomicU64);
+
+impl Held {
+    pub(crate) fn none() -> Self {
+        Self(AtomicU64::new(0))
     }
 
-    /// How many edges are undecided at the moment.
-    pub(crate) fn undecided(&self) -> u32 {
-        self.0.load(Ordering::Acquire)
+    /// Holds one more edge of `stage`. Gives back what was held of another stage, to be told.
+    pub(crate) fn add(&self, stage: u32) -> Option<(u32, u32)> {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        loop {
+            let (held, count) = unpack(seen);
+            let same = count > 0 && held == stage;
+            let next = if same { seen + 1 } else { u64::from(stage) << 32 | 1 };
+            match self.0.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return (!same && count > 0).then_some((held, count)),
+                Err(now) => seen = now,
+            }
+        }
     }
+
+    /// Whether nothing is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        unpack(self.0.load(Ordering::SeqCst)).1 == 0
+    }
+
+    /// Takes what is held, to be told.
+    pub(crate) fn take(&self) -> Option<(u32, u32)> {
+        if self.is_empty() {
+            return None;
+        }
+        let (stage, count) = unpack(self.0.swap(0, Ordering::AcqRel));
+        (count > 0).then_some((stage, count))
+    }
+}
+
+/// The stage in the high half, how many of its edges in the low half.
+fn unpack(held: u64) -> (u32, u32) {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    ((held >> 32) as u32, held as u32)
 }

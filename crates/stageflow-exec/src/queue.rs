@@ -3,16 +3,21 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     task::Waker,
 };
 
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
+use slab::Slab;
+use stageflow_dag::plan::SPECIAL;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::{node::Node, protocol::Gate};
+use crate::{node::Node, protocol::Gate, row::Row, scope::WorkerScope};
+
+/// Set in an entry of a deque that refers to a row.
+pub(crate) const ROW: u32 = SPECIAL;
 
 /// What the workers of a run share of its ready work.
 ///
@@ -24,6 +29,9 @@ pub(crate) struct Queues {
     resumed: Mutex<VecDeque<Arc<Node>>>,
     resumed_len: AtomicUsize,
     stealers: Mutex<Vec<Stealer<u32>>>,
+    rows: Mutex<Slab<Arc<Row>>>,
+    /// The scopes of the workers there are, for what they hold.
+    scopes: Mutex<Vec<Weak<WorkerScope>>>,
     /// Deques of helpers that have left.
     spare_deques: Mutex<Vec<Deque<u32>>>,
     /// Helpers that run or have been asked to come.
@@ -45,6 +53,8 @@ impl Queues {
             resumed: Mutex::new(VecDeque::new()),
             resumed_len: AtomicUsize::new(0),
             stealers: Mutex::new(Vec::new()),
+            rows: Mutex::new(Slab::new()),
+            scopes: Mutex::new(Vec::new()),
             spare_deques: Mutex::new(Vec::new()),
             helpers: AtomicU32::new(0),
             max_helpers: u32::try_from(workers - 1).unwrap_or(u32::MAX),
@@ -108,9 +118,58 @@ impl Queues {
         })
     }
 
-    /// Whether some worker's deque has ready stages.
+    /// Whether there are ready stages that any worker can take.
     pub(crate) fn has_stealable(&self) -> bool {
         lock(&self.stealers).iter().any(|stealer| !stealer.is_empty())
+            || lock(&self.rows).iter().any(|(_, row)| !row.is_empty())
+    }
+
+    /// Opens a row.
+    pub(crate) fn open_row(&self, source: u32, from: u32, to: u32, ready: u64) -> Arc<Row> {
+        let mut rows = lock(&self.rows);
+        let entry = rows.vacant_entry();
+        let row = Arc::new(Row::new(source, from, to, ready, entry.key()));
+        entry.insert(Arc::clone(&row));
+        row
+    }
+
+    /// The row an entry of a deque refers to, if it is still open.
+    pub(crate) fn row(&self, key: u32) -> Option<Arc<Row>> {
+        lock(&self.rows).get(key as usize).cloned()
+    }
+
+    /// Takes an exhausted row off the list.
+    pub(crate) fn close_row(&self, row: &Row) {
+        if row.close() {
+            lock(&self.rows).try_remove(row.key);
+        }
+    }
+
+    /// Half of a row, or a place at one.
+    pub(crate) fn steal_row(&self) -> Option<Arc<Row>> {
+        let row = lock(&self.rows).iter().map(|(_, row)| row).find(|row| !row.is_empty()).cloned()?;
+        Some(match row.split() {
+            Some((source, from, to)) => self.open_row(source, from, to, row.ready),
+            None => row,
+        })
+    }
+
+    /// Remembers a worker.
+    pub(crate) fn add_scope(&self, scope: &Arc<WorkerScope>) {
+        let mut scopes = lock(&self.scopes);
+        scopes.retain(|known| known.strong_count() > 0);
+        scopes.push(Arc::downgrade(scope));
+    }
+
+    /// Whether some worker holds something back.
+    pub(crate) fn has_held(&self) -> bool {
+        lock(&self.scopes).iter().any(|scope| scope.upgrade().is_some_and(|scope| !scope.held.is_empty()))
+    }
+
+    /// Takes what the workers have held back.
+    pub(crate) fn take_held(&self) -> Vec<(u32, u32)> {
+        let scopes = lock(&self.scopes);
+        scopes.iter().filter_map(|scope| scope.upgrade()?.held.take()).collect()
     }
 
     /// Reserves a place for one more helper, if there is one.

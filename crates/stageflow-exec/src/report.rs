@@ -3,9 +3,7 @@
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
-use stageflow_core::{
-    CancelCause, Failure, RunId, RunOutcome, StageKind, StageOutcome, code, time::Human,
-};
+use stageflow_core::{CancelCause, Failure, RunId, RunOutcome, StageKind, StageOutcome, code, time::Human};
 
 use crate::{
     ending::EndCause,
@@ -106,7 +104,7 @@ impl RunReport {
     /// another type.
     pub fn output_of<T: Any + Send + Sync>(&self, name: &str) -> Option<Arc<T>> {
         let stage = self.run.plan.index_of(name)?;
-        self.run.outputs.get(stage)?.downcast().ok()
+        self.run.output(stage)?.downcast().ok()
     }
 
     fn stage_at(&self, stage: u32) -> StageReport {
@@ -150,9 +148,14 @@ impl fmt::Display for RunReport {
         }
         let rows: Vec<_> = self.stages().take(MAX_ROWS).collect();
         let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(5, 40);
-        writeln!(f, "  {:width$}  {:9}  {:9}  {:>3}  {:>7}  {:>7}  why", "stage", "kind", "status", "try", "queued", "ran")?;
+        writeln!(
+            f,
+            "  {:width$}  {:9}  {:9}  {:>3}  {:>7}  {:>7}  why",
+            "stage", "kind", "status", "try", "queued", "ran"
+        )?;
         for row in &rows {
-            let time = |time: Option<Duration>| time.map_or_else(|| "-".to_owned(), |time| Human(time).to_string());
+            let time =
+                |time: Option<Duration>| time.map_or_else(|| "-".to_owned(), |time| Human(time).to_string());
             let line = format!(
                 "  {:width$}  {:9}  {:9}  {:>3}  {:>7}  {:>7}  {}",
                 clip(&row.name, width),

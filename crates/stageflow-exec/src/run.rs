@@ -41,6 +41,8 @@ pub(crate) struct RunCore {
     pub(crate) events: Option<RunEvents>,
     pub(crate) handle: Handle,
     pub(crate) depth: u32,
+    /// No stage has anything around it: no interceptor, limit, timeout or counted input.
+    pub(crate) bare: bool,
 
     pub(crate) cells: Box<[Cell]>,
     pub(crate) outputs: Outputs,
@@ -125,10 +127,15 @@ impl RunCore {
             &shared.limits,
             snapshot.identity().tenant_id(),
         );
+        let chains = shared.chains(&plan);
+        let outputs = Outputs::new(&plan, input, keep_all);
+        let bare =
+            chains.is_none() && limits.is_empty() && plan.all_settings().is_empty() && !outputs.is_counted();
         Arc::new(Self {
-            chains: shared.chains(&plan),
+            bare,
+            chains,
             cells: (0..count).map(|stage| Cell::new(plan.in_degree(stage))).collect(),
-            outputs: Outputs::new(&plan, input, keep_all),
+            outputs,
             conditions: plan.conditions().iter().map(|_| AtomicU8::new(0)).collect(),
             groups: (0..plan.groups()).map(|_| AtomicBool::new(false)).collect(),
             origin: shared.clock.monotonic_nanos(),
@@ -163,6 +170,19 @@ impl RunCore {
         self.shared.clock.monotonic_nanos().saturating_sub(self.origin)
     }
 
+    /// The output of a stage that completed, or the pipeline's input, where it is still there.
+    pub(crate) fn output(&self, source: u32) -> Option<Value> {
+        let value = self.outputs.get(source);
+        if value.is_some() || source == stageflow_dag::plan::INPUT {
+            return value;
+        }
+        // Units are not stored.
+        let unit = Value::new(());
+        let completed = self.cell(source).state() == State::Completed;
+        (completed && self.plan.stage(source).output().matches(&unit)).then_some(unit)
+    }
+
+    #[inline]
     pub(crate) fn cell(&self, stage: u32) -> &Cell {
         &self.cells[stage as usize]
     }

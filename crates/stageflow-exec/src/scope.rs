@@ -18,7 +18,7 @@ use stageflow_core::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{attempt, child, run::RunCore};
+use crate::{attempt, child, protocol::Held, run::RunCore};
 
 /// From this age on, in nanoseconds, events are handed over before the next stage is entered.
 const EVENTS_MAX_AGE: u64 = 20_000;
@@ -31,6 +31,7 @@ pub(crate) struct WorkerScope {
     pub(crate) run: Arc<RunCore>,
     /// The stage the worker polls for the first time at the moment: its events go the short way.
     entered: AtomicU32,
+    pub(crate) held: Held,
     events: Mutex<EventBuffer>,
 }
 
@@ -44,7 +45,7 @@ const NOBODY: u32 = u32::MAX;
 
 impl WorkerScope {
     pub(crate) fn new(run: Arc<RunCore>) -> Self {
-        Self { run, entered: AtomicU32::new(NOBODY), events: Mutex::default() }
+        Self { run, entered: AtomicU32::new(NOBODY), held: Held::none(), events: Mutex::default() }
     }
 
     pub(crate) fn enter(&self, stage: u32) {

@@ -26,8 +26,9 @@ impl Worker {
         } else {
             cell.set_state_in_order(State::Completed);
         }
-        let attempt = if run.events.is_some() { run.attempts(stage) } else { 1 };
-        self.note(run, stage, attempt, EventKind::StageCompleted);
+        if run.events.is_some() {
+            self.note(run, stage, run.attempts(stage), EventKind::StageCompleted);
+        }
         self.tell_successors(run, stage);
         self.count_ended();
     }
@@ -48,7 +49,8 @@ impl Worker {
                     self.settle_cancelled(run, stage);
                 }
             }
-            Exit::Retry { reason, .. } => self.settle_failure(run, 
+            Exit::Retry { reason, .. } => self.settle_failure(
+                run,
                 stage,
                 FailSpec {
                     code: code::RETRY_UNAVAILABLE,

@@ -20,6 +20,8 @@ use crate::{
     decide::Verdict,
     helper,
     node::{Body, Node, Spare, Timer},
+    queue::ROW,
+    row::{MIN_ROW, ROOTS, Row},
     run::RunCore,
     scope::WorkerScope,
 };
@@ -54,8 +56,9 @@ pub(crate) struct Worker {
 
 /// Stages that are ready here.
 enum Ready {
-    /// In the order in which they became ready. `next` is used while the deque is empty, so that a chain touches no shared memory.
-    Fifo { next: Option<u32>, deque: Option<Deque<u32>> },
+    /// In the order in which they became ready: the row that is being worked off, then `next`, which is used while the deque
+    /// is empty, so that a chain touches no shared memory, then the deque.
+    Fifo { row: Option<Arc<Row>>, next: Option<u32>, deque: Option<Deque<u32>> },
     /// In an order drawn from a seed.
     Seeded { tasks: Vec<Task>, random: SeededRandom },
 }
@@ -68,22 +71,21 @@ enum Task {
 impl Worker {
     pub(crate) fn new(run: &Arc<RunCore>) -> Self {
         let ready = match run.queues.seed {
-            None => Ready::Fifo { next: None, deque: None },
+            None => Ready::Fifo { row: None, next: None, deque: None },
             Some(seed) => Ready::Seeded { tasks: Vec::new(), random: SeededRandom::new(seed) },
         };
-        Self {
-            scope: Arc::new(WorkerScope::new(Arc::clone(run))),
-            ready,
-            spare: None,
-            now: run.now(),
-            ended: 0,
-            tick: 0,
-        }
+        let scope = Arc::new(WorkerScope::new(Arc::clone(run)));
+        run.queues.add_scope(&scope);
+        Self { scope, ready, spare: None, now: run.now(), ended: 0, tick: 0 }
     }
 
     /// Makes the stages that wait for none ready, in declaration order.
     pub(crate) fn start_roots(&mut self, run: &Arc<RunCore>) {
-        for root in run.plan.roots() {
+        let roots = run.plan.roots();
+        if roots.len() >= MIN_ROW && self.push_row(run, ROOTS, roots.len()) {
+            return;
+        }
+        for root in roots {
             self.push(run, *root);
         }
     }
@@ -97,9 +99,14 @@ impl Worker {
                 self.hand_over(run);
                 return Progress::Stopping;
             }
-            match self.next(run) {
+            let task = self.next(run).or_else(|| {
+                // What was held back may make something ready.
+                self.tell_held(run);
+                self.next(run).or_else(|| self.steal(run))
+            });
+            match task {
                 Some(Task::Start(stage)) => self.start(run, stage),
-                Some(Task::Resume(node)) => self.resume(run, node),
+                Some(Task::Resume(node)) => self.resume(run, &node),
                 None => {
                     self.hand_over(run);
                     return Progress::Idle;
@@ -113,25 +120,39 @@ impl Worker {
     }
 
     /// A stage has become ready.
+    #[inline]
     pub(crate) fn push(&mut self, run: &Arc<RunCore>, stage: u32) {
         run.cell(stage).mark_ready(self.now);
         match &mut self.ready {
             Ready::Seeded { tasks, .. } => tasks.push(Task::Start(stage)),
-            Ready::Fifo { next, deque } => match deque {
-                None if next.is_none() => *next = Some(stage),
-                None => {
-                    let made = run.queues.deque();
-                    made.push(stage);
-                    *deque = Some(made);
+            Ready::Fifo { row, next, deque } => {
+                let idle = row.is_none() && next.is_none();
+                match deque {
+                    Some(deque) if idle && deque.is_empty() => *next = Some(stage),
+                    Some(deque) => deque.push(stage),
+                    None if idle => *next = Some(stage),
+                    None => deque.insert(run.queues.deque()).push(stage),
                 }
-                Some(deque) if next.is_none() && deque.is_empty() => *next = Some(stage),
-                Some(deque) => deque.push(stage),
-            },
+            }
         }
     }
 
+    /// All successors of a stage, or all roots, have become ready. `false` if they have to be pushed one by one.
+    pub(crate) fn push_row(&mut self, run: &Arc<RunCore>, source: u32, count: usize) -> bool {
+        let Ready::Fifo { row, next, deque } = &mut self.ready else { return false };
+        let opened = run.queues.open_row(source, 0, u32::try_from(count).unwrap_or(u32::MAX), self.now);
+        let idle = row.is_none() && next.is_none() && deque.as_ref().is_none_or(Deque::is_empty);
+        if idle {
+            *row = Some(opened);
+        } else {
+            let key = u32::try_from(opened.key).unwrap_or(u32::MAX);
+            deque.get_or_insert_with(|| run.queues.deque()).push(ROW | key);
+        }
+        true
+    }
+
     fn next(&mut self, run: &Arc<RunCore>) -> Option<Task> {
-                match &mut self.ready {
+        match &mut self.ready {
             Ready::Seeded { tasks, random } => {
                 while let Some(node) = run.queues.pop_resumed() {
                     tasks.push(Task::Resume(node));
@@ -141,35 +162,62 @@ impl Worker {
                 #[expect(clippy::cast_possible_truncation, reason = "the index is below the length")]
                 (count > 0).then(|| tasks.swap_remove(index as usize))
             }
-            Ready::Fifo { next, deque } => {
+            Ready::Fifo { row, next, deque } => {
                 self.tick = self.tick.wrapping_add(1);
                 let woken_first = self.tick & 1 == 0;
                 if woken_first && let Some(node) = run.queues.pop_resumed() {
                     return Some(Task::Resume(node));
                 }
-                if let Some(stage) = next.take().or_else(|| deque.as_ref()?.pop()) {
-                    return Some(Task::Start(stage));
+                loop {
+                    if let Some(open) = row {
+                        if let Some(stage) = open.claim(&run.plan) {
+                            run.cell(stage).mark_ready(open.ready);
+                            return Some(Task::Start(stage));
+                        }
+                        run.queues.close_row(open);
+                        *row = None;
+                    }
+                    match next.take().or_else(|| deque.as_ref()?.pop()) {
+                        Some(entry) if entry & ROW != 0 => *row = run.queues.row(entry & !ROW),
+                        Some(stage) => return Some(Task::Start(stage)),
+                        None => break,
+                    }
                 }
-                if let Some(node) = run.queues.pop_resumed() {
-                    return Some(Task::Resume(node));
-                }
-                if !run.queues.has_stealable() {
-                    return None;
-                }
-                let deque = deque.get_or_insert_with(|| run.queues.deque());
-                run.queues.steal(deque).map(Task::Start)
+                run.queues.pop_resumed().map(Task::Resume)
             }
         }
     }
 
+    /// Takes work from other workers.
+    fn steal(&mut self, run: &Arc<RunCore>) -> Option<Task> {
+        let Ready::Fifo { row, deque, .. } = &mut self.ready else { return None };
+        *row = run.queues.steal_row();
+        if row.is_none() {
+            if !run.queues.has_stealable() {
+                return None;
+            }
+            let deque = deque.get_or_insert_with(|| run.queues.deque());
+            match run.queues.steal(deque)? {
+                entry if entry & ROW != 0 => *row = run.queues.row(entry & !ROW),
+                stage => return Some(Task::Start(stage)),
+            }
+        }
+        self.next(run)
+    }
+
     /// Calls somebody if there is more to do than the stage this worker is about to enter.
-    fn call_for_help(&self, run: &Arc<RunCore>) {
-        let Ready::Fifo { deque, .. } = &self.ready else { return };
+    fn call_for_help(&mut self, run: &Arc<RunCore>) {
         let queues = &run.queues;
         if queues.is_crowded() && !queues.driver_is_parked() {
             return;
         }
-        if deque.as_ref().is_some_and(|deque| !deque.is_empty()) || queues.has_resumed() {
+        // Somebody could start what is only waiting to be told.
+        self.tell_own(run);
+        let Ready::Fifo { row, deque, .. } = &self.ready else { return };
+        if deque.as_ref().is_some_and(|deque| !deque.is_empty())
+            || row.as_ref().is_some_and(|row| !row.is_empty())
+            || queues.has_resumed()
+        {
             // Pairs with the look that a worker takes after it has declared itself idle.
             std::sync::atomic::fence(Ordering::SeqCst);
             if !queues.wake_parked_driver() {
@@ -231,7 +279,7 @@ impl Worker {
                 let node = spare.node;
                 let key = run.pending().insert(Arc::clone(&node));
                 node.key.store(key, Ordering::Relaxed);
-                self.park(run, node, body);
+                self.park(run, &node, body);
             }
         }
     }
@@ -246,29 +294,29 @@ impl Worker {
     }
 
     /// Goes on with a stage that was woken.
-    pub(crate) fn resume(&mut self, run: &Arc<RunCore>, node: Arc<Node>) {
+    pub(crate) fn resume(&mut self, run: &Arc<RunCore>, node: &Arc<Node>) {
         if !node.task.resume() {
             return;
         }
         let stage = node.stage();
         let Some(Body { future, mut timer }) = node.take_body() else { return };
         if self.must_drop(run, stage) {
-            self.retire(run, &node);
+            self.retire(run, node);
             return self.drop_future(run, stage, future);
         }
         self.call_for_help(run);
-        let waker = std::task::Waker::from(Arc::clone(&node));
+        let waker = std::task::Waker::from(Arc::clone(node));
         let mut cx = Context::from_waker(&waker);
         let polled = catch_unwind(AssertUnwindSafe(|| poll_once(future, &mut cx)));
         match polled.unwrap_or_else(|panic| Ok(Err(panicked(&*panic)))) {
             Ok(result) => {
-                self.retire(run, &node);
+                self.retire(run, node);
                 self.finish(run, stage, result);
             }
             Err(future) => {
                 self.now = run.now();
                 if timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx)) {
-                    self.retire(run, &node);
+                    self.retire(run, node);
                     return self.time_out(run, stage, Body { future, timer });
                 }
                 self.park(run, node, Body { future, timer });
@@ -283,14 +331,14 @@ impl Worker {
     }
 
     /// Puts a pending stage aside until it is woken.
-    fn park(&mut self, run: &Arc<RunCore>, node: Arc<Node>, body: Body) {
+    fn park(&mut self, run: &Arc<RunCore>, node: &Arc<Node>, body: Body) {
         node.put_body(body);
         if node.task.suspend() {
-            run.queues.push_resumed(Arc::clone(&node));
+            run.queues.push_resumed(Arc::clone(node));
         }
         // A cancellation that came while it was polled has left it to us.
         if self.must_drop(run, node.stage()) {
-            self.drop_parked(run, &node);
+            self.drop_parked(run, node);
         }
     }
 
@@ -328,9 +376,17 @@ impl Worker {
     }
 
     /// Notes an event about a stage.
+    #[inline]
     pub(crate) fn note(&self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
         if run.events.is_some() {
             self.scope.note(self.now, stage, attempt, kind);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn note_started(&self, run: &Arc<RunCore>, stage: u32) {
+        if run.events.is_some() {
+            self.scope.note(self.now, stage, 1, EventKind::StageStarted);
         }
     }
 
@@ -341,6 +397,7 @@ impl Worker {
 
     /// Makes what this worker has done visible to the others.
     pub(crate) fn hand_over(&mut self, run: &Arc<RunCore>) {
+        self.tell_own(run);
         self.scope.flush_events();
         let ended = std::mem::take(&mut self.ended);
         if ended > 0 && run.remaining.fetch_sub(ended, Ordering::AcqRel) == ended {
@@ -351,7 +408,8 @@ impl Worker {
 
     /// A context for the first attempt of a stage.
     pub(crate) fn context(&self, run: &Arc<RunCore>, stage: u32) -> StageContext {
-        let own = run.plan.settings(stage).and_then(|settings| settings.timeout);
+        let own =
+            if run.bare { None } else { run.plan.settings(stage).and_then(|settings| settings.timeout) };
         let until = own.map_or(u64::MAX, |timeout| self.now.saturating_add(nanos(timeout)));
         let scope: Arc<WorkerScope> = Arc::clone(&self.scope);
         StageContext::new(scope, stage, 1, until.min(run.deadline))
@@ -371,7 +429,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         let run = Arc::clone(&self.scope.run);
         self.hand_over(&run);
-        if let Ready::Fifo { next, deque } = &mut self.ready {
+        if let Ready::Fifo { next, deque, .. } = &mut self.ready {
             if let (Some(stage), Some(deque)) = (next.take(), deque.as_ref()) {
                 deque.push(stage);
             }

@@ -55,24 +55,23 @@ pub mod prelude;
 
 #[doc(inline)]
 pub use stageflow_core::{
-    BoxError, Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId,
-    CustomEvent, Delivery, DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure,
-    FailurePolicy, FieldValue, FnStage, Identity, InputError, InteractionId, Interceptor, Keep,
-    Layer, Next, Owned, Priority, Randomness, Recorder, RequestId, RunId, RunInfo, RunOutcome,
-    SessionId, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs,
-    StageKind, StageOutcome, StageResult, TenantId, TraceContext, TraceContextError, UserId, Value,
-    WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold,
-    snapshot::Parent, stage::UnknownKind, stage_fn,
+    BoxError, Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId, CustomEvent,
+    Delivery, DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure, FailurePolicy,
+    FieldValue, FnStage, Identity, InputError, InteractionId, Interceptor, Keep, Layer, Next, Owned,
+    Priority, Randomness, Recorder, RequestId, RunId, RunInfo, RunOutcome, SessionId, SkipCause,
+    SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome,
+    StageResult, TenantId, TraceContext, TraceContextError, UserId, Value, WaitReason, code,
+    context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent, stage::UnknownKind,
+    stage_fn,
 };
 #[doc(inline)]
 pub use stageflow_dag::{
-    AnyPort, BuildError, Builder, InputMark, InputView, IntoStage, Names, OptionalOrPort,
-    OptionalPort, OrPort, ParallelBuilder, Pipeline, Port, Problem, StageBuilder, StageView, Wire,
-    names,
+    AnyPort, BuildError, Builder, InputMark, InputView, IntoStage, Names, OptionalOrPort, OptionalPort,
+    OrPort, ParallelBuilder, Pipeline, Port, Problem, StageBuilder, StageView, Wire, names,
 };
 #[doc(inline)]
 pub use stageflow_exec::{
-    AbandonedRun, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder,
-    EventStream, Explanation, InterceptorOrder, PipelineExt, RunBuilder, RunError, RunFuture,
-    RunHandle, RunReport, ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
+    AbandonedRun, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder, EventStream,
+    Explanation, InterceptorOrder, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
+    ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
 };

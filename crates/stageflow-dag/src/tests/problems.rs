@@ -8,7 +8,7 @@ use stageflow_core::{
 };
 
 use super::{codes, errors, named, next, single, zero};
-use crate::{Pipeline, Port, Problem, check};
+use crate::{Pipeline, Port, Problem};
 
 struct Outside;
 
@@ -263,7 +263,7 @@ fn too_many_stages_are_reported() {
     let _: Port<u32> = foreign;
     let d = p.stage("d", stage_fn(next)).when(c, |_| true).inputs(b.or(c));
     let error = p.build(d).unwrap_err();
-    assert_eq!(codes(error.problems()), [check::TOO_LARGE]);
+    assert_eq!(codes(error.problems()), [code::TOO_LARGE]);
 }
 
 /// Rule S-1: all problems in one error.

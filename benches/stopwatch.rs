@@ -6,6 +6,7 @@
 
 use std::{
     future::Future,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -42,37 +43,51 @@ pub struct Sample {
 pub trait Case {
     /// Runs it `count` times.
     fn sample(&mut self, runtime: &Runtime, count: usize) -> Vec<Sample>;
+
+    /// Runs it `count` times and never drops a result, so that whoever counts instructions counts only those of the run.
+    fn hold(&mut self, runtime: &Runtime, count: usize);
 }
 
 /// A case whose run is awaited in a spawned task. `make` prepares one run and is not timed.
 #[derive(Debug)]
 pub struct Spawned<M> {
-    make: M,
+    make: Arc<M>,
     runs: usize,
 }
 
 impl<M> Spawned<M> {
     /// A case of so many runs at the same time, each in a task of its own if there are several.
     pub fn new(runs: usize, make: M) -> Self {
-        Self { make, runs }
+        Self { make: Arc::new(make), runs }
     }
 }
 
 impl<M, F> Case for Spawned<M>
 where
-    M: Fn() -> F + Clone + Send + 'static,
+    M: Fn() -> F + Send + Sync + 'static,
     F: Future<Output: Send> + Send + 'static,
 {
     fn sample(&mut self, runtime: &Runtime, count: usize) -> Vec<Sample> {
-        let (make, runs) = (self.make.clone(), self.runs);
+        let (make, runs) = (Arc::clone(&self.make), self.runs);
         let handler = runtime.spawn(async move {
             let mut samples = Vec::with_capacity(count);
             for _ in 0..count {
-                samples.push(if runs == 1 { one(make()).await } else { several(runs, &make).await });
+                samples.push(if runs == 1 { one(make()).await } else { several((0..runs).map(|_| make()).collect()).await });
             }
             samples
         });
         runtime.block_on(handler).expect("a run does not panic")
+    }
+
+    fn hold(&mut self, runtime: &Runtime, count: usize) {
+        let make = Arc::clone(&self.make);
+        let handler = runtime.spawn(async move {
+            for _ in 0..count {
+                tokio::task::yield_now().await;
+                std::mem::forget(make().await);
+            }
+        });
+        runtime.block_on(handler).expect("a run does not panic");
     }
 }
 
@@ -87,12 +102,11 @@ async fn one<F: Future>(run: F) -> Sample {
     Sample { run, teardown: watch.elapsed() }
 }
 
-async fn several<F>(count: usize, make: impl Fn() -> F) -> Sample
+async fn several<F>(runs: Vec<F>) -> Sample
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    let runs: Vec<F> = (0..count).map(|_| make()).collect();
-    let mut results = Vec::with_capacity(count);
+    let mut results = Vec::with_capacity(runs.len());
     tokio::task::yield_now().await;
     let watch = Stopwatch::start();
     let tasks: Vec<_> = runs.into_iter().map(tokio::spawn).collect();
@@ -133,5 +147,11 @@ where
             runtime.block_on(one(join_all(runs)))
         };
         (0..count).map(one_of).collect()
+    }
+
+    fn hold(&mut self, runtime: &Runtime, count: usize) {
+        for _ in 0..count {
+            std::mem::forget(runtime.block_on((self.make)()));
+        }
     }
 }

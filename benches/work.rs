@@ -7,7 +7,7 @@ use crate::stopwatch::Stopwatch;
 /// The body of a stage. `stage` is its number; only the check of the rows looks at it.
 pub trait Work: Clone + Send + Sync + 'static {
     /// Does the work.
-    fn call(&self, stage: u32) -> impl Future<Output = ()> + Send + 'static;
+    fn call(&self, stage: u32) -> impl Future<Output = ()> + Send + use<Self>;
 }
 
 /// Is ready at the first poll.
@@ -15,7 +15,7 @@ pub trait Work: Clone + Send + Sync + 'static {
 pub struct Noop;
 
 impl Work for Noop {
-    fn call(&self, _: u32) -> impl Future<Output = ()> + Send + 'static {
+    fn call(&self, _: u32) -> impl Future<Output = ()> + Send + use<> {
         async {}
     }
 }
@@ -25,7 +25,7 @@ impl Work for Noop {
 pub struct Yield;
 
 impl Work for Yield {
-    fn call(&self, _: u32) -> impl Future<Output = ()> + Send + 'static {
+    fn call(&self, _: u32) -> impl Future<Output = ()> + Send + use<> {
         tokio::task::yield_now()
     }
 }
@@ -35,7 +35,7 @@ impl Work for Yield {
 pub struct Sleep;
 
 impl Work for Sleep {
-    fn call(&self, _: u32) -> impl Future<Output = ()> + Send + 'static {
+    fn call(&self, _: u32) -> impl Future<Output = ()> + Send + use<> {
         async { tokio::time::sleep(Duration::from_millis(1)).await }
     }
 }
@@ -45,7 +45,7 @@ impl Work for Sleep {
 pub struct Cpu;
 
 impl Work for Cpu {
-    fn call(&self, stage: u32) -> impl Future<Output = ()> + Send + 'static {
+    fn call(&self, stage: u32) -> impl Future<Output = ()> + Send + use<> {
         async move {
             black_box(multiply(u64::from(stage), rounds()));
         }

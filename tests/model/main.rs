@@ -15,7 +15,7 @@ mod protocol;
 
 /// What `protocol` uses.
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 }
 
 /// Sequentially consistent stores, as loom can check them.

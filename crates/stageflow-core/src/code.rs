@@ -105,8 +105,8 @@ codes! {
     MAX_DEPTH = "flatten the nesting, or raise the engine's `max_depth`";
     /// The engine is shutting down and takes no new run.
     SHUTTING_DOWN = "start runs before calling `shutdown`";
-    /// A run was awaited outside a tokio runtime.
-    NO_RUNTIME = "await runs inside `#[tokio::main]`, or on a runtime of your own";
+    /// A run was started outside a tokio runtime, or with a deadline on a runtime without a timer.
+    NO_RUNTIME = "run pipelines inside `#[tokio::main]`, or on a runtime of your own with `enable_time`";
     /// A clean-up failed.
     CLEANUP_FAILED = "read the cause; what it should have released may still be held";
     /// Clean-ups used up their budget.

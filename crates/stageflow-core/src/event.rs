@@ -14,10 +14,12 @@ use crate::{
     id::RunId,
     outcome::{CancelCause, Failure, RunOutcome, SkipCause},
     snapshot::ContextSnapshot,
+    text::OneLine,
     time::Human,
 };
 
 /// What all events of one run have in common.
+#[derive(Clone)]
 pub struct RunInfo {
     snapshot: Arc<ContextSnapshot>,
     started: SystemTime,
@@ -79,11 +81,6 @@ impl Event {
     #[doc(hidden)]
     pub fn new(run: Arc<RunInfo>, record: EventRecord) -> Self {
         Self { run, record }
-    }
-
-    #[doc(hidden)]
-    pub fn set_record(&mut self, record: EventRecord) {
-        self.record = record;
     }
 
     /// What all events of the run have in common.
@@ -298,6 +295,10 @@ impl Serialize for Event {
         map.serialize_entry("correlation_id", &self.correlation_id())?;
         map.serialize_entry("trace_id", &self.trace_id())?;
         map.serialize_entry("pipeline", self.pipeline())?;
+        if let Some(parent) = self.run.snapshot.parent() {
+            map.serialize_entry("parent_run_id", &parent.run)?;
+            map.serialize_entry("parent_stage", &parent.stage)?;
+        }
         map.serialize_entry("stage", &self.stage())?;
         map.serialize_entry("attempt", &self.attempt())?;
         map.serialize_entry("elapsed_ns", &self.record.nanos)?;
@@ -310,7 +311,7 @@ impl Serialize for Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>5} {:>8} {}", self.seq(), Human(self.elapsed()), self.name())?;
+        write!(f, "{:>5} {:>8} {}", self.seq(), Human(self.elapsed()), OneLine(self.name()))?;
         if let Some(stage) = self.stage() {
             write!(f, " {stage}")?;
         }
@@ -318,14 +319,14 @@ impl fmt::Display for Event {
             write!(f, " #{attempt}")?;
         }
         match self.kind() {
-            EventKind::StageFailed(failure) => write!(f, ": {} [{}]", failure.message(), failure.code()),
-            EventKind::StageSkipped(cause) => write!(f, ": {cause}"),
-            EventKind::StageCancelled(cause) => write!(f, ": {cause}"),
+            EventKind::StageFailed(failure) => write!(f, ": {} [{}]", OneLine(failure.message()), failure.code()),
+            EventKind::StageSkipped(cause) => write!(f, ": {}", OneLine(cause)),
+            EventKind::StageCancelled(cause) => write!(f, ": {}", OneLine(cause)),
             EventKind::StageBlocked { by } => write!(f, ": by `{by}`"),
-            EventKind::CleanUpFailed { error } => write!(f, ": {error}"),
+            EventKind::CleanUpFailed { error } => write!(f, ": {}", OneLine(error)),
             EventKind::Gap { dropped } => write!(f, ": {dropped} events dropped"),
             EventKind::Custom(event) => {
-                event.fields.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))
+                event.fields.iter().try_for_each(|(key, value)| write!(f, " {}={value}", OneLine(key)))
             }
             _ => Ok(()),
         }
@@ -443,8 +444,8 @@ pub trait EventSink: Send + Sync + 'static {
     fn on_event(&self, event: &Event);
 
     /// Takes events that came together: at least one, all of one run, in order.
-    fn on_events(&self, events: &[Event]) {
-        for event in events {
+    fn on_events(&self, events: Vec<Event>) {
+        for event in &events {
             self.on_event(event);
         }
     }

@@ -55,7 +55,7 @@ pub enum InputItem {
 /// The inputs of one call, kept so that an interceptor can call more than once.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
-pub struct Inputs(SmallVec<[InputItem; 3]>);
+pub struct Inputs(SmallVec<[InputItem; 1]>);
 
 impl Inputs {
     #[doc(hidden)]
@@ -74,7 +74,7 @@ impl Inputs {
     }
 }
 
-struct InputsSource(smallvec::IntoIter<[InputItem; 3]>);
+struct InputsSource(smallvec::IntoIter<[InputItem; 1]>);
 
 impl InputSource for InputsSource {
     fn next(&mut self) -> Result<InputItem, InputError> {

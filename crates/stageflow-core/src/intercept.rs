@@ -20,7 +20,7 @@ use crate::{
     exit::{StageExit, StageResult},
     input::{InputItem, Inputs},
     snapshot::ContextSnapshot,
-    stage::StageKind,
+    stage::{StageFuture, StageKind},
     value::{Value, shorten},
 };
 
@@ -144,13 +144,42 @@ impl Placement {
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The dyn-compatible twin of [`Interceptor`].
-trait DynInterceptor: Send + Sync {
+trait DynInterceptor: Any + Send + Sync {
     fn around<'a>(&'a self, call: &'a Call, next: Next<'a>) -> BoxFuture<'a, StageResult<Value>>;
+
+    /// A whole call whose outermost interceptor this is, in one allocation.
+    fn call(&self, ctx: StageContext, inputs: Inputs) -> StageFuture;
 }
 
 impl<I: Interceptor> DynInterceptor for I {
     fn around<'a>(&'a self, call: &'a Call, next: Next<'a>) -> BoxFuture<'a, StageResult<Value>> {
         Box::pin(Interceptor::around(self, call, next))
+    }
+
+    fn call(&self, ctx: StageContext, inputs: Inputs) -> StageFuture {
+        // Like a stage's future: it owns the context, through which the chain lives as long as it does.
+        Box::pin(async move {
+            let call = Call::new(ctx);
+            let Some((head, rest)) = call.chain().split_first() else {
+                return Err(StageExit::internal("a call lost its interceptors"));
+            };
+            let Some(own) = (&*head.inner as &dyn Any).downcast_ref::<I>() else {
+                return Err(StageExit::internal("a call met another interceptor than it began with"));
+            };
+            own.around(&call, Next { call: &call, chain: rest, inputs, entered: None }).await
+        })
+    }
+}
+
+/// Begins the call of a stage with interceptors around it.
+#[doc(hidden)]
+pub fn call(chain: &[AnyInterceptor], ctx: StageContext, inputs: Inputs) -> StageFuture {
+    match chain.first() {
+        Some(head) if !head.placement.fails_closed() => head.inner.call(ctx, inputs),
+        _ => Box::pin(async move {
+            let call = Call::new(ctx);
+            Next { call: &call, chain: call.chain(), inputs, entered: None }.start().await
+        }),
     }
 }
 
@@ -208,8 +237,7 @@ pub struct Call {
 }
 
 impl Call {
-    #[doc(hidden)]
-    pub fn new(ctx: StageContext) -> Self {
+    fn new(ctx: StageContext) -> Self {
         Self { ctx, attempts: AtomicU32::new(0) }
     }
 
@@ -233,6 +261,10 @@ impl Call {
         self.ctx.stage_kind()
     }
 
+    fn chain(&self) -> &[AnyInterceptor] {
+        self.ctx.scope().chain(self.ctx.index())
+    }
+
     /// How many attempts were started so far.
     pub fn attempts(&self) -> u32 {
         self.attempts.load(Ordering::Relaxed)
@@ -252,11 +284,6 @@ pub struct Next<'a> {
 }
 
 impl<'a> Next<'a> {
-    #[doc(hidden)]
-    pub fn new(call: &'a Call, chain: &'a [AnyInterceptor], inputs: Inputs) -> Self {
-        Self { call, chain, inputs, entered: None }
-    }
-
     /// The input at `index`, if it is a `T`.
     pub fn input<T: Any + Send + Sync>(&self, index: usize) -> Option<&T> {
         match self.inputs.get(index)? {

@@ -31,6 +31,8 @@ mod recorder;
 pub mod scope;
 pub mod snapshot;
 pub mod stage;
+#[doc(hidden)]
+pub mod text;
 pub mod time;
 mod trace;
 pub mod value;

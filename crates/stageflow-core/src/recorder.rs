@@ -70,8 +70,8 @@ impl EventSink for Recorder {
         self.lock().push(event.clone());
     }
 
-    fn on_events(&self, events: &[Event]) {
-        self.lock().extend_from_slice(events);
+    fn on_events(&self, mut events: Vec<Event>) {
+        self.lock().append(&mut events);
     }
 
     fn delivery(&self) -> Delivery {

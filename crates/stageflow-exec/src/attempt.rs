@@ -3,9 +3,9 @@
 use std::{sync::Arc, task::Poll};
 
 use stageflow_core::{
-    Call, Code, ErrorClass, EventKind, InputError, Next, StageContext, StageExit, StageInputs, StageResult,
-    Value, code,
+    Code, ErrorClass, EventKind, InputError, StageContext, StageExit, StageInputs, StageResult, Value, code,
     input::{InputItem, InputSource, Inputs, NamedItem},
+    intercept,
     stage::{StageFuture, StageRole},
     time::{Human, nanos},
 };
@@ -14,20 +14,20 @@ use stageflow_dag::plan::{Edge, EdgeKind, INPUT};
 use crate::{cell::State, node::Timer, run::RunCore, scope::WorkerScope, worker::Worker};
 
 /// Begins the call of a stage whose inputs are there.
-pub(crate) fn begin(worker: &Worker, run: &Arc<RunCore>, stage: u32) -> StageResult<StageFuture> {
+pub(crate) fn begin(worker: &mut Worker, run: &Arc<RunCore>, stage: u32) -> StageResult<StageFuture> {
     let ctx = worker.context(run, stage);
     if run.bare {
-        worker.note_started(run, stage);
+        worker.note(run, stage, 1, EventKind::StageStarted);
         return run.plan.stage(stage).start(ctx, &mut Slots::new(run, stage)).map_err(invalid_input);
     }
     if is_wrapped(run, stage) {
         let inputs = gather(run, stage).map_err(invalid_input)?;
         return Ok(match run.chains.as_ref().map_or(&[][..], |chains| chains.of(stage)) {
             [] => attempt(&worker.scope, &ctx, 1, inputs),
-            _ => Box::pin(call(ctx, inputs)),
+            chain => intercept::call(chain, ctx, inputs),
         });
     }
-    worker.note_started(run, stage);
+    worker.note(run, stage, 1, EventKind::StageStarted);
     let started = if run.outputs.is_counted() {
         let inputs = gather(run, stage).map_err(invalid_input)?;
         run.plan.stage(stage).start(ctx, &mut inputs.into_source())
@@ -37,17 +37,9 @@ pub(crate) fn begin(worker: &Worker, run: &Arc<RunCore>, stage: u32) -> StageRes
     started.map_err(invalid_input)
 }
 
-/// One call through its chain of interceptors.
-async fn call(ctx: StageContext, inputs: Inputs) -> StageResult<Value> {
-    let call = Call::new(ctx);
-    let ctx = call.context();
-    let chain = ctx.scope().chain(ctx.index());
-    Next::new(&call, chain, inputs).run().await
-}
-
 /// Whether there is anything between the worker and the stage: interceptors or limits.
 pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
-    !run.limits.is_empty() || run.chains.as_ref().is_some_and(|chains| !chains.of(stage).is_empty())
+    run.is_limited || run.chains.as_ref().is_some_and(|chains| !chains.of(stage).is_empty())
 }
 
 /// One attempt: permit, attempt timeout, event, number.
@@ -58,10 +50,10 @@ pub(crate) fn attempt(scope: &WorkerScope, ctx: &StageContext, number: u32, inpu
     let run = &scope.run;
     let stage = ctx.index();
     if number > 1 {
-        run.details().attempts.insert(stage, number);
+        run.cell(stage).mark_attempt(number);
     }
     let timeout = run.plan.settings(stage).and_then(|settings| settings.attempt_timeout);
-    let limited = !run.limits.is_empty() && run.plan.stage(stage).role() == StageRole::Leaf;
+    let limited = run.is_limited && run.plan.stage(stage).role() == StageRole::Leaf;
     if !limited && timeout.is_none() {
         scope.attempt_started(stage, number);
         return start(run, ctx.for_attempt(number, ctx.until_nanos()), inputs);
@@ -124,6 +116,9 @@ fn invalid_input(error: InputError) -> StageExit {
 fn gather(run: &RunCore, stage: u32) -> Result<Inputs, InputError> {
     let mut slots = Slots::new(run, stage);
     let mut inputs = Inputs::default();
+    if slots.edges.is_empty() {
+        return Ok(inputs);
+    }
     while slots.has_more() {
         inputs.push(slots.next()?);
     }

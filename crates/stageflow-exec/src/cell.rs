@@ -1,7 +1,7 @@
 //! What a run knows of one stage, in one cache line.
 
 use std::{
-    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -41,8 +41,11 @@ impl State {
 pub(crate) struct Cell {
     pub(crate) countdown: Countdown,
     state: AtomicU8,
-    /// Nanoseconds of the run; zero for "not yet".
+    /// Attempts after the first.
+    retries: AtomicU16,
+    /// Nanoseconds of the run.
     ready: AtomicU64,
+    /// One more than the nanoseconds of the run; zero for "not yet".
     started: AtomicU64,
     ended: AtomicU64,
 }
@@ -52,6 +55,7 @@ impl Cell {
         Self {
             countdown: Countdown::new(edges),
             state: AtomicU8::new(State::Waiting as u8),
+            retries: AtomicU16::new(0),
             ready: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -78,12 +82,22 @@ impl Cell {
         self.state.store(state as u8, Ordering::SeqCst);
     }
 
+    /// Attempt number `attempt` begins.
+    pub(crate) fn mark_attempt(&self, attempt: u32) {
+        self.retries.store(u16::try_from(attempt.saturating_sub(1)).unwrap_or(u16::MAX), Ordering::Relaxed);
+    }
+
+    /// How many attempts have begun, if any has.
+    pub(crate) fn attempts(&self) -> u32 {
+        u32::from(self.retries.load(Ordering::Relaxed)) + 1
+    }
+
     pub(crate) fn mark_ready(&self, now: u64) {
         self.ready.store(now, Ordering::Relaxed);
     }
 
     pub(crate) fn mark_started(&self, now: u64) {
-        self.started.store(now.max(1), Ordering::Relaxed);
+        self.started.store(now.saturating_add(1), Ordering::Relaxed);
     }
 
     pub(crate) fn mark_ended(&self, now: u64) {
@@ -105,6 +119,6 @@ impl Cell {
 
     fn started_nanos(&self) -> Option<u64> {
         let started = self.started.load(Ordering::Relaxed);
-        (started != 0).then_some(started)
+        started.checked_sub(1)
     }
 }

@@ -51,9 +51,15 @@ pub(crate) fn run(
     parent.emit(ctx.index(), ctx.attempt(), EventKind::ChildStarted { run });
     let (ctx, hold) = (ctx.clone(), ctx.hold());
     Box::pin(async move {
-        let _waiting = ctx.waiting(WaitReason::ChildRun);
+        let waiting = ctx.waiting(WaitReason::ChildRun);
         let driver = Driver::new(Arc::clone(&child));
         ChildRun { driver: Some(Box::new(driver)), hold: Some(hold) }.await;
+        drop(waiting);
+        let timed_out = child.outcome.get() == Some(&RunOutcome::TimedOut);
+        if timed_out && ctx.remaining().is_some_and(|left| left.is_zero()) {
+            // It was the time of the attempt, the stage or the parent run: whose it was, says so and drops this.
+            std::future::pending::<()>().await;
+        }
         result(&child)
     })
 }
@@ -80,7 +86,6 @@ fn snapshot(
 
 /// What the child's end means for the stage.
 fn result(child: &RunCore) -> StageResult<Value> {
-    let failure = || child.details().failures.first().map(|(_, failure)| failure.clone());
     match child.outcome.get() {
         Some(RunOutcome::Completed | RunOutcome::CompletedWithFailures) if child.output_completed() => child
             .output(child.plan.output())
@@ -97,7 +102,7 @@ fn result(child: &RunCore) -> StageResult<Value> {
             let error = format!("pipeline `{}` used up its time", child.plan.name());
             Err(StageExit::failure(code::DEADLINE_EXCEEDED, ErrorClass::Timeout, error.into()))
         }
-        _ => Err(match failure() {
+        _ => Err(match child.cause() {
             Some(failure) => StageExit::failure(failure.code(), failure.class(), failure.into()),
             None => StageExit::internal("a child run failed without a failure"),
         }),

@@ -11,7 +11,10 @@ use std::{
 use stageflow_core::{EventKind, scope::CleanUp, time::Human};
 use tokio::time::Sleep;
 
-use crate::run::{CleanUpFailure, RunCore};
+use crate::{
+    run::{CleanUpFailure, RunCore},
+    timer,
+};
 
 impl RunCore {
     /// Registers a clean-up. One that comes after the run has ended is awaited at once.
@@ -70,9 +73,13 @@ impl Cleaning {
                 }
                 Poll::Pending => {
                     let budget = run.plan.policies().cleanup_budget;
-                    let timer = self.budget.get_or_insert_with(|| Box::pin(tokio::time::sleep(budget)));
                     if !self.spent {
-                        ready!(timer.as_mut().poll(cx));
+                        // Without a timer there is no budget either.
+                        self.budget = self.budget.take().or_else(|| timer::sleep(budget));
+                        match &mut self.budget {
+                            Some(timer) => ready!(timer.as_mut().poll(cx)),
+                            None => return Poll::Pending,
+                        }
                         self.spent = true;
                     }
                     let dropped = self.current.take();

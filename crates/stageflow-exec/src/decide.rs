@@ -38,6 +38,7 @@ const MIN_HELD: u32 = 32;
 const UNKNOWN: u8 = 0;
 const HOLDS: u8 = 1;
 const FAILS: u8 = 2;
+const PANICKED: u8 = 3;
 
 impl RunCore {
     fn source(&self, source: u32) -> Source {
@@ -128,6 +129,7 @@ impl RunCore {
         let known = &self.conditions[condition as usize];
         match known.load(Ordering::Acquire) {
             UNKNOWN => {}
+            PANICKED => return Err(panicked(&"its condition panicked when another stage asked it")),
             seen => return Ok(seen == HOLDS),
         }
         let Some(value) = self.output(source) else {
@@ -135,8 +137,12 @@ impl RunCore {
         };
         let predicate = &self.plan.conditions()[condition as usize];
         let asked = catch_unwind(AssertUnwindSafe(|| predicate.holds(&value)));
-        let holds = matches!(asked, Ok(true));
-        known.store(if holds { HOLDS } else { FAILS }, Ordering::Release);
+        let answer = match asked {
+            Ok(true) => HOLDS,
+            Ok(false) => FAILS,
+            Err(_) => PANICKED,
+        };
+        known.store(answer, Ordering::Release);
         asked.map_err(|panic| panicked(&*panic))
     }
 

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{EventKind, RunOutcome, event::NO_STAGE};
+use stageflow_core::{Event, EventKind, RunOutcome, event::NO_STAGE};
 use tokio::time::Sleep;
 
 use crate::{
     cleanup::Cleaning,
     ending::EndCause,
     run::RunCore,
+    timer,
     worker::{Progress, Worker},
 };
 
@@ -85,8 +86,9 @@ impl Driver {
             }
             if run.deadline != u64::MAX {
                 let left = Duration::from_nanos(run.deadline.saturating_sub(run.now()));
-                let timer = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
-                if timer.as_mut().poll(cx).is_ready() {
+                // Runs with a deadline are admitted only where there is a timer.
+                self.deadline = self.deadline.take().or_else(|| timer::sleep(left));
+                if self.deadline.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
                     run.queues.unpark_driver();
                     run.end(EndCause::Deadline);
                     continue;
@@ -129,8 +131,8 @@ impl Driver {
             }
             if next_grace != u64::MAX {
                 let left = Duration::from_nanos(next_grace.saturating_sub(run.now()).max(1));
-                let timer = self.grace.insert(Box::pin(tokio::time::sleep(left)));
-                if timer.as_mut().poll(cx).is_ready() {
+                self.grace = timer::sleep(left);
+                if self.grace.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
                     continue;
                 }
             }
@@ -146,7 +148,7 @@ impl Driver {
             let outcome = run.judge();
             if let Some(events) = &run.events {
                 let record = events.record(run.now(), NO_STAGE, 0, ended(run, outcome));
-                events.deliver(&run.info, vec![record]);
+                events.deliver(vec![Event::new(Arc::clone(&run.info), record)]);
             }
             run.outcome.get_or_init(|| outcome);
         }

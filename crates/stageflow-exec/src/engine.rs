@@ -57,6 +57,8 @@ pub struct Engine {
 /// What all runs of an engine share.
 pub(crate) struct EngineShared {
     pub(crate) clock: Box<dyn Clock>,
+    /// Whether the clock is the engine's own, not one that was put in its place.
+    pub(crate) own_clock: bool,
     pub(crate) random: Box<dyn Randomness>,
     pub(crate) seed: Option<u64>,
     pub(crate) max_depth: u32,
@@ -315,6 +317,7 @@ impl EngineBuilder {
         };
         Engine {
             shared: Arc::new(EngineShared {
+                own_clock: self.clock.is_none(),
                 clock: self.clock.unwrap_or_else(|| Box::new(TokioClock::new())),
                 random,
                 seed: self.seed,

@@ -3,10 +3,10 @@
 use std::{collections::HashSet, fmt, time::Duration};
 
 use serde::Serialize;
-use stageflow_core::{RunId, WaitReason, time::Human};
+use stageflow_core::{RunId, WaitReason, text::OneLine, time::Human};
 use stageflow_dag::plan::{EdgeKind, INPUT};
 
-use crate::{cell::State, run::RunCore};
+use crate::{cell::State, report::clip, run::RunCore};
 
 /// What every unfinished stage of a run waits for, as of the moment it was asked.
 #[derive(Clone, Debug, Serialize)]
@@ -116,7 +116,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "run {} of `{}` after {}", self.run_id, self.pipeline, Human(self.elapsed))?;
         if let Some(reason) = &self.stopping {
-            write!(f, ", being cancelled: {reason}")?;
+            write!(f, ", being cancelled: {}", OneLine(reason))?;
         }
         if self.ended {
             return write!(f, ": ended");
@@ -124,9 +124,9 @@ impl fmt::Display for Explanation {
         if self.waits.is_empty() {
             return write!(f, ": waits for its clean-ups");
         }
-        let width = self.waits.iter().map(|wait| wait.stage.chars().count()).max().unwrap_or(0);
+        let width = self.waits.iter().map(|wait| wait.stage.chars().count()).max().unwrap_or(0).min(40);
         for wait in &self.waits {
-            write!(f, "\n  {:width$}  {}", wait.stage, wait.reason)?;
+            write!(f, "\n  {:width$}  {}", clip(&wait.stage, width), OneLine(&wait.reason))?;
             if let Some(running) = wait.running_for {
                 write!(f, ", for {}", Human(running))?;
             }

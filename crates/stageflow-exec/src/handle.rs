@@ -27,6 +27,7 @@ use crate::{
     report::RunReport,
     run::{RunCore, Seed},
     sinks::{EventStream, Queue},
+    timer,
 };
 
 /// How many events a handle keeps for a stream that is not read.
@@ -159,18 +160,16 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         self
     }
 
-    /// Starts the run on a task of its own.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime.
+    /// Starts the run on a task of its own. Outside a tokio runtime the handle gives the error `NO_RUNTIME`.
     pub fn start(self) -> RunHandle<O> {
-        let handle = Handle::current();
         let stream = Arc::new(Queue::new(STREAM_CAPACITY));
-        match self.admit(handle, Some(Arc::clone(&stream))) {
+        let admitted = match Handle::try_current() {
+            Ok(handle) => self.admit(handle, Some(Arc::clone(&stream))),
+            Err(_) => Err(no_runtime(self.plan.name())),
+        };
+        match admitted {
             Ok(run) => {
-                let driver = Driver::new(Arc::clone(&run));
-                let task = run.handle.spawn(driver);
+                let task = run.handle.spawn(Driver::new(Arc::clone(&run)));
                 RunHandle { inner: Some(Started { run, task }), refused: None, stream, output: PhantomData }
             }
             Err(error) => {
@@ -185,6 +184,11 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         let mut snapshot = self.snapshot.pipeline(Arc::clone(self.plan.name()));
         if let (false, Some(deadline)) = (self.has_deadline, self.plan.policies().deadline) {
             snapshot = snapshot.deadline(deadline);
+        }
+        let has_timer = || timer::sleep(Duration::ZERO).is_some();
+        if (self.has_deadline || self.plan.policies().deadline.is_some()) && !has_timer() {
+            let message = format!("`{}` has a deadline, and the runtime has no timer", self.plan.name());
+            return Err(RunError::refused(code::NO_RUNTIME, message));
         }
         let snapshot = snapshot.build_with(|| RunId::from_parts(shared.clock.wall(), &*shared.random));
         let run = RunCore::new(Seed {
@@ -218,6 +222,10 @@ impl<O: Send + Sync + 'static> IntoFuture for RunBuilder<O> {
     }
 }
 
+fn no_runtime(pipeline: &str) -> RunError {
+    RunError::refused(code::NO_RUNTIME, format!("`{pipeline}` was run outside a tokio runtime"))
+}
+
 /// A run in the caller's own task.
 #[must_use = "futures do nothing unless polled"]
 pub struct RunFuture<O> {
@@ -239,8 +247,7 @@ impl<O: Send + Sync + 'static> Future for RunFuture<O> {
         {
             let Ok(handle) = Handle::try_current() else {
                 self.state = State::Done;
-                let message = format!("`{}` was awaited outside a tokio runtime", builder.plan.name());
-                return Poll::Ready(Err(RunError::refused(code::NO_RUNTIME, message)));
+                return Poll::Ready(Err(no_runtime(builder.plan.name())));
             };
             match builder.admit(handle, None) {
                 Ok(run) => self.state = State::Driving(Box::new(Driver::new(run))),

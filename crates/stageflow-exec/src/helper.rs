@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     run::RunCore,
-    worker::{Progress, Worker},
+    worker::{self, Progress, Worker},
 };
 
 /// Asks one more helper to come, if there is room for one.
@@ -21,6 +21,16 @@ pub(crate) fn call_one(run: &Arc<RunCore>) {
     // A task spawned from a worker thread sits in the one place of that thread which no other can steal from. The empty
     // task takes its place there, which puts the helper into the open and wakes another thread for it.
     run.handle.spawn(async {});
+}
+
+/// Wakes the driver if it is parked; `false` if it was not.
+pub(crate) fn wake_parked_driver(run: &RunCore) -> bool {
+    let was_parked = run.queues.wake_parked_driver();
+    if was_parked && worker::is_working() {
+        // As above: the stage that made the work may block this thread, and the driver with it.
+        run.handle.spawn(async {});
+    }
+    was_parked
 }
 
 /// One helper. Until it is polled it keeps nothing of the run alive.

@@ -33,6 +33,7 @@ mod settle;
 mod shutdown;
 mod sinks;
 mod sync;
+mod timer;
 mod worker;
 
 pub use crate::{

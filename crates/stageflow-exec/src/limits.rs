@@ -1,4 +1,4 @@
-//! Concurrency limits: per run, kind, tenant and engine, always taken in that order.
+//! Concurrency limits: per run, tenant, kind and engine, always taken in that order.
 
 use std::{
     collections::HashMap,
@@ -29,9 +29,9 @@ pub(crate) type Permits = SmallVec<[OwnedSemaphorePermit; 4]>;
 /// The limits that apply to one run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunLimits {
-    run: Option<Limit>,
-    kinds: Vec<(StageKind, Limit)>,
-    shared: Vec<Limit>,
+    /// In the order in which they are taken, each with the kind it is for. Those of the narrower scope come first: who waits
+    /// for a permit of its own run or tenant keeps none from the others.
+    all: Vec<(Option<StageKind>, Limit)>,
 }
 
 impl RunLimits {
@@ -41,17 +41,17 @@ impl RunLimits {
         engine: &EngineLimits,
         tenant: Option<&TenantId>,
     ) -> Self {
-        let mut all: Vec<_> = kinds.iter().map(|(kind, n)| (*kind, Limit::new("kind", *n))).collect();
-        all.extend(engine.kinds.iter().cloned());
-        Self {
-            run: run.map(|n| Limit::new("run", n)),
-            kinds: all,
-            shared: engine.tenant(tenant).into_iter().chain(engine.engine.clone()).collect(),
-        }
+        let of_kind = |(kind, limit): (StageKind, Limit)| (Some(kind), limit);
+        let own = kinds.iter().map(|(kind, n)| of_kind((*kind, Limit::new("kind", *n))));
+        let mut all: Vec<_> = run.map(|n| (None, Limit::new("run", n))).into_iter().chain(own).collect();
+        all.extend(engine.tenant(tenant).map(|limit| (None, limit)));
+        all.extend(engine.kinds.iter().cloned().map(of_kind));
+        all.extend(engine.engine.clone().map(|limit| (None, limit)));
+        Self { all }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.run.is_none() && self.kinds.is_empty() && self.shared.is_empty()
+        self.all.is_empty()
     }
 
     /// Waits for a permit of each limit. All runs take them in one order and hold them only while a leaf stage
@@ -63,8 +63,7 @@ impl RunLimits {
     pub(crate) async fn acquire(&self, ctx: &StageContext) -> Permits {
         let mut held = Permits::new();
         let kind = ctx.stage_kind();
-        let kinds = self.kinds.iter().filter(|(of, _)| *of == kind).map(|(_, limit)| limit);
-        for limit in self.run.iter().chain(kinds).chain(&self.shared) {
+        for (_, limit) in self.all.iter().filter(|(of, _)| of.is_none_or(|of| of == kind)) {
             let semaphore = Arc::clone(&limit.semaphore);
             let permit = match Arc::clone(&semaphore).try_acquire_owned() {
                 Ok(permit) => Some(permit),

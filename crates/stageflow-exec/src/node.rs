@@ -91,7 +91,7 @@ impl Node {
     pub(crate) fn queue(self: Arc<Self>) {
         let run = Arc::clone(&self.run);
         run.queues.push_resumed(self);
-        if !run.queues.wake_parked_driver() {
+        if !helper::wake_parked_driver(&run) {
             helper::call_one(&run);
         }
     }

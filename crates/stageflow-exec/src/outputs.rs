@@ -1,8 +1,11 @@
 //! Where outputs wait for their readers.
 
-use std::sync::{
-    Mutex, OnceLock, PoisonError,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use stageflow_core::Value;
@@ -74,7 +77,7 @@ impl Outputs {
                 // Readers that will never come may have released it before it was there.
                 if slot.readers.load(Ordering::SeqCst) == 0 {
                     let unread = slot.lock().take();
-                    drop(unread);
+                    discard(unread);
                 }
             }
         }
@@ -96,7 +99,7 @@ impl Outputs {
         {
             // Dropped after the lock: it is the user's code.
             let last = slot.lock().take();
-            drop(last);
+            discard(last);
         }
     }
 
@@ -106,7 +109,7 @@ impl Outputs {
             let left = slot.readers.fetch_sub(1, Ordering::SeqCst) - 1;
             if left == *for_report {
                 let last = slot.lock().take();
-                drop(last);
+                discard(last);
             }
         }
     }
@@ -118,4 +121,9 @@ impl Outputs {
             Self::Counted { slots, .. } => slots.get(source as usize),
         }
     }
+}
+
+/// Drops a value that nobody reads any more. It is the user's code: its panic is no failure of whichever stage comes by (S-9).
+pub(crate) fn discard(value: Option<Value>) {
+    let _panicked = catch_unwind(AssertUnwindSafe(|| drop(value)));
 }

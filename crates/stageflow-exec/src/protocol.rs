@@ -26,16 +26,18 @@ impl TaskState {
     }
 
     /// Wakes the task; `true` obliges the caller to queue it.
+    ///
+    /// A task that is to be polled anyway is written all the same: what the waker has done before must be visible to that poll.
     pub(crate) fn notify(&self) -> bool {
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
             let next = match seen {
-                IDLE => SCHEDULED,
-                RUNNING => NOTIFIED,
+                IDLE | SCHEDULED => SCHEDULED,
+                RUNNING | NOTIFIED => NOTIFIED,
                 _ => return false,
             };
             match self.0.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return next == SCHEDULED,
+                Ok(_) => return seen == IDLE,
                 Err(now) => seen = now,
             }
         }
@@ -51,7 +53,8 @@ impl TaskState {
         if self.0.compare_exchange(RUNNING, IDLE, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
             return false;
         }
-        self.0.store(SCHEDULED, Ordering::Release);
+        // Not a store: it takes over what every waker has published so far.
+        self.0.swap(SCHEDULED, Ordering::AcqRel);
         true
     }
 
@@ -136,7 +139,8 @@ impl Held {
             let (held, count) = unpack(seen);
             let same = count > 0 && held == stage;
             let next = if same { seen + 1 } else { u64::from(stage) << 32 | 1 };
-            match self.0.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
+            // In one order with the look at who would come for it.
+            match self.0.compare_exchange_weak(seen, next, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return (!same && count > 0).then_some((held, count)),
                 Err(now) => seen = now,
             }

@@ -3,7 +3,9 @@
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
-use stageflow_core::{CancelCause, Failure, RunId, RunOutcome, StageKind, StageOutcome, code, time::Human};
+use stageflow_core::{
+    CancelCause, Failure, RunId, RunOutcome, StageKind, StageOutcome, code, text::OneLine, time::Human,
+};
 
 use crate::{
     ending::EndCause,
@@ -81,9 +83,9 @@ impl RunReport {
         self.run.plan.index_of(name).map(|stage| self.stage_at(stage))
     }
 
-    /// The first failure observed: the cause where the run failed.
+    /// The cause where the run failed: the first failure observed, or the denial of a run that was denied.
     pub fn cause(&self) -> Option<Failure> {
-        self.run.details().failures.first().map(|(_, failure)| failure.clone())
+        self.run.cause()
     }
 
     /// All failures: the first observed, then the others in declaration order (S-8).
@@ -114,7 +116,7 @@ impl RunReport {
             name: self.run.plan.stage_name(stage).to_owned(),
             kind: self.run.plan.kind(stage),
             outcome: self.run.stage_outcome(stage).unwrap_or(StageOutcome::Cancelled(CancelCause::Dropped)),
-            attempts: if queued.is_some() { self.run.attempts(stage) } else { 0 },
+            attempts: if queued.is_some() { cell.attempts() } else { 0 },
             queued,
             ran: cell.ran(self.run.now()),
         }
@@ -144,7 +146,7 @@ impl fmt::Display for RunReport {
             self.run_id(),
         )?;
         if let Some(cause) = self.cancelled() {
-            writeln!(f, "  because {cause}")?;
+            writeln!(f, "  because {}", OneLine(cause))?;
         }
         let rows: Vec<_> = self.stages().take(MAX_ROWS).collect();
         let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(5, 40);
@@ -164,7 +166,7 @@ impl fmt::Display for RunReport {
                 row.attempts,
                 time(row.queued),
                 time(row.ran),
-                why(&row.outcome),
+                OneLine(why(&row.outcome)),
             );
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -172,13 +174,13 @@ impl fmt::Display for RunReport {
             writeln!(f, "  … and {} more stages", stages - MAX_ROWS)?;
         }
         for failure in self.failures() {
-            writeln!(f, "  failure: {failure}: {}", failure.message())?;
+            writeln!(f, "  failure: {failure}: {}", OneLine(failure.message()))?;
             if let Some(hint) = failure.hint() {
-                writeln!(f, "    help: {hint}")?;
+                writeln!(f, "    help: {}", OneLine(hint))?;
             }
         }
         for failure in self.clean_up_failures() {
-            writeln!(f, "  clean-up of `{}`: {} [{}]", failure.stage, failure.error, failure.code)?;
+            writeln!(f, "  clean-up of `{}`: {} [{}]", failure.stage, OneLine(&failure.error), failure.code)?;
         }
         if self.outcome() == RunOutcome::TimedOut {
             writeln!(f, "    help: {}", code::DEADLINE_EXCEEDED.hint().unwrap_or_default())?;
@@ -198,7 +200,8 @@ fn why(outcome: &StageOutcome) -> String {
     }
 }
 
-fn clip(name: &str, width: usize) -> String {
+/// A name in a column of a table.
+pub(crate) fn clip(name: &str, width: usize) -> String {
     if name.chars().count() <= width {
         return name.to_owned();
     }

@@ -43,6 +43,7 @@ pub(crate) struct RunCore {
     pub(crate) depth: u32,
     /// No stage has anything around it: no interceptor, limit, timeout or counted input.
     pub(crate) bare: bool,
+    pub(crate) is_limited: bool,
 
     pub(crate) cells: Box<[Cell]>,
     pub(crate) outputs: Outputs,
@@ -82,7 +83,6 @@ pub(crate) struct Details {
     pub(crate) outcomes: HashMap<u32, StageOutcome>,
     /// In the order they were observed.
     pub(crate) failures: Vec<(u32, Failure)>,
-    pub(crate) attempts: HashMap<u32, u32>,
     pub(crate) waits: HashMap<u32, WaitReason>,
     pub(crate) clean_up_failures: Vec<CleanUpFailure>,
 }
@@ -133,6 +133,7 @@ impl RunCore {
             chains.is_none() && limits.is_empty() && plan.all_settings().is_empty() && !outputs.is_counted();
         Arc::new(Self {
             bare,
+            is_limited: !limits.is_empty(),
             chains,
             cells: (0..count).map(|stage| Cell::new(plan.in_degree(stage))).collect(),
             outputs,
@@ -256,9 +257,11 @@ impl RunCore {
 
     /// How long a stage may go on after a cancellation: nanoseconds of the run until which it may.
     ///
-    /// A child run ends itself, so the stage that waits for it may always go on.
+    /// A child run ends itself, so the stage may go on while it waits for one.
     pub(crate) fn grace_until(&self, stage: u32, stopped_at: u64) -> u64 {
-        if self.plan.stage(stage).role() == stageflow_core::stage::StageRole::Pipeline {
+        if self.plan.stage(stage).role() == stageflow_core::stage::StageRole::Pipeline
+            && self.details().waits.get(&stage) == Some(&WaitReason::ChildRun)
+        {
             return u64::MAX;
         }
         let grace = self.plan.settings(stage).and_then(|settings| settings.grace);
@@ -294,6 +297,16 @@ impl RunCore {
                 }
             }
         }
+    }
+
+    /// The failure that the outcome follows from: the denial where a call was denied, else the first that was observed.
+    pub(crate) fn cause(&self) -> Option<Failure> {
+        let details = self.details();
+        let denial = match self.ending.cause() {
+            Some(EndCause::Denied { stage }) => details.failures.iter().find(|(_, it)| it.stage() == stage),
+            _ => None,
+        };
+        denial.or_else(|| details.failures.first()).map(|(_, failure)| failure.clone())
     }
 
     pub(crate) fn output_completed(&self) -> bool {

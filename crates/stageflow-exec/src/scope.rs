@@ -3,13 +3,13 @@
 use std::{
     any::Any,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use stageflow_core::{
-    ContextSnapshot, CustomEvent, EventKind, StageContext, StageKind, Value, WaitReason,
+    ContextSnapshot, CustomEvent, Event, EventKind, RunInfo, StageContext, StageKind, Value, WaitReason,
     event::EventRecord,
     input::Inputs,
     intercept::AnyInterceptor,
@@ -20,32 +20,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{attempt, child, protocol::Held, run::RunCore};
 
-/// From this age on, in nanoseconds, events are handed over before the next stage is entered.
-const EVENTS_MAX_AGE: u64 = 20_000;
-
-/// How many events a worker keeps before it hands them over.
-const EVENTS_MAX: usize = 128;
-
 /// One worker's view of its run. Contexts share it, so that they do not all count on one shared place.
 pub(crate) struct WorkerScope {
     pub(crate) run: Arc<RunCore>,
     /// The stage the worker polls for the first time at the moment: its events go the short way.
     entered: AtomicU32,
+    /// The number of the event that its first attempt has started, for the worker to note; zero for none.
+    started: AtomicU64,
+    /// Shared by the events noted here, so that workers do not all count on one shared place.
+    info: Arc<RunInfo>,
     pub(crate) held: Held,
-    events: Mutex<EventBuffer>,
-}
-
-#[derive(Default)]
-struct EventBuffer {
-    records: Vec<EventRecord>,
-    since: u64,
 }
 
 const NOBODY: u32 = u32::MAX;
 
 impl WorkerScope {
     pub(crate) fn new(run: Arc<RunCore>) -> Self {
-        Self { run, entered: AtomicU32::new(NOBODY), held: Held::none(), events: Mutex::default() }
+        Self {
+            info: Arc::new(RunInfo::clone(&run.info)),
+            run,
+            entered: AtomicU32::new(NOBODY),
+            started: AtomicU64::new(0),
+            held: Held::none(),
+        }
     }
 
     pub(crate) fn enter(&self, stage: u32) {
@@ -56,61 +53,30 @@ impl WorkerScope {
         self.entered.store(NOBODY, Ordering::Relaxed);
     }
 
-    /// Notes an event; the worker hands it over with others.
-    pub(crate) fn note(&self, now: u64, stage: u32, attempt: u32, kind: EventKind) {
-        let Some(events) = &self.run.events else { return };
-        let full = {
-            let mut buffer = self.buffer();
-            if buffer.records.is_empty() {
-                buffer.since = now;
-            }
-            buffer.records.push(events.record(now, stage, attempt, kind));
-            buffer.records.len() >= EVENTS_MAX
-        };
-        if full {
-            self.flush_events();
-        }
+    /// An event of this run.
+    #[inline]
+    pub(crate) fn event(&self, record: EventRecord) -> Event {
+        Event::new(Arc::clone(&self.info), record)
     }
 
-    pub(crate) fn attempt_started(&self, stage: u32, attempt: u32) {
-        if self.run.events.is_none() {
-            return;
+    /// The number under which the stage's first attempt has started, if it has since the last look.
+    #[inline]
+    pub(crate) fn take_started(&self) -> Option<u64> {
+        let seq = self.started.load(Ordering::Relaxed);
+        if seq != 0 {
+            self.started.store(0, Ordering::Relaxed);
         }
-        if self.entered.load(Ordering::Relaxed) == stage {
-            self.note(self.run.now(), stage, attempt, EventKind::StageStarted);
+        (seq != 0).then_some(seq)
+    }
+
+    /// An attempt has started: within the worker's first poll of the stage, the worker notes it.
+    pub(crate) fn attempt_started(&self, stage: u32, attempt: u32) {
+        let Some(events) = &self.run.events else { return };
+        if attempt == 1 && self.entered.load(Ordering::Relaxed) == stage {
+            self.started.store(events.next_seq(), Ordering::Relaxed);
         } else {
             self.run.emit(stage, attempt, EventKind::StageStarted);
         }
-    }
-
-    pub(crate) fn flush_old_events(&self, now: u64) {
-        if self.run.events.is_some() {
-            let old = {
-                let buffer = self.buffer();
-                !buffer.records.is_empty() && now.saturating_sub(buffer.since) > EVENTS_MAX_AGE
-            };
-            if old {
-                self.flush_events();
-            }
-        }
-    }
-
-    pub(crate) fn flush_events(&self) {
-        if let Some(events) = &self.run.events {
-            let records = std::mem::take(&mut self.buffer().records);
-            if !records.is_empty() {
-                let mut emptied = events.deliver(&self.run.info, records);
-                emptied.clear();
-                let mut buffer = self.buffer();
-                if buffer.records.capacity() == 0 {
-                    buffer.records = emptied;
-                }
-            }
-        }
-    }
-
-    fn buffer(&self) -> MutexGuard<'_, EventBuffer> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,7 +85,7 @@ impl RunCore {
     pub(crate) fn emit(&self, stage: u32, attempt: u32, kind: EventKind) {
         if let Some(events) = &self.events {
             let record = events.record(self.now(), stage, attempt, kind);
-            events.deliver(&self.info, vec![record]);
+            events.deliver(vec![Event::new(Arc::clone(&self.info), record)]);
         }
     }
 }

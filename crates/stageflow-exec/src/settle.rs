@@ -7,12 +7,13 @@ use stageflow_core::{
     exit::{Exit, FailSpec},
 };
 
-use crate::{attempt, cell::State, decide::Verdict, ending::EndCause, run::RunCore, worker::Worker};
+use crate::{attempt, cell::State, decide::Verdict, ending::EndCause, outputs, run::RunCore, worker::Worker};
 
 impl Worker {
     /// A stage gave its output.
     pub(crate) fn settle_completed(&mut self, run: &Arc<RunCore>, stage: u32, value: Value) {
         if run.chains.is_some() && !run.plan.stage(stage).output().matches(&value) {
+            outputs::discard(Some(value));
             let wanted = run.plan.stage(stage).output().short_name();
             let error = format!("an interceptor replaced the output by a value that is not a `{wanted}`");
             let exit = StageExit::failure(code::REPLACED_TYPE, ErrorClass::Permanent, error.into());
@@ -27,7 +28,7 @@ impl Worker {
             cell.set_state_in_order(State::Completed);
         }
         if run.events.is_some() {
-            self.note(run, stage, run.attempts(stage), EventKind::StageCompleted);
+            self.note(run, stage, run.cell(stage).attempts(), EventKind::StageCompleted);
         }
         self.tell_successors(run, stage);
         self.count_ended();
@@ -65,7 +66,7 @@ impl Worker {
 
     fn settle_failure(&mut self, run: &Arc<RunCore>, stage: u32, spec: FailSpec) {
         let denied = spec.class == ErrorClass::Denied;
-        let failure = Failure::new(run.plan.stage_name(stage), run.attempts(stage), spec);
+        let failure = Failure::new(run.plan.stage_name(stage), run.cell(stage).attempts(), spec);
         let count = {
             let mut details = run.details();
             details.failures.push((stage, failure.clone()));
@@ -115,7 +116,7 @@ impl Worker {
         let cell = run.cell(stage);
         cell.mark_ended(self.now);
         cell.set_state_in_order(state);
-        self.note(run, stage, run.attempts(stage), kind);
+        self.note(run, stage, run.cell(stage).attempts(), kind);
         self.tell_successors(run, stage);
         self.count_ended();
     }
@@ -131,16 +132,6 @@ impl Worker {
             self.note(run, stage, 0, EventKind::StageCancelled(Arc::clone(&cause)));
             self.count_ended();
         }
-    }
-}
-
-impl RunCore {
-    /// How many attempts of a stage were started; 1 unless somebody said otherwise.
-    pub(crate) fn attempts(&self, stage: u32) -> u32 {
-        if self.chains.is_none() {
-            return 1;
-        }
-        self.details().attempts.get(&stage).copied().unwrap_or(1)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A worker: takes ready stages, polls each where it became ready, and goes on with what that made ready.
 
 use std::{
+    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -9,7 +10,8 @@ use std::{
 
 use crossbeam_deque::Worker as Deque;
 use stageflow_core::{
-    Code, EventKind, Randomness, StageContext, StageExit, StageResult, Value, code,
+    Code, Event, EventKind, Randomness, StageContext, StageExit, StageResult, Value, code,
+    event::EventRecord,
     stage::StageFuture,
     time::{SeededRandom, nanos},
 };
@@ -17,6 +19,7 @@ use stageflow_core::{
 use crate::{
     attempt,
     cell::State,
+    clock::Watch,
     decide::Verdict,
     helper,
     node::{Body, Node, Spare, Timer},
@@ -28,6 +31,12 @@ use crate::{
 
 /// How long a worker goes on before it lets tokio run something else, in nanoseconds.
 const SLICE: u64 = 200_000;
+
+/// After so many stages in a row that took less than a slice each, events are handed over in batches.
+const QUICK_POLLS: u32 = 8;
+
+/// How many events a worker keeps before it hands them over.
+const EVENTS_MAX: usize = 128;
 
 /// Why a worker stopped working.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +56,42 @@ pub(crate) struct Worker {
     pub(crate) scope: Arc<WorkerScope>,
     ready: Ready,
     spare: Option<Spare>,
+    /// Something was put into the deque since this worker last looked whether anybody would come for it.
+    offered: bool,
+    watch: Watch,
     /// The last reading of the clock.
     pub(crate) now: u64,
+    /// Events that are not yet handed over.
+    events: Vec<Event>,
+    /// How many stages in a row were polled in no time.
+    quick_polls: u32,
     /// Stages that ended here and are not yet taken off the run's count.
     ended: usize,
     tick: u32,
+}
+
+thread_local! {
+    static WORKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in a worker at the moment, so that what it wakes may have to wait for a stage that blocks.
+pub(crate) fn is_working() -> bool {
+    WORKING.try_with(Cell::get).unwrap_or(false)
+}
+
+/// Marks the thread; a run may be driven within a stage of another.
+struct Working(bool);
+
+impl Working {
+    fn begin() -> Self {
+        Self(WORKING.replace(true))
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        WORKING.set(self.0);
+    }
 }
 
 /// Stages that are ready here.
@@ -76,7 +116,18 @@ impl Worker {
         };
         let scope = Arc::new(WorkerScope::new(Arc::clone(run)));
         run.queues.add_scope(&scope);
-        Self { scope, ready, spare: None, now: run.now(), ended: 0, tick: 0 }
+        Self {
+            scope,
+            ready,
+            spare: None,
+            offered: false,
+            watch: Watch::new(),
+            now: run.now(),
+            events: Vec::new(),
+            quick_polls: 0,
+            ended: 0,
+            tick: 0,
+        }
     }
 
     /// Makes the stages that wait for none ready, in declaration order.
@@ -92,7 +143,8 @@ impl Worker {
 
     /// Works until there is nothing to do, the slice is used up, or the run is being cancelled.
     pub(crate) fn work(&mut self, run: &Arc<RunCore>) -> Progress {
-        let began = run.now();
+        let _working = Working::begin();
+        let began = self.watch.anchor(run);
         self.now = began;
         loop {
             if run.is_stopping() {
@@ -129,9 +181,11 @@ impl Worker {
                 let idle = row.is_none() && next.is_none();
                 match deque {
                     Some(deque) if idle && deque.is_empty() => *next = Some(stage),
-                    Some(deque) => deque.push(stage),
                     None if idle => *next = Some(stage),
-                    None => deque.insert(run.queues.deque()).push(stage),
+                    deque => {
+                        deque.get_or_insert_with(|| run.queues.deque()).push(stage);
+                        self.offered = true;
+                    }
                 }
             }
         }
@@ -197,6 +251,7 @@ impl Worker {
                 return None;
             }
             let deque = deque.get_or_insert_with(|| run.queues.deque());
+            self.offered = true;
             match run.queues.steal(deque)? {
                 entry if entry & ROW != 0 => *row = run.queues.row(entry & !ROW),
                 stage => return Some(Task::Start(stage)),
@@ -205,14 +260,31 @@ impl Worker {
         self.next(run)
     }
 
+    /// Lets other workers find the one stage that only this worker would.
+    fn offer_next(&mut self, run: &Arc<RunCore>) {
+        if let Ready::Fifo { next, deque, .. } = &mut self.ready
+            && let Some(stage) = next.take()
+        {
+            deque.get_or_insert_with(|| run.queues.deque()).push(stage);
+            self.offered = true;
+        }
+    }
+
     /// Calls somebody if there is more to do than the stage this worker is about to enter.
     fn call_for_help(&mut self, run: &Arc<RunCore>) {
         let queues = &run.queues;
+        self.offer_next(run);
+        if std::mem::take(&mut self.offered) {
+            // Pairs with the look of a helper that has given its place back, and of a driver that has declared itself parked:
+            // either they see what was offered, or this worker sees that they are gone.
+            std::sync::atomic::fence(Ordering::SeqCst);
+        }
         if queues.is_crowded() && !queues.driver_is_parked() {
             return;
         }
         // Somebody could start what is only waiting to be told.
         self.tell_own(run);
+        self.offer_next(run);
         let Ready::Fifo { row, deque, .. } = &self.ready else { return };
         if deque.as_ref().is_some_and(|deque| !deque.is_empty())
             || row.as_ref().is_some_and(|row| !row.is_empty())
@@ -220,7 +292,7 @@ impl Worker {
         {
             // Pairs with the look that a worker takes after it has declared itself idle.
             std::sync::atomic::fence(Ordering::SeqCst);
-            if !queues.wake_parked_driver() {
+            if !helper::wake_parked_driver(run) {
                 helper::call_one(run);
             }
         }
@@ -242,20 +314,26 @@ impl Worker {
         }
         run.cell(stage).mark_started(self.now);
         self.call_for_help(run);
-        if run.events.is_some() {
-            self.scope.flush_old_events(self.now);
-        }
 
         let spare = self.spare.take().unwrap_or_else(|| Spare::new(run));
         spare.node.set_stage(stage);
         let mut cx = Context::from_waker(&spare.waker);
-        self.scope.enter(stage);
+        // What a stage that takes long has begun is to be seen while it runs.
+        let seen_at_once = run.events.is_some() && self.quick_polls < QUICK_POLLS;
+        if seen_at_once {
+            self.flush_events(run);
+        } else {
+            self.scope.enter(stage);
+        }
         // One boundary for everything of the user's: taking inputs, calling, polling, dropping.
         let polled = catch_unwind(AssertUnwindSafe(|| match attempt::begin(self, run, stage) {
             Ok(future) => poll_once(future, &mut cx),
             Err(exit) => Ok(Err(exit)),
         }));
         self.scope.exit();
+        if let Some(seq) = self.scope.take_started() {
+            self.keep(EventRecord { seq, nanos: self.now, stage, attempt: 1, kind: EventKind::StageStarted });
+        }
         match polled.unwrap_or_else(|panic| Ok(Err(panicked(&*panic)))) {
             Ok(result) => {
                 if spare.is_unshared() {
@@ -266,20 +344,31 @@ impl Worker {
                 self.finish(run, stage, result);
             }
             Err(future) => {
-                let timer = self.timer_of(run, stage).map(|(after, code)| Timer::new(after, code));
-                self.now = run.now();
-                let mut body = Body { future, timer };
-                // Registers the waker with the timer.
-                if let Some(timer) = &mut body.timer
-                    && timer.is_up(&mut cx)
-                {
-                    spare.node.task.finish();
-                    return self.time_out(run, stage, body);
+                self.now = self.watch.now(run);
+                let mut body = Body { future, timer: None };
+                // A runtime without a timer panics here: that is a failure of the stage, not of the worker.
+                let up = catch_unwind(AssertUnwindSafe(|| {
+                    body.timer = self.timer_of(run, stage).map(|(after, code)| Timer::new(after, code));
+                    // Registers the waker with the timer.
+                    body.timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx))
+                }));
+                match up {
+                    Ok(false) => {
+                        let node = spare.node;
+                        let key = run.pending().insert(Arc::clone(&node));
+                        node.key.store(key, Ordering::Relaxed);
+                        self.park(run, &node, body);
+                    }
+                    Ok(true) => {
+                        spare.node.task.finish();
+                        self.time_out(run, stage, body);
+                    }
+                    Err(panic) => {
+                        spare.node.task.finish();
+                        let _dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
+                        self.finish(run, stage, Err(panicked(&*panic)));
+                    }
                 }
-                let node = spare.node;
-                let key = run.pending().insert(Arc::clone(&node));
-                node.key.store(key, Ordering::Relaxed);
-                self.park(run, &node, body);
             }
         }
     }
@@ -314,7 +403,7 @@ impl Worker {
                 self.finish(run, stage, result);
             }
             Err(future) => {
-                self.now = run.now();
+                self.now = self.watch.now(run);
                 if timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx)) {
                     self.retire(run, node);
                     return self.time_out(run, stage, Body { future, timer });
@@ -377,16 +466,27 @@ impl Worker {
 
     /// Notes an event about a stage.
     #[inline]
-    pub(crate) fn note(&self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
-        if run.events.is_some() {
-            self.scope.note(self.now, stage, attempt, kind);
+    pub(crate) fn note(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
+        if let Some(events) = &run.events {
+            let record = events.record(self.now, stage, attempt, kind);
+            self.keep(record);
+            if self.events.len() >= EVENTS_MAX || self.quick_polls < QUICK_POLLS {
+                self.flush_events(run);
+            }
         }
     }
 
     #[inline]
-    pub(crate) fn note_started(&self, run: &Arc<RunCore>, stage: u32) {
-        if run.events.is_some() {
-            self.scope.note(self.now, stage, 1, EventKind::StageStarted);
+    fn keep(&mut self, record: EventRecord) {
+        self.events.push(self.scope.event(record));
+    }
+
+    fn flush_events(&mut self, run: &RunCore) {
+        if let Some(events) = &run.events
+            && !self.events.is_empty()
+        {
+            let kept = Vec::with_capacity(self.events.len());
+            events.deliver(std::mem::replace(&mut self.events, kept));
         }
     }
 
@@ -398,7 +498,7 @@ impl Worker {
     /// Makes what this worker has done visible to the others.
     pub(crate) fn hand_over(&mut self, run: &Arc<RunCore>) {
         self.tell_own(run);
-        self.scope.flush_events();
+        self.flush_events(run);
         let ended = std::mem::take(&mut self.ended);
         if ended > 0 && run.remaining.fetch_sub(ended, Ordering::AcqRel) == ended {
             run.queues.unpark_driver();
@@ -417,7 +517,9 @@ impl Worker {
 
     /// Ends a stage with what its call gave.
     pub(crate) fn finish(&mut self, run: &Arc<RunCore>, stage: u32, result: StageResult<Value>) {
-        self.now = run.now();
+        let before = self.now;
+        self.now = self.watch.now(run);
+        self.quick_polls = if self.now.saturating_sub(before) < SLICE { self.quick_polls.saturating_add(1) } else { 0 };
         match result {
             Ok(value) => self.settle_completed(run, stage, value),
             Err(exit) => self.settle_exit(run, stage, exit),

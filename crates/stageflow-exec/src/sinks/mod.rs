@@ -14,7 +14,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use stageflow_core::{Delivery, Event, EventKind, EventSink, RunInfo, event::EventRecord};
+use stageflow_core::{Delivery, Event, EventKind, EventSink, event::EventRecord};
 use tokio::runtime::Handle;
 
 pub(crate) use self::queue::Queue;
@@ -79,10 +79,10 @@ impl SinkHandle {
         }
     }
 
-    fn deliver(&self, events: &[Event], handle: &Handle) {
+    fn deliver(&self, events: Vec<Event>, handle: &Handle) {
         let account = match &self.mode {
             Mode::Queued(queue) => {
-                if queue.push(events) {
+                if queue.push(&events) {
                     queue::drain(queue, &self.sink, handle);
                 }
                 return;
@@ -126,32 +126,30 @@ pub(crate) struct RunEvents {
 struct Outbox {
     /// The number of the last event that went out.
     sent: u64,
-    waiting: VecDeque<Option<EventRecord>>,
+    waiting: VecDeque<Option<Event>>,
     delivering: bool,
 }
 
 impl Outbox {
-    fn insert(&mut self, record: EventRecord) {
-        let index = usize::try_from(record.seq - self.sent - 1).unwrap_or(usize::MAX);
-        if index == self.waiting.len() {
-            self.waiting.push_back(Some(record));
-            return;
-        }
-        if index > self.waiting.len() {
-            self.waiting.resize_with(index + 1, || None);
-        }
-        self.waiting[index] = Some(record);
+    /// Whether `events` are just the next ones.
+    fn are_next(&self, events: &[Event]) -> bool {
+        self.waiting.is_empty()
+            && events.first().is_some_and(|first| first.seq() == self.sent + 1)
+            && events.last().is_some_and(|last| last.seq() == self.sent + events.len() as u64)
     }
 
-    fn take_ready(&mut self, info: &Arc<RunInfo>) -> Vec<Event> {
-        let mut ready = Vec::with_capacity(self.waiting.len());
-        while let Some(Some(_)) = self.waiting.front() {
-            if let Some(Some(record)) = self.waiting.pop_front() {
-                self.sent += 1;
-                ready.push(Event::new(Arc::clone(info), record));
-            }
+    fn insert(&mut self, event: Event) {
+        let index = usize::try_from(event.seq() - self.sent - 1).unwrap_or(usize::MAX);
+        if index >= self.waiting.len() {
+            self.waiting.resize_with(index + 1, || None);
         }
-        ready
+        self.waiting[index] = Some(event);
+    }
+
+    fn take_ready(&mut self) -> Vec<Event> {
+        let count = self.waiting.iter().take_while(|event| event.is_some()).count();
+        self.sent += count as u64;
+        self.waiting.drain(..count).flatten().collect()
     }
 }
 
@@ -172,37 +170,51 @@ impl RunEvents {
 
     /// A record with the next number: from here on the number has to be delivered.
     pub(crate) fn record(&self, nanos: u64, stage: u32, attempt: u32, kind: EventKind) -> EventRecord {
-        let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
-        EventRecord { seq, nanos, stage, attempt, kind }
+        EventRecord { seq: self.next_seq(), nanos, stage, attempt, kind }
     }
 
-    /// Delivers records, in the order of their numbers across all workers. Gives the emptied list back.
+    /// The next number.
+    #[inline]
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Delivers events, in the order of their numbers across all workers. Those given must be in order themselves.
     ///
     /// Whoever finds nobody delivering delivers for all. Sinks are called outside the lock.
-    pub(crate) fn deliver(&self, info: &Arc<RunInfo>, mut records: Vec<EventRecord>) -> Vec<EventRecord> {
+    pub(crate) fn deliver(&self, events: Vec<Event>) {
         let mut outbox = lock(&self.outbox);
-        for record in records.drain(..) {
-            outbox.insert(record);
-        }
-        if outbox.delivering {
-            return records;
-        }
-        loop {
-            let ready = outbox.take_ready(info);
-            if ready.is_empty() {
-                outbox.delivering = false;
-                return records;
+        let mut ready = if !outbox.delivering && outbox.are_next(&events) {
+            outbox.sent += events.len() as u64;
+            events
+        } else {
+            for event in events {
+                outbox.insert(event);
             }
+            if outbox.delivering {
+                return;
+            }
+            outbox.take_ready()
+        };
+        while !ready.is_empty() {
             outbox.delivering = true;
             drop(outbox);
-            for sink in &self.sinks {
-                sink.deliver(&ready, &self.handle);
-            }
-            if let Some(stream) = &self.stream {
-                stream.push(&ready);
-            }
+            self.hand_out(ready);
             outbox = lock(&self.outbox);
+            ready = outbox.take_ready();
         }
+        outbox.delivering = false;
+    }
+
+    fn hand_out(&self, events: Vec<Event>) {
+        if let Some(stream) = &self.stream {
+            stream.push(&events);
+        }
+        let Some((last, others)) = self.sinks.split_last() else { return };
+        for sink in others {
+            sink.deliver(events.clone(), &self.handle);
+        }
+        last.deliver(events, &self.handle);
     }
 
     /// Whether every event with a number has gone out.

@@ -31,7 +31,8 @@ struct State {
     gap: u64,
     draining: bool,
     closed: bool,
-    reader: Option<Waker>,
+    /// Readers that wait for the next event: each stream of a handle may have one.
+    readers: Vec<Waker>,
 }
 
 impl Queue {
@@ -59,9 +60,7 @@ impl Queue {
             state.account.in_flight += 1;
             state.events.push_back(event.clone());
         }
-        if let Some(reader) = state.reader.take() {
-            reader.wake();
-        }
+        state.readers.drain(..).for_each(Waker::wake);
         !state.draining && !state.events.is_empty() && !std::mem::replace(&mut state.draining, true)
     }
 
@@ -83,9 +82,7 @@ impl Queue {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        if let Some(reader) = state.reader.take() {
-            reader.wake();
-        }
+        state.readers.drain(..).for_each(Waker::wake);
     }
 
     /// The next event for a reader that takes one at a time.
@@ -101,7 +98,9 @@ impl Queue {
             }
             None if state.closed => Poll::Ready(None),
             None => {
-                state.reader = Some(cx.waker().clone());
+                if !state.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+                    state.readers.push(cx.waker().clone());
+                }
                 Poll::Pending
             }
         }
@@ -121,8 +120,7 @@ impl Queue {
         state.events.drain(..same).collect()
     }
 
-    fn settle(&self, batch: &[Event], panicked: bool) {
-        let count = batch.iter().filter(|event| !is_gap(event)).count() as u64;
+    fn settle(&self, count: u64, panicked: bool) {
         let mut state = self.lock();
         state.account.in_flight -= count;
         if panicked {
@@ -148,8 +146,9 @@ pub(super) fn drain(queue: &Arc<Queue>, sink: &Arc<dyn EventSink>, handle: &Hand
             if batch.is_empty() {
                 return;
             }
-            let panicked = catch_unwind(AssertUnwindSafe(|| sink.on_events(&batch))).is_err();
-            queue.settle(&batch, panicked);
+            let count = batch.iter().filter(|event| !is_gap(event)).count() as u64;
+            let panicked = catch_unwind(AssertUnwindSafe(|| sink.on_events(batch))).is_err();
+            queue.settle(count, panicked);
         }
     });
 }

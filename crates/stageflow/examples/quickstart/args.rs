@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use crate::text::terms;
+use crate::{
+    screen::{complain, say},
+    text::terms,
+};
 
 const USAGE: &str = "\
 Usage: cargo run --example quickstart [-- FOLDER [QUESTION]]
@@ -33,11 +36,11 @@ impl Stop {
     pub(crate) fn print(&self) -> ExitCode {
         match self {
             Self::Help => {
-                println!("{USAGE}");
+                say(format_args!("{USAGE}\n"));
                 ExitCode::SUCCESS
             }
             Self::Wrong(what) => {
-                eprintln!("quickstart: {what}\n\n{USAGE}");
+                complain(format_args!("{what}\n\n{USAGE}"));
                 ExitCode::from(2)
             }
         }

@@ -33,7 +33,7 @@ pub(crate) enum FolderError {
     Missing(PathBuf),
     NotAFolder(PathBuf),
     Unreadable(PathBuf, io::Error),
-    NoText { folder: PathBuf, others: usize },
+    NoText { folder: PathBuf, others: usize, unlisted: usize },
 }
 
 impl fmt::Display for FolderError {
@@ -46,12 +46,15 @@ impl fmt::Display for FolderError {
                 write!(f, "`{}` is no folder: try `{}`, where it is", path.display(), parent.display())
             }
             Self::Unreadable(path, error) => write!(f, "`{}` cannot be read: {error}", path.display()),
-            Self::NoText { folder, others } => {
+            Self::NoText { folder, others, unlisted } => {
                 write!(f, "`{}` holds no text or Markdown file", folder.display())?;
-                match others {
-                    0 => Ok(()),
-                    others => write!(f, ", only {}", count(*others, "other file")),
+                if *others > 0 {
+                    write!(f, ", only {}", count(*others, "other file"))?;
                 }
+                if *unlisted > 0 {
+                    write!(f, "; {} in it cannot be read", count(*unlisted, "folder"))?;
+                }
+                Ok(())
             }
         }
     }
@@ -82,7 +85,8 @@ impl Folder {
         folder.is_cut = folder.files.len() > MOST;
         folder.files.truncate(MOST);
         if folder.files.is_empty() {
-            return Err(FolderError::NoText { folder: root.to_owned(), others: folder.others });
+            let (others, unlisted) = (folder.others, folder.unlisted.len());
+            return Err(FolderError::NoText { folder: root.to_owned(), others, unlisted });
         }
         Ok(folder)
     }

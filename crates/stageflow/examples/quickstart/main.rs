@@ -7,7 +7,6 @@
 //!
 //! Begin with the two functions below: everything the pipeline is stands in them. What its stages do is in
 //! `stages.rs`, which files there are in `folder.rs`, what you see in `screen.rs`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 
 mod args;
 mod folder;
@@ -50,7 +49,7 @@ fn library(files: &[SourceFile]) -> Result<Pipeline<Job, Answer>, BuildError> {
     let job = p.input();
     let entries = p.parallel("file", 0..files.len(), |i| documents[i].clone()).inputs(job);
     let readable = names::<String>([]).optional((0..entries.len()).map(|i| format!("file-{i:03}")));
-    let index = p.stage("index", stage_fn(index)).inputs(readable);
+    let index = p.stage("index", blocking(|ctx, files| index(&ctx, &files))).inputs(readable);
     let write = blocking(|ctx, index: Arc<_>| write(&ctx, &index));
     let file = p.stage("write", write).kind(StageKind::Work).inputs(index);
     let answer = blocking(|_ctx, (job, file): (Arc<Job>, Arc<_>)| answer(&job, &file));
@@ -67,14 +66,14 @@ async fn main() -> ExitCode {
     let folder = match Folder::read(&args.folder) {
         Ok(folder) => folder,
         Err(error) => {
-            eprintln!("quickstart: {error}");
+            screen::complain(format_args!("{error}"));
             return ExitCode::from(2);
         }
     };
     match run(&folder, args.question).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("quickstart: {error}");
+            screen::complain(format_args!("{error}"));
             ExitCode::FAILURE
         }
     }
@@ -95,7 +94,7 @@ async fn run(folder: &Folder, question: String) -> Result<ExitCode, Box<dyn Erro
                 Some(event) => progress.show(&event),
                 None => break,
             },
-            _ = tokio::signal::ctrl_c() => run.cancel("you pressed Ctrl-C"),
+            Ok(()) = tokio::signal::ctrl_c() => run.cancel("you pressed Ctrl-C"),
         }
     }
     let ended = (&mut run).await;

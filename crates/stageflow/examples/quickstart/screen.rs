@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    fmt,
     io::{IsTerminal, Write},
     path::Path,
 };
@@ -15,6 +16,8 @@ use crate::{
 
 /// More lines of one kind than this are not all shown.
 const ALIKE: usize = 6;
+/// More files than this are not listed one by one.
+const MOST: usize = 20;
 const WIDTH: usize = 24;
 
 /// How far a run is, in one line of a terminal.
@@ -40,14 +43,12 @@ impl Progress {
         let bar = format!("{}{}", "█".repeat(done), "░".repeat(WIDTH - done.min(WIDTH)));
         let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
         let what = format!("{} {}", event.name(), event.stage().unwrap_or_default());
-        print!("\r\x1b[2K{bar} {}/{}{failed}  {what}", self.ended, self.total);
-        flush();
+        say(format_args!("\r\x1b[2K{bar} {}/{}{failed}  {what}", self.ended, self.total));
     }
 
     pub(crate) fn clear(&self) {
         if self.is_terminal {
-            print!("\r\x1b[2K");
-            flush();
+            say(format_args!("\r\x1b[2K"));
         }
     }
 }
@@ -55,22 +56,22 @@ impl Progress {
 /// The pipelines, before they run.
 pub(crate) fn plan<I, O, J, P>(folder: &Folder, one: &Pipeline<I, O>, all: &Pipeline<J, P>) {
     let more = if folder.is_cut { " (there are more)" } else { "" };
-    println!("{}: {}{more}\n", folder.name, count(folder.files.len(), "file"));
-    println!("{}", one.to_tree());
-    println!("{}", fold(&all.to_tree(), |line| line.contains(" file-")));
+    say(format_args!("{}: {}{more}\n\n", folder.name, count(folder.files.len(), "file")));
+    say(format_args!("{}\n", one.to_tree()));
+    say(format_args!("{}\n", fold(&all.to_tree(), |line| line.contains(" file-").then(String::new))));
 }
 
 pub(crate) fn answer(answer: &Answer) {
-    println!("{}", answer.question);
+    say(format_args!("{}\n", answer.question));
     if answer.found.is_empty() {
-        println!("  nothing was found in {}", count(answer.files, "file"));
+        say(format_args!("  nothing was found in {}\n", count(answer.files, "file")));
     }
     for (found, number) in answer.found.iter().zip(1..) {
         let is_own = found.heading.is_empty() || found.heading == found.title;
         let heading = if is_own { String::new() } else { format!(" › {}", found.heading) };
-        println!("  {number}. {}{heading}  ({})\n     {}", found.title, found.file, found.excerpt);
+        say(format_args!("  {number}. {}{heading}  ({})\n     {}\n", found.title, found.file, found.excerpt));
     }
-    println!();
+    say(format_args!("\n"));
 }
 
 /// The files that are not in the index, each with the reason.
@@ -90,33 +91,37 @@ pub(crate) fn left_out(folder: &Folder, report: &RunReport) {
         return;
     }
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    println!("left out: {}", count(lines.len(), "file"));
-    lines.iter().for_each(|(name, reason)| println!("  {name:width$}  {reason}"));
-    println!();
+    say(format_args!("left out: {}\n", count(lines.len(), "file")));
+    lines.iter().take(MOST).for_each(|(name, reason)| say(format_args!("  {name:width$}  {reason}\n")));
+    if lines.len() > MOST {
+        say(format_args!("  … and {}\n", count(lines.len() - MOST, "more file")));
+    }
+    say(format_args!("\n"));
 }
 
 pub(crate) fn report(report: &RunReport) {
-    let is_fine = |line: &str| line.starts_with("  file-") && line.contains(" completed ");
-    let is_failure = |line: &str| line.starts_with("  failure:") || line.starts_with("    help:");
-    println!("{}", fold(&fold(&report.to_string(), is_fine), is_failure));
+    let kind = |line: &str| {
+        let is_failure = line.starts_with("  failure:") || line.starts_with("    help:");
+        let status = || line.strip_prefix("  file-")?.split_whitespace().nth(2).map(str::to_owned);
+        if is_failure { Some("failure".to_owned()) } else { status() }
+    };
+    say(format_args!("{}\n", fold(&report.to_string(), kind)));
 }
 
 pub(crate) fn index_file(file: &Path) {
-    println!("index: {}", file.display());
+    say(format_args!("index: {}\n", file.display()));
 }
 
 /// An error with everything behind it, and what helps.
 pub(crate) fn error(error: &RunError) {
-    eprint!("quickstart: {error}");
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(behind) = cause {
-        eprint!(": {behind}");
+        text += &format!(": {behind}");
         cause = behind.source();
     }
-    eprintln!(" [{}]", error.code());
-    if let Some(hint) = error.hint() {
-        eprintln!("  help: {hint}");
-    }
+    let hint = error.hint().map_or_else(String::new, |hint| format!("\n  help: {hint}"));
+    complain(format_args!("{text} [{}]{hint}", error.code()));
 }
 
 /// The message of the error behind all others.
@@ -128,24 +133,29 @@ fn root(error: &dyn Error) -> String {
     last.to_string()
 }
 
-/// Shows only the ends of long rows of lines that are alike.
-fn fold(text: &str, is_alike: impl Fn(&str) -> bool) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+/// Shows only the ends of long rows of lines that are of one kind; lines without a kind are all shown.
+fn fold(text: &str, kind: impl Fn(&str) -> Option<String>) -> String {
+    let lines: Vec<_> = text.lines().map(|line| (kind(line), line)).collect();
     let mut folded = String::new();
-    for rows in lines.chunk_by(|a, b| is_alike(a) == is_alike(b)) {
-        let hidden = if rows.len() > ALIKE && is_alike(rows[0]) { rows.len() - 3 } else { 0 };
-        for (place, row) in rows.iter().enumerate() {
-            match place {
-                2 if hidden > 0 => folded += &format!("  … {hidden} more like these\n"),
-                place if hidden == 0 || place < 2 || place + 1 == rows.len() => folded += &format!("{row}\n"),
-                _ => {}
+    for rows in lines.chunk_by(|(a, _), (b, _)| a.is_some() && a == b) {
+        let hidden = if rows.len() > ALIKE { rows.len() - 3 } else { 0 };
+        for (place, (_, row)) in rows.iter().enumerate() {
+            if hidden == 0 || place < 2 || place + 1 == rows.len() {
+                folded += &format!("{row}\n");
+            } else if place == 2 {
+                folded += &format!("  … {hidden} more like these\n");
             }
         }
     }
     folded
 }
 
-fn flush() {
-    // A terminal that is gone is no reason to stop.
-    let _gone = std::io::stdout().flush();
+/// Prints. Somebody who stops listening, such as `head`, is no reason to panic.
+pub(crate) fn say(text: fmt::Arguments<'_>) {
+    let mut out = std::io::stdout();
+    let _gone = out.write_fmt(text).and_then(|()| out.flush());
+}
+
+pub(crate) fn complain(text: fmt::Arguments<'_>) {
+    let _gone = std::io::stderr().write_fmt(format_args!("quickstart: {text}\n"));
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufWriter, Read},
+    io::{self, BufWriter, Read},
     path::PathBuf,
     sync::Arc,
 };
@@ -88,9 +88,10 @@ pub(crate) async fn entry(
 }
 
 /// Puts the entries of all files that could be read together.
-pub(crate) async fn index(ctx: StageContext, files: StageInputs) -> StageResult<Index> {
+pub(crate) fn index(ctx: &StageContext, files: &StageInputs) -> StageResult<Index> {
     let (mut index, mut words) = (Index::default(), 0);
     for name in files.names() {
+        ctx.checkpoint()?; // leaves here once the run is cancelled
         if let Some(entry) = files.get_optional::<Entry>(name)? {
             index.add(&entry);
             words += entry.words;
@@ -105,21 +106,25 @@ pub(crate) async fn index(ctx: StageContext, files: StageInputs) -> StageResult<
 
 /// Writes the index: under a name of its own first, which is removed however the run ends.
 pub(crate) fn write(ctx: &StageContext, index: &Index) -> StageResult<PathBuf> {
-    let folder = std::env::temp_dir().join("stageflow-quickstart");
-    fs::create_dir_all(&folder)?;
-    let partial = folder.join(format!("{}.partial", ctx.identity().run_id()));
+    let file = index_file()?;
+    let partial = file.with_extension(format!("{}.partial", ctx.identity().run_id()));
     let leftover = partial.clone();
     ctx.on_cleanup(async move {
         match fs::remove_file(leftover) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
     });
-    index.write(BufWriter::new(File::create_new(&partial)?))?;
-    ctx.checkpoint()?; // a cancelled run leaves the old index in place
-    let file = folder.join("index.tsv");
+    let written = File::create_new(&partial).and_then(|to| index.write(BufWriter::new(to)));
+    written.map_err(|error| format!("`{}` cannot be written: {error}", partial.display()))?;
+    ctx.checkpoint()?; // a cancelled run leaves the old index alone
     fs::rename(partial, &file)?;
     Ok(file)
+}
+
+/// A place beside this program, which cargo has put into `target/`.
+fn index_file() -> io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("quickstart-index.tsv"))
 }
 
 /// Reads the index back and asks it.

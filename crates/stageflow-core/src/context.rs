@@ -185,7 +185,7 @@ impl StageContext {
     /// Keeps the run from starting its clean-up until the returned guard is dropped: for work of this stage
     /// that goes on elsewhere, such as on a thread.
     pub fn hold(&self) -> Hold {
-        self.scope.hold()
+        self.scope.hold(self.stage)
     }
 
     /// Emits an event of your own. It cannot fail and does not wait (rule S-29). Put no payloads into the fields.

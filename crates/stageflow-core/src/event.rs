@@ -319,7 +319,9 @@ impl fmt::Display for Event {
             write!(f, " #{attempt}")?;
         }
         match self.kind() {
-            EventKind::StageFailed(failure) => write!(f, ": {} [{}]", OneLine(failure.message()), failure.code()),
+            EventKind::StageFailed(failure) => {
+                write!(f, ": {} [{}]", OneLine(failure.message()), failure.code())
+            }
             EventKind::StageSkipped(cause) => write!(f, ": {}", OneLine(cause)),
             EventKind::StageCancelled(cause) => write!(f, ": {}", OneLine(cause)),
             EventKind::StageBlocked { by } => write!(f, ": by `{by}`"),

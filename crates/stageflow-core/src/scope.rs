@@ -35,7 +35,7 @@ pub trait StageScope: Send + Sync {
     fn cancellation(&self) -> CancellationToken;
     fn emit(&self, stage: u32, attempt: u32, event: CustomEvent);
     fn on_cleanup(&self, stage: u32, clean_up: CleanUp);
-    fn hold(&self) -> Hold;
+    fn hold(&self, stage: u32) -> Hold;
     fn elapsed_nanos(&self) -> u64;
     fn random(&self) -> u64;
     fn set_wait(&self, stage: u32, reason: Option<WaitReason>);
@@ -120,7 +120,7 @@ impl StageScope for Detached {
 
     fn on_cleanup(&self, _: u32, _: CleanUp) {}
 
-    fn hold(&self) -> Hold {
+    fn hold(&self, _: u32) -> Hold {
         Hold(None)
     }
 

@@ -11,12 +11,13 @@ use stageflow_core::{
 };
 use stageflow_dag::plan::{Edge, EdgeKind, INPUT};
 
-use crate::{cell::State, node::Timer, run::RunCore, scope::WorkerScope, worker::Worker};
+use crate::{cell::State, limits::Permits, node::Timer, run::RunCore, scope::WorkerScope, worker::Worker};
 
 /// Begins the call of a stage whose inputs are there.
 pub(crate) fn begin(worker: &mut Worker, run: &Arc<RunCore>, stage: u32) -> StageResult<StageFuture> {
     let ctx = worker.context(run, stage);
     if run.bare {
+        run.cell(stage).mark_attempt(1);
         worker.note(run, stage, 1, EventKind::StageStarted);
         return run.plan.stage(stage).start(ctx, &mut Slots::new(run, stage)).map_err(invalid_input);
     }
@@ -27,6 +28,7 @@ pub(crate) fn begin(worker: &mut Worker, run: &Arc<RunCore>, stage: u32) -> Stag
             chain => intercept::call(chain, ctx, inputs),
         });
     }
+    run.cell(stage).mark_attempt(1);
     worker.note(run, stage, 1, EventKind::StageStarted);
     let started = if run.outputs.is_counted() {
         let inputs = gather(run, stage).map_err(invalid_input)?;
@@ -49,9 +51,7 @@ pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
 pub(crate) fn attempt(scope: &WorkerScope, ctx: &StageContext, number: u32, inputs: Inputs) -> StageFuture {
     let run = &scope.run;
     let stage = ctx.index();
-    if number > 1 {
-        run.cell(stage).mark_attempt(number);
-    }
+    run.cell(stage).mark_attempt(number);
     let timeout = run.plan.settings(stage).and_then(|settings| settings.attempt_timeout);
     let limited = run.is_limited && run.plan.stage(stage).role() == StageRole::Leaf;
     if !limited && timeout.is_none() {
@@ -60,7 +60,8 @@ pub(crate) fn attempt(scope: &WorkerScope, ctx: &StageContext, number: u32, inpu
     }
     let (run, ctx) = (Arc::clone(run), ctx.clone());
     Box::pin(async move {
-        let _permits = if limited { Some(run.limits.acquire(&ctx).await) } else { None };
+        let _permits =
+            if limited { Some(InFlight::new(&run, stage, run.limits.acquire(&ctx).await)) } else { None };
         let now = run.now();
         let until = timeout.map_or(u64::MAX, |timeout| now.saturating_add(nanos(timeout)));
         let cell = run.cell(stage);
@@ -84,6 +85,27 @@ pub(crate) fn attempt(scope: &WorkerScope, ctx: &StageContext, number: u32, inpu
         })
         .await
     })
+}
+
+/// The permits of an attempt, where work that goes on elsewhere finds them.
+struct InFlight {
+    run: Arc<RunCore>,
+    stage: u32,
+    _permits: Arc<Permits>,
+}
+
+impl InFlight {
+    fn new(run: &Arc<RunCore>, stage: u32, permits: Permits) -> Self {
+        let permits = Arc::new(permits);
+        run.details().permits.insert(stage, Arc::downgrade(&permits));
+        Self { run: Arc::clone(run), stage, _permits: permits }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.run.details().permits.remove(&self.stage);
+    }
 }
 
 fn start(run: &RunCore, ctx: StageContext, inputs: Inputs) -> StageFuture {

@@ -41,8 +41,7 @@ impl State {
 pub(crate) struct Cell {
     pub(crate) countdown: Countdown,
     state: AtomicU8,
-    /// Attempts after the first.
-    retries: AtomicU16,
+    attempts: AtomicU16,
     /// Nanoseconds of the run.
     ready: AtomicU64,
     /// One more than the nanoseconds of the run; zero for "not yet".
@@ -55,7 +54,7 @@ impl Cell {
         Self {
             countdown: Countdown::new(edges),
             state: AtomicU8::new(State::Waiting as u8),
-            retries: AtomicU16::new(0),
+            attempts: AtomicU16::new(0),
             ready: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -84,12 +83,12 @@ impl Cell {
 
     /// Attempt number `attempt` begins.
     pub(crate) fn mark_attempt(&self, attempt: u32) {
-        self.retries.store(u16::try_from(attempt.saturating_sub(1)).unwrap_or(u16::MAX), Ordering::Relaxed);
+        self.attempts.store(u16::try_from(attempt).unwrap_or(u16::MAX), Ordering::Relaxed);
     }
 
-    /// How many attempts have begun, if any has.
+    /// How many attempts have begun.
     pub(crate) fn attempts(&self) -> u32 {
-        u32::from(self.retries.load(Ordering::Relaxed)) + 1
+        u32::from(self.attempts.load(Ordering::Relaxed))
     }
 
     pub(crate) fn mark_ready(&self, now: u64) {
@@ -115,6 +114,11 @@ impl Cell {
         let started = self.started_nanos()?;
         let end = if self.state().is_terminal() { self.ended.load(Ordering::Relaxed) } else { now };
         Some(Duration::from_nanos(end.saturating_sub(started)))
+    }
+
+    /// Time since the start, whether it has ended or not.
+    pub(crate) fn started_ago(&self, now: u64) -> Option<Duration> {
+        Some(Duration::from_nanos(now.saturating_sub(self.started_nanos()?)))
     }
 
     fn started_nanos(&self) -> Option<u64> {

@@ -36,6 +36,8 @@ pub(crate) fn run(
         return done(StageExit::failure(code::MAX_DEPTH, ErrorClass::Permanent, error.into()));
     }
     let child = RunCore::new(Seed {
+        // What panics here is caught as a panic of the stage.
+        chains: parent.shared.chains(&plan),
         snapshot: snapshot(parent, ctx, &plan, depth),
         plan,
         input,

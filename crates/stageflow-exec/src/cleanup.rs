@@ -4,7 +4,7 @@ use std::{
     future::Future as _,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -19,22 +19,36 @@ use crate::{
 impl RunCore {
     /// Registers a clean-up. One that comes after the run has ended is awaited at once.
     pub(crate) fn register_clean_up(&self, stage: u32, clean_up: CleanUp) {
-        let late = {
-            let mut all = self.clean_ups.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.is_done() {
-                Some(clean_up)
-            } else {
+        let late = match &mut *self.clean_ups() {
+            Some(all) => {
                 all.push((stage, clean_up));
                 None
             }
+            None => Some(clean_up),
         };
         if let Some(clean_up) = late {
             self.handle.spawn(clean_up);
         }
     }
 
+    /// The clean-up registered last. Once there is none, no other can be registered.
     fn next_clean_up(&self) -> Option<(u32, CleanUp)> {
-        self.clean_ups.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        let mut clean_ups = self.clean_ups();
+        let next = clean_ups.as_mut().and_then(Vec::pop);
+        if next.is_none() {
+            *clean_ups = None;
+        }
+        next
+    }
+
+    /// Drops all clean-ups without awaiting them: the runtime is gone.
+    pub(crate) fn drop_clean_ups(&self) {
+        let all = self.clean_ups().take();
+        let _panicked = catch_unwind(AssertUnwindSafe(|| drop(all)));
+    }
+
+    fn clean_ups(&self) -> MutexGuard<'_, Option<Vec<(u32, CleanUp)>>> {
+        self.clean_ups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

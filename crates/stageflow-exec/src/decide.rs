@@ -129,7 +129,7 @@ impl RunCore {
         let known = &self.conditions[condition as usize];
         match known.load(Ordering::Acquire) {
             UNKNOWN => {}
-            PANICKED => return Err(panicked(&"its condition panicked when another stage asked it")),
+            PANICKED => return Err(panicked(Box::new("its condition panicked when another stage asked it"))),
             seen => return Ok(seen == HOLDS),
         }
         let Some(value) = self.output(source) else {
@@ -143,7 +143,7 @@ impl RunCore {
             Err(_) => PANICKED,
         };
         known.store(answer, Ordering::Release);
-        asked.map_err(|panic| panicked(&*panic))
+        asked.map_err(panicked)
     }
 
     fn name_of(&self, source: u32) -> String {

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -14,6 +15,7 @@ use tokio::time::Sleep;
 use crate::{
     cleanup::Cleaning,
     ending::EndCause,
+    report::RunReport,
     run::RunCore,
     timer,
     worker::{Progress, Worker},
@@ -146,8 +148,9 @@ impl Driver {
         if run.outcome.get().is_none() {
             run.ended_at.get_or_init(|| Duration::from_nanos(run.now()));
             let outcome = run.judge();
-            if let Some(events) = &run.events {
-                let record = events.record(run.now(), NO_STAGE, 0, ended(run, outcome));
+            if let Some(events) = &run.events
+                && let Some(record) = events.last_record(run.now(), NO_STAGE, ended(run, outcome))
+            {
                 events.deliver(vec![Event::new(Arc::clone(&run.info), record)]);
             }
             run.outcome.get_or_init(|| outcome);
@@ -167,15 +170,17 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // The runtime is gone: nobody will poll the stages that are left, but their futures are to be dropped.
-        if self.phase != Phase::Done && self.phase != Phase::Starting {
-            let nodes: Vec<_> = self.run.pending().drain().collect();
-            for node in nodes {
-                if node.task.claim() {
-                    drop(node.take_body());
-                }
-            }
+        if self.phase == Phase::Done {
+            return;
         }
+        // The runtime is gone: nobody will poll what is left, but it is to be dropped, or it would keep the run alive.
+        let run = &self.run;
+        let nodes: Vec<_> = run.pending().drain().collect();
+        for node in nodes.into_iter().filter(|node| node.task.claim()) {
+            let _panicked = catch_unwind(AssertUnwindSafe(|| drop(node.take_body())));
+        }
+        run.drop_clean_ups();
+        run.shared.live.leave(run);
     }
 }
 
@@ -220,8 +225,8 @@ impl Future for Driver {
     }
 }
 
-fn ended(run: &RunCore, outcome: RunOutcome) -> EventKind {
-    let failure = run.details().failures.first().map(|(_, failure)| failure.clone());
+fn ended(run: &Arc<RunCore>, outcome: RunOutcome) -> EventKind {
+    let failure = RunReport::new(Arc::clone(run)).cause();
     let cancelled = match run.ending.cause() {
         Some(EndCause::Cancel(cause)) => Some(Arc::new(cause.clone())),
         Some(EndCause::Deadline) => Some(Arc::new(stageflow_core::CancelCause::Deadline)),

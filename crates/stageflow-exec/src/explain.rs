@@ -84,7 +84,13 @@ impl Explanation {
             };
             StageWait { stage: run.plan.stage_name(stage).to_owned(), reason, running_for: cell.ran(now) }
         });
-        let waits = waits.collect();
+        let mut waits: Vec<_> = waits.collect();
+        // Stages that were stopped, but whose threads still run.
+        waits.extend(run.lingering().into_iter().map(|stage| StageWait {
+            stage: run.plan.stage_name(stage).to_owned(),
+            reason: WaitReason::Blocking,
+            running_for: run.cell(stage).started_ago(now),
+        }));
         Self {
             run_id: run.snapshot.identity().run_id(),
             pipeline: run.plan.name().to_string(),

@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::{Future, IntoFuture},
     marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -28,6 +29,7 @@ use crate::{
     run::{RunCore, Seed},
     sinks::{EventStream, Queue},
     timer,
+    worker::panicked,
 };
 
 /// How many events a handle keeps for a stream that is not read.
@@ -191,7 +193,13 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             return Err(RunError::refused(code::NO_RUNTIME, message));
         }
         let snapshot = snapshot.build_with(|| RunId::from_parts(shared.clock.wall(), &*shared.random));
+        let refused = |panic| {
+            let exit = panicked(panic);
+            RunError::refused(code::PANIC, format!("`applies_to` of an interceptor {exit}"))
+        };
+        let chains = catch_unwind(AssertUnwindSafe(|| shared.chains(&self.plan))).map_err(refused)?;
         let run = RunCore::new(Seed {
+            chains,
             events: shared.events(stream, &handle),
             plan: self.plan,
             input: self.input,
@@ -328,11 +336,6 @@ impl<O> RunHandle<O> {
     /// The events of the run, from the first on. All streams of a handle share one: each event goes to one of them.
     pub fn events(&self) -> EventStream {
         EventStream::new(Arc::clone(&self.stream))
-    }
-
-    /// How the run stands right now; `None` if the engine did not let it in.
-    pub fn report(&self) -> Option<RunReport> {
-        self.inner.as_ref().map(|inner| RunReport::new(Arc::clone(&inner.run)))
     }
 
     /// Whether the run has ended.

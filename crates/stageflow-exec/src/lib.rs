@@ -23,6 +23,7 @@ mod limits;
 mod live;
 mod node;
 mod outputs;
+mod pending;
 mod protocol;
 mod queue;
 mod report;

@@ -23,7 +23,7 @@ use crate::{
     chains::Chains,
     ending::{EndCause, Ending},
     engine::EngineShared,
-    limits::RunLimits,
+    limits::{Permits, RunLimits},
     node::Node,
     outputs::Outputs,
     queue::Queues,
@@ -68,7 +68,7 @@ pub(crate) struct RunCore {
     pub(crate) pending: Mutex<Slab<Arc<Node>>>,
     /// Work of stages that goes on elsewhere.
     pub(crate) holds: AtomicUsize,
-    pub(crate) clean_ups: Mutex<Vec<(u32, CleanUp)>>,
+    pub(crate) clean_ups: Mutex<Option<Vec<(u32, CleanUp)>>>,
     children: Mutex<Vec<Weak<RunCore>>>,
     pub(crate) details: Mutex<Details>,
     /// Kept for errors that lend it.
@@ -84,6 +84,10 @@ pub(crate) struct Details {
     /// In the order they were observed.
     pub(crate) failures: Vec<(u32, Failure)>,
     pub(crate) waits: HashMap<u32, WaitReason>,
+    /// How much work of a stage goes on elsewhere.
+    pub(crate) holds: HashMap<u32, u32>,
+    /// The permits of attempts that are in flight.
+    pub(crate) permits: HashMap<u32, Weak<Permits>>,
     pub(crate) clean_up_failures: Vec<CleanUpFailure>,
 }
 
@@ -101,6 +105,7 @@ pub struct CleanUpFailure {
 
 /// What a run starts from.
 pub(crate) struct Seed {
+    pub(crate) chains: Option<Arc<Chains>>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) input: Value,
     pub(crate) snapshot: ContextSnapshot,
@@ -114,7 +119,7 @@ pub(crate) struct Seed {
 
 impl RunCore {
     pub(crate) fn new(seed: Seed) -> Arc<Self> {
-        let Seed { plan, input, snapshot, shared, handle, events, keep, max_in_flight, depth } = seed;
+        let Seed { chains, plan, input, snapshot, shared, handle, events, keep, max_in_flight, depth } = seed;
         let policies = plan.policies();
         let keep_all = keep.unwrap_or(policies.keep) == stageflow_core::Keep::All;
         let snapshot = Arc::new(snapshot);
@@ -127,7 +132,6 @@ impl RunCore {
             &shared.limits,
             snapshot.identity().tenant_id(),
         );
-        let chains = shared.chains(&plan);
         let outputs = Outputs::new(&plan, input, keep_all);
         let bare =
             chains.is_none() && limits.is_empty() && plan.all_settings().is_empty() && !outputs.is_counted();
@@ -150,7 +154,7 @@ impl RunCore {
             queues: Queues::new(&handle, shared.seed),
             pending: Mutex::new(Slab::new()),
             holds: AtomicUsize::new(0),
-            clean_ups: Mutex::new(Vec::new()),
+            clean_ups: Mutex::new(Some(Vec::new())),
             children: Mutex::new(Vec::new()),
             details: Mutex::new(Details::default()),
             first_failure: OnceLock::new(),
@@ -314,12 +318,30 @@ impl RunCore {
         output == stageflow_dag::plan::INPUT || self.cell(output).state() == State::Completed
     }
 
+    /// The stages of which something goes on elsewhere, though they have ended, in declaration order.
+    pub(crate) fn lingering(&self) -> Vec<u32> {
+        let held: Vec<u32> = self.details().holds.keys().copied().collect();
+        let mut lingering: Vec<u32> =
+            held.into_iter().filter(|stage| self.cell(*stage).state().is_terminal()).collect();
+        lingering.sort_unstable();
+        lingering
+    }
+
     /// The stages that have not ended.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = u32> {
         (0u32..).zip(&self.cells).filter(|(_, cell)| !cell.state().is_terminal()).map(|(stage, _)| stage)
     }
 
-    pub(crate) fn release_hold(&self) {
+    pub(crate) fn release_hold(&self, stage: u32) {
+        {
+            let mut details = self.details();
+            if let Some(count) = details.holds.get_mut(&stage) {
+                *count -= 1;
+                if *count == 0 {
+                    details.holds.remove(&stage);
+                }
+            }
+        }
         if self.holds.fetch_sub(1, Ordering::AcqRel) == 1 && self.queues.is_closed() {
             self.queues.wake_driver();
         }

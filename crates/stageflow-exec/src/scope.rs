@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -73,7 +73,7 @@ impl WorkerScope {
     pub(crate) fn attempt_started(&self, stage: u32, attempt: u32) {
         let Some(events) = &self.run.events else { return };
         if attempt == 1 && self.entered.load(Ordering::Relaxed) == stage {
-            self.started.store(events.next_seq(), Ordering::Relaxed);
+            self.started.store(events.next_seq().unwrap_or(0), Ordering::Relaxed);
         } else {
             self.run.emit(stage, attempt, EventKind::StageStarted);
         }
@@ -83,8 +83,9 @@ impl WorkerScope {
 impl RunCore {
     /// Emits an event at once, from anywhere.
     pub(crate) fn emit(&self, stage: u32, attempt: u32, kind: EventKind) {
-        if let Some(events) = &self.events {
-            let record = events.record(self.now(), stage, attempt, kind);
+        if let Some(events) = &self.events
+            && let Some(record) = events.record(self.now(), stage, attempt, kind)
+        {
             events.deliver(vec![Event::new(Arc::clone(&self.info), record)]);
         }
     }
@@ -136,10 +137,19 @@ impl StageScope for WorkerScope {
         self.run.register_clean_up(stage, clean_up);
     }
 
-    fn hold(&self) -> Hold {
+    fn hold(&self, stage: u32) -> Hold {
         self.run.holds.fetch_add(1, Ordering::SeqCst);
+        let permits = {
+            let mut details = self.run.details();
+            *details.holds.entry(stage).or_default() += 1;
+            details.permits.get(&stage).and_then(Weak::upgrade)
+        };
         let run = Arc::clone(&self.run);
-        Hold::new(move || run.release_hold())
+        Hold::new(move || {
+            // What goes on elsewhere is still in flight, so it keeps the permits until it ends.
+            drop(permits);
+            run.release_hold(stage);
+        })
     }
 
     fn elapsed_nanos(&self) -> u64 {

@@ -47,7 +47,11 @@ impl AbandonedRun {
         Self {
             run_id: run.snapshot.identity().run_id(),
             pipeline: run.plan.name().to_string(),
-            stages: run.unfinished().map(|stage| run.plan.stage_name(stage).to_owned()).collect(),
+            stages: run
+                .unfinished()
+                .chain(run.lingering())
+                .map(|stage| run.plan.stage_name(stage).to_owned())
+                .collect(),
         }
     }
 }

@@ -5,12 +5,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use crossbeam_deque::Worker as Deque;
 use stageflow_core::{
-    Code, Event, EventKind, Randomness, StageContext, StageExit, StageResult, Value, code,
+    Event, EventKind, Randomness, StageContext, StageExit, StageResult, Value, code,
     event::EventRecord,
     stage::StageFuture,
     time::{SeededRandom, nanos},
@@ -21,8 +20,10 @@ use crate::{
     cell::State,
     clock::Watch,
     decide::Verdict,
+    ending::EndCause,
     helper,
-    node::{Body, Node, Spare, Timer},
+    node::{Node, Spare},
+    pending,
     queue::ROW,
     row::{MIN_ROW, ROOTS, Row},
     run::RunCore,
@@ -58,7 +59,7 @@ pub(crate) struct Worker {
     spare: Option<Spare>,
     /// Something was put into the deque since this worker last looked whether anybody would come for it.
     offered: bool,
-    watch: Watch,
+    pub(crate) watch: Watch,
     /// The last reading of the clock.
     pub(crate) now: u64,
     /// Events that are not yet handed over.
@@ -147,6 +148,10 @@ impl Worker {
         let began = self.watch.anchor(run);
         self.now = began;
         loop {
+            // Nothing starts after the deadline, whoever would start it.
+            if self.now >= run.deadline {
+                run.end(EndCause::Deadline);
+            }
             if run.is_stopping() {
                 self.hand_over(run);
                 return Progress::Stopping;
@@ -271,7 +276,7 @@ impl Worker {
     }
 
     /// Calls somebody if there is more to do than the stage this worker is about to enter.
-    fn call_for_help(&mut self, run: &Arc<RunCore>) {
+    pub(crate) fn call_for_help(&mut self, run: &Arc<RunCore>) {
         let queues = &run.queues;
         self.offer_next(run);
         if std::mem::take(&mut self.offered) {
@@ -334,7 +339,7 @@ impl Worker {
         if let Some(seq) = self.scope.take_started() {
             self.keep(EventRecord { seq, nanos: self.now, stage, attempt: 1, kind: EventKind::StageStarted });
         }
-        match polled.unwrap_or_else(|panic| Ok(Err(panicked(&*panic)))) {
+        match polled.unwrap_or_else(|panic| Ok(Err(panicked(panic)))) {
             Ok(result) => {
                 if spare.is_unshared() {
                     self.spare = Some(spare);
@@ -343,132 +348,16 @@ impl Worker {
                 }
                 self.finish(run, stage, result);
             }
-            Err(future) => {
-                self.now = self.watch.now(run);
-                let mut body = Body { future, timer: None };
-                // A runtime without a timer panics here: that is a failure of the stage, not of the worker.
-                let up = catch_unwind(AssertUnwindSafe(|| {
-                    body.timer = self.timer_of(run, stage).map(|(after, code)| Timer::new(after, code));
-                    // Registers the waker with the timer.
-                    body.timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx))
-                }));
-                match up {
-                    Ok(false) => {
-                        let node = spare.node;
-                        let key = run.pending().insert(Arc::clone(&node));
-                        node.key.store(key, Ordering::Relaxed);
-                        self.park(run, &node, body);
-                    }
-                    Ok(true) => {
-                        spare.node.task.finish();
-                        self.time_out(run, stage, body);
-                    }
-                    Err(panic) => {
-                        spare.node.task.finish();
-                        let _dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
-                        self.finish(run, stage, Err(panicked(&*panic)));
-                    }
-                }
-            }
+            Err(future) => self.suspend(run, stage, &spare, future),
         }
-    }
-
-    /// When the time of a stage, or of its only attempt, is up.
-    fn timer_of(&self, run: &Arc<RunCore>, stage: u32) -> Option<(Duration, Code)> {
-        let settings = run.plan.settings(stage)?;
-        let whole = settings.timeout.map(|timeout| (timeout, code::STAGE_TIMEOUT));
-        let single = settings.attempt_timeout.filter(|_| !attempt::is_wrapped(run, stage));
-        let single = single.map(|timeout| (timeout, code::ATTEMPT_TIMEOUT));
-        whole.into_iter().chain(single).min_by_key(|(timeout, _)| *timeout)
-    }
-
-    /// Goes on with a stage that was woken.
-    pub(crate) fn resume(&mut self, run: &Arc<RunCore>, node: &Arc<Node>) {
-        if !node.task.resume() {
-            return;
-        }
-        let stage = node.stage();
-        let Some(Body { future, mut timer }) = node.take_body() else { return };
-        if self.must_drop(run, stage) {
-            self.retire(run, node);
-            return self.drop_future(run, stage, future);
-        }
-        self.call_for_help(run);
-        let waker = std::task::Waker::from(Arc::clone(node));
-        let mut cx = Context::from_waker(&waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| poll_once(future, &mut cx)));
-        match polled.unwrap_or_else(|panic| Ok(Err(panicked(&*panic)))) {
-            Ok(result) => {
-                self.retire(run, node);
-                self.finish(run, stage, result);
-            }
-            Err(future) => {
-                self.now = self.watch.now(run);
-                if timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx)) {
-                    self.retire(run, node);
-                    return self.time_out(run, stage, Body { future, timer });
-                }
-                self.park(run, node, Body { future, timer });
-            }
-        }
-    }
-
-    fn retire(&self, run: &Arc<RunCore>, node: &Node) {
-        node.task.finish();
-        let key = node.key.load(Ordering::Relaxed);
-        run.pending().try_remove(key);
-    }
-
-    /// Puts a pending stage aside until it is woken.
-    fn park(&mut self, run: &Arc<RunCore>, node: &Arc<Node>, body: Body) {
-        node.put_body(body);
-        if node.task.suspend() {
-            run.queues.push_resumed(Arc::clone(node));
-        }
-        // A cancellation that came while it was polled has left it to us.
-        if self.must_drop(run, node.stage()) {
-            self.drop_parked(run, node);
-        }
-    }
-
-    /// Whether the run is being cancelled and the stage's grace, if it has one, is over.
-    fn must_drop(&self, run: &Arc<RunCore>, stage: u32) -> bool {
-        run.is_stopping() && run.now() >= run.grace_until(stage, run.stopped_at())
-    }
-
-    /// Drops the future of a pending stage that nobody polls.
-    pub(crate) fn drop_parked(&mut self, run: &Arc<RunCore>, node: &Arc<Node>) {
-        if node.task.claim()
-            && let Some(body) = node.take_body()
-        {
-            let key = node.key.load(Ordering::Relaxed);
-            run.pending().try_remove(key);
-            self.drop_future(run, node.stage(), body.future);
-        }
-    }
-
-    /// Ends a stage by dropping its future. A panic on the way is the stage's failure.
-    fn drop_future(&mut self, run: &Arc<RunCore>, stage: u32, future: StageFuture) {
-        match catch_unwind(AssertUnwindSafe(|| drop(future))) {
-            Ok(()) => self.settle_cancelled(run, stage),
-            Err(panic) => self.finish(run, stage, Err(panicked(&*panic))),
-        }
-    }
-
-    fn time_out(&mut self, run: &Arc<RunCore>, stage: u32, body: Body) {
-        let code = body.timer.as_ref().map_or(code::STAGE_TIMEOUT, |timer| timer.code);
-        let exit = match catch_unwind(AssertUnwindSafe(|| drop(body))) {
-            Ok(()) => attempt::timed_out(run, stage, code),
-            Err(panic) => panicked(&*panic),
-        };
-        self.finish(run, stage, Err(exit));
     }
 
     /// Notes an event about a stage.
     #[inline]
     pub(crate) fn note(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
-        if let Some(events) = &run.events {
-            let record = events.record(self.now, stage, attempt, kind);
+        if let Some(events) = &run.events
+            && let Some(record) = events.record(self.now, stage, attempt, kind)
+        {
             self.keep(record);
             if self.events.len() >= EVENTS_MAX || self.quick_polls < QUICK_POLLS {
                 self.flush_events(run);
@@ -508,9 +397,8 @@ impl Worker {
 
     /// A context for the first attempt of a stage.
     pub(crate) fn context(&self, run: &Arc<RunCore>, stage: u32) -> StageContext {
-        let own =
-            if run.bare { None } else { run.plan.settings(stage).and_then(|settings| settings.timeout) };
-        let until = own.map_or(u64::MAX, |timeout| self.now.saturating_add(nanos(timeout)));
+        let own = if run.bare { None } else { pending::timer_of(run, stage) };
+        let until = own.map_or(u64::MAX, |(timeout, _)| self.now.saturating_add(nanos(timeout)));
         let scope: Arc<WorkerScope> = Arc::clone(&self.scope);
         StageContext::new(scope, stage, 1, until.min(run.deadline))
     }
@@ -519,7 +407,8 @@ impl Worker {
     pub(crate) fn finish(&mut self, run: &Arc<RunCore>, stage: u32, result: StageResult<Value>) {
         let before = self.now;
         self.now = self.watch.now(run);
-        self.quick_polls = if self.now.saturating_sub(before) < SLICE { self.quick_polls.saturating_add(1) } else { 0 };
+        self.quick_polls =
+            if self.now.saturating_sub(before) < SLICE { self.quick_polls.saturating_add(1) } else { 0 };
         match result {
             Ok(value) => self.settle_completed(run, stage, value),
             Err(exit) => self.settle_exit(run, stage, exit),
@@ -543,7 +432,10 @@ impl Drop for Worker {
 }
 
 /// Polls a future once: its result, or the future itself while it is pending. May panic as the user's code may.
-fn poll_once(mut future: StageFuture, cx: &mut Context<'_>) -> Result<StageResult<Value>, StageFuture> {
+pub(crate) fn poll_once(
+    mut future: StageFuture,
+    cx: &mut Context<'_>,
+) -> Result<StageResult<Value>, StageFuture> {
     match future.as_mut().poll(cx) {
         Poll::Ready(result) => Ok(result),
         Poll::Pending => Err(future),
@@ -551,12 +443,14 @@ fn poll_once(mut future: StageFuture, cx: &mut Context<'_>) -> Result<StageResul
 }
 
 /// The failure that a panic is.
-pub(crate) fn panicked(payload: &(dyn std::any::Any + Send)) -> StageExit {
+pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>) -> StageExit {
     let message = payload
         .downcast_ref::<&'static str>()
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a value that is not a text".to_owned());
+    // The payload is the user's as well.
+    let _panicked = catch_unwind(AssertUnwindSafe(|| drop(payload)));
     let error = format!("panicked: {message}");
     StageExit::failure(code::PANIC, stageflow_core::ErrorClass::Panic, error.into())
 }

@@ -2,7 +2,10 @@
 
 mod branches;
 mod cancel;
+mod child;
+mod child_stop;
 mod cleanup;
+mod events;
 mod kit;
 mod outcomes;
 mod schedule;

@@ -114,7 +114,10 @@ impl fmt::Debug for SinkHandle {
 
 /// The events of one run on their way to its sinks.
 pub(crate) struct RunEvents {
+    /// The last number given, and whether it was the last of all.
     seq: AtomicU64,
+    /// The number of the last event of all.
+    last: AtomicU64,
     outbox: Mutex<Outbox>,
     sinks: SmallVec<[Arc<SinkHandle>; 4]>,
     stream: Option<Arc<Queue>>,
@@ -153,6 +156,9 @@ impl Outbox {
     }
 }
 
+/// Set in the number of the last event of a run.
+const CLOSED: u64 = 1 << 63;
+
 impl RunEvents {
     pub(crate) fn new(
         sinks: impl IntoIterator<Item = Arc<SinkHandle>>,
@@ -161,6 +167,7 @@ impl RunEvents {
     ) -> Self {
         Self {
             seq: AtomicU64::new(0),
+            last: AtomicU64::new(0),
             outbox: Mutex::default(),
             sinks: sinks.into_iter().collect(),
             stream,
@@ -168,15 +175,32 @@ impl RunEvents {
         }
     }
 
-    /// A record with the next number: from here on the number has to be delivered.
-    pub(crate) fn record(&self, nanos: u64, stage: u32, attempt: u32, kind: EventKind) -> EventRecord {
-        EventRecord { seq: self.next_seq(), nanos, stage, attempt, kind }
+    /// A record with the next number: from here on the number has to be delivered. `None` after the last event.
+    #[inline]
+    pub(crate) fn record(
+        &self,
+        nanos: u64,
+        stage: u32,
+        attempt: u32,
+        kind: EventKind,
+    ) -> Option<EventRecord> {
+        Some(EventRecord { seq: self.next_seq()?, nanos, stage, attempt, kind })
+    }
+
+    /// The record of the last event: no other gets a number.
+    pub(crate) fn last_record(&self, nanos: u64, stage: u32, kind: EventKind) -> Option<EventRecord> {
+        let before = self.seq.fetch_or(CLOSED, Ordering::SeqCst);
+        (before & CLOSED == 0).then(|| {
+            self.last.store(before + 1, Ordering::SeqCst);
+            EventRecord { seq: before + 1, nanos, stage, attempt: 0, kind }
+        })
     }
 
     /// The next number.
     #[inline]
-    pub(crate) fn next_seq(&self) -> u64 {
-        self.seq.fetch_add(1, Ordering::SeqCst) + 1
+    pub(crate) fn next_seq(&self) -> Option<u64> {
+        let before = self.seq.fetch_add(1, Ordering::SeqCst);
+        (before & CLOSED == 0).then_some(before + 1)
     }
 
     /// Delivers events, in the order of their numbers across all workers. Those given must be in order themselves.
@@ -220,7 +244,7 @@ impl RunEvents {
     /// Whether every event with a number has gone out.
     pub(crate) fn is_settled(&self) -> bool {
         let outbox = lock(&self.outbox);
-        !outbox.delivering && outbox.sent == self.seq.load(Ordering::SeqCst)
+        !outbox.delivering && outbox.sent == self.last.load(Ordering::SeqCst)
     }
 
     pub(crate) fn close_stream(&self) {

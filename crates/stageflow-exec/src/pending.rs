@@ -1,0 +1,139 @@
+//! Pending stages: put aside, woken, timed out, dropped.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+    task::Context,
+    time::Duration,
+};
+
+use stageflow_core::{Code, code, stage::StageFuture};
+
+use crate::{
+    attempt,
+    node::{Body, Node, Spare, Timer},
+    run::RunCore,
+    worker::{Worker, panicked, poll_once},
+};
+
+/// When the time of a stage, or of its only attempt, is up.
+pub(crate) fn timer_of(run: &RunCore, stage: u32) -> Option<(Duration, Code)> {
+    let settings = run.plan.settings(stage)?;
+    let whole = settings.timeout.map(|timeout| (timeout, code::STAGE_TIMEOUT));
+    let single = settings.attempt_timeout.filter(|_| !attempt::is_wrapped(run, stage));
+    let single = single.map(|timeout| (timeout, code::ATTEMPT_TIMEOUT));
+    whole.into_iter().chain(single).min_by_key(|(timeout, _)| *timeout)
+}
+
+impl Worker {
+    /// Makes a task of a stage that its first poll left pending.
+    pub(crate) fn suspend(&mut self, run: &Arc<RunCore>, stage: u32, spare: &Spare, future: StageFuture) {
+        self.now = self.watch.now(run);
+        let mut cx = Context::from_waker(&spare.waker);
+        let mut body = Body { future, timer: None };
+        // A runtime without a timer panics here: that is a failure of the stage, not of the worker.
+        let up = catch_unwind(AssertUnwindSafe(|| {
+            body.timer = timer_of(run, stage).map(|(after, code)| Timer::new(after, code));
+            // Registers the waker with the timer.
+            body.timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx))
+        }));
+        match up {
+            Ok(false) => {
+                let key = run.pending().insert(Arc::clone(&spare.node));
+                spare.node.key.store(key, Ordering::Relaxed);
+                self.park(run, &spare.node, body);
+            }
+            Ok(true) => {
+                spare.node.task.finish();
+                self.time_out(run, stage, body);
+            }
+            Err(panic) => {
+                spare.node.task.finish();
+                let _dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
+                self.finish(run, stage, Err(panicked(panic)));
+            }
+        }
+    }
+
+    /// Goes on with a stage that was woken.
+    pub(crate) fn resume(&mut self, run: &Arc<RunCore>, node: &Arc<Node>) {
+        if !node.task.resume() {
+            return;
+        }
+        let stage = node.stage();
+        let Some(Body { future, mut timer }) = node.take_body() else { return };
+        if self.must_drop(run, stage) {
+            self.retire(run, node);
+            return self.drop_future(run, stage, future);
+        }
+        self.call_for_help(run);
+        let waker = std::task::Waker::from(Arc::clone(node));
+        let mut cx = Context::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| poll_once(future, &mut cx)));
+        match polled.unwrap_or_else(|panic| Ok(Err(panicked(panic)))) {
+            Ok(result) => {
+                self.retire(run, node);
+                self.finish(run, stage, result);
+            }
+            Err(future) => {
+                self.now = self.watch.now(run);
+                if timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx)) {
+                    self.retire(run, node);
+                    return self.time_out(run, stage, Body { future, timer });
+                }
+                self.park(run, node, Body { future, timer });
+            }
+        }
+    }
+
+    fn retire(&self, run: &Arc<RunCore>, node: &Node) {
+        node.task.finish();
+        let key = node.key.load(Ordering::Relaxed);
+        run.pending().try_remove(key);
+    }
+
+    /// Puts a pending stage aside until it is woken.
+    fn park(&mut self, run: &Arc<RunCore>, node: &Arc<Node>, body: Body) {
+        node.put_body(body);
+        if node.task.suspend() {
+            run.queues.push_resumed(Arc::clone(node));
+        }
+        // A cancellation that came while it was polled has left it to us.
+        if self.must_drop(run, node.stage()) {
+            self.drop_parked(run, node);
+        }
+    }
+
+    /// Whether the run is being cancelled and the stage's grace, if it has one, is over.
+    fn must_drop(&self, run: &Arc<RunCore>, stage: u32) -> bool {
+        run.is_stopping() && run.now() >= run.grace_until(stage, run.stopped_at())
+    }
+
+    /// Drops the future of a pending stage that nobody polls.
+    pub(crate) fn drop_parked(&mut self, run: &Arc<RunCore>, node: &Arc<Node>) {
+        if node.task.claim()
+            && let Some(body) = node.take_body()
+        {
+            let key = node.key.load(Ordering::Relaxed);
+            run.pending().try_remove(key);
+            self.drop_future(run, node.stage(), body.future);
+        }
+    }
+
+    /// Ends a stage by dropping its future. A panic on the way is the stage's failure.
+    fn drop_future(&mut self, run: &Arc<RunCore>, stage: u32, future: StageFuture) {
+        match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+            Ok(()) => self.settle_cancelled(run, stage),
+            Err(panic) => self.finish(run, stage, Err(panicked(panic))),
+        }
+    }
+
+    fn time_out(&mut self, run: &Arc<RunCore>, stage: u32, body: Body) {
+        let code = body.timer.as_ref().map_or(code::STAGE_TIMEOUT, |timer| timer.code);
+        let exit = match catch_unwind(AssertUnwindSafe(|| drop(body))) {
+            Ok(()) => attempt::timed_out(run, stage, code),
+            Err(panic) => panicked(panic),
+        };
+        self.finish(run, stage, Err(exit));
+    }
+}

@@ -19,7 +19,10 @@ pub struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts to measure.
-    #[expect(clippy::disallowed_methods, reason = "a bench measures real time; the clock of a run would measure itself")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a bench measures real time; the clock of a run would measure itself"
+    )]
     pub fn start() -> Self {
         Self(Instant::now())
     }
@@ -72,7 +75,11 @@ where
         let handler = runtime.spawn(async move {
             let mut samples = Vec::with_capacity(count);
             for _ in 0..count {
-                samples.push(if runs == 1 { one(make()).await } else { several((0..runs).map(|_| make()).collect()).await });
+                samples.push(if runs == 1 {
+                    one(make()).await
+                } else {
+                    several((0..runs).map(|_| make()).collect()).await
+                });
             }
             samples
         });

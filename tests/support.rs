@@ -3,9 +3,6 @@
 //! Each page is the documentation of a module that exists in doctests only. A page with a Rust block that is missing
 //! here is found by the tests below.
 
-#[cfg(test)]
-mod tests;
-
 /// The pages with Rust blocks, from the root of the repository.
 macro_rules! pages {
     ($($name:ident $path:literal)+) => {
@@ -61,4 +58,92 @@ pages! {
     error_undeclared_dep "docs/errors/UNDECLARED_DEP.md"
     error_unused_output "docs/errors/UNUSED_OUTPUT.md"
     error_wrong_type "docs/errors/WRONG_TYPE.md"
+}
+
+/// Nothing in the documentation is left out of the tests, and no code is left out of the documentation.
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        fs,
+        path::{Path, PathBuf},
+    };
+
+    use super::PAGES;
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    }
+
+    /// All Markdown files of a folder and of those below it, from the root of the repository.
+    fn pages(folder: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![folder.to_owned()];
+        while let Some(folder) = open.pop() {
+            for entry in fs::read_dir(root().join(&folder)).expect("the folder is there") {
+                let entry = entry.expect("it can be listed");
+                let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+                match entry.file_type().expect("it has a type").is_dir() {
+                    true => open.push(path),
+                    false if path.ends_with(".md") => drop(found.insert(path)),
+                    false => {}
+                }
+            }
+        }
+        found
+    }
+
+    fn read(page: &str) -> String {
+        fs::read_to_string(root().join(page)).expect("the page can be read")
+    }
+
+    /// Whether a page has a Rust block that is to be compiled.
+    fn has_rust(page: &str) -> bool {
+        read(page).lines().any(|line| line.starts_with("```rust") && !line.contains("ignore"))
+    }
+
+    #[test]
+    fn every_page_with_a_rust_block_is_a_doctest() {
+        let missing: Vec<_> = pages("docs")
+            .into_iter()
+            .filter(|page| has_rust(page) && !PAGES.contains(&page.as_str()))
+            .collect();
+        assert!(missing.is_empty(), "add to `pages!` in tests/support.rs: {missing:#?}");
+    }
+
+    #[test]
+    fn every_code_has_a_page_and_every_page_a_code() {
+        let codes: BTreeSet<_> =
+            stageflow::code::ALL.iter().map(|(code, _)| format!("docs/errors/{code}.md")).collect();
+        let mut pages = pages("docs/errors");
+        assert!(pages.remove("docs/errors/README.md"), "the list of codes is missing");
+        let missing: Vec<_> = codes.difference(&pages).collect();
+        let superfluous: Vec<_> = pages.difference(&codes).collect();
+        assert!(missing.is_empty(), "codes without a page: {missing:#?}");
+        assert!(superfluous.is_empty(), "pages without a code: {superfluous:#?}");
+    }
+
+    #[test]
+    fn every_page_of_a_code_begins_with_it_and_is_in_the_list() {
+        let list = read("docs/errors/README.md");
+        for (code, _) in stageflow::code::ALL {
+            let page = read(&format!("docs/errors/{code}.md"));
+            assert!(page.starts_with(&format!("# {code}\n")), "docs/errors/{code}.md has another heading");
+            assert!(
+                list.contains(&format!("[{code}]({code}.md)")),
+                "docs/errors/README.md does not list {code}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_pages_of_codes_name_their_code_in_an_example() {
+        // Codes that nobody can produce on purpose: their pages say why.
+        const WITHOUT: [&str; 2] = ["INTERNAL", "TOO_LARGE"];
+        for (code, _) in stageflow::code::ALL {
+            let page = read(&format!("docs/errors/{code}.md"));
+            let shows = page.contains(&format!("code::{code}"));
+            assert_eq!(shows, !WITHOUT.contains(&code.as_str()), "docs/errors/{code}.md");
+        }
+    }
 }

@@ -1,14 +1,16 @@
 //! Instructions per stage, which are the same on any machine: this program runs itself under valgrind's callgrind.
 //!
-//! Each figure is the difference of two processes that differ only in how often they run the graph, on one worker. So
-//! neither start-up nor building the plan counts, and results are never dropped, so teardown does not count either.
+//! Counting begins at zero when `counted_from_here` is called, after the plan is built and was run twice, and goes on to the
+//! end of the process, on one worker. Results are never dropped, so teardown does not count. A worker gives way every
+//! 200 µs, which under valgrind is every few dozen stages: that adds some 20 to 40 instructions per stage to ours, and
+//! makes them differ by a few percent from time to time.
 
 use std::{
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use stageflow_benches::{graph::Shape, work::Noop};
 
 use crate::{
@@ -20,9 +22,10 @@ use crate::{
 const SHAPES: &[Shape] = &[cells::CHAINS[1], FAN_OUTS[1], FAN_OUTS[2], cells::LAYERED];
 const ROWS: &[Row] = &[Row::Ours, Row::Observed, Row::JoinSet];
 
-/// So many runs in the shorter process, and so many stages more in the longer one.
-const SHORT: usize = 2;
-const MORE_STAGES: usize = 40_000;
+/// About so many stages are counted.
+const STAGES: usize = 50_000;
+/// Runs before the counted ones.
+const WARM_UP: usize = 2;
 
 /// What was counted, or why nothing could be.
 pub(crate) type Counts = Result<Vec<Count>, &'static str>;
@@ -68,27 +71,30 @@ pub(crate) fn measure() -> Result<Counts> {
 #[expect(clippy::cast_precision_loss, reason = "counts of a bench fit a float")]
 fn count(row: Row, shape: Shape) -> Result<Count> {
     let stages = shape.graph().len();
-    let more = MORE_STAGES.div_ceil(stages);
-    let (short, long) = (instructions(row, shape, SHORT)?, instructions(row, shape, SHORT + more)?);
-    let per_stage = (long as f64 - short as f64) / (more * stages) as f64;
+    let runs = STAGES.div_ceil(stages);
+    let per_stage = instructions(row, shape, runs)? as f64 / (runs * stages) as f64;
     Ok(Count { row, shape, per_stage })
 }
 
+/// All instructions of so many runs.
 fn instructions(row: Row, shape: Shape, runs: usize) -> Result<u64> {
     let this = std::env::current_exe().context("this program has a path")?;
+    let file = std::env::temp_dir().join(format!("callgrind.out.{}.{row}-{shape}", std::process::id()));
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(["--tool=callgrind", "--zero-before=*counted_from_here*"])
+        .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(this)
         .arg("--callgrind-cell")
         .args([row.to_string(), shape.to_string(), runs.to_string()])
         .output()
         .context("valgrind starts")?;
     let log = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        bail!("valgrind failed on {row}, {shape}:\n{log}");
-    }
-    let total = log.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
-    total.with_context(|| format!("valgrind printed no total:\n{log}"))
+    ensure!(output.status.success(), "valgrind failed on {row}, {shape}:\n{log}");
+    let counts =
+        std::fs::read_to_string(&file).with_context(|| format!("valgrind wrote no counts:\n{log}"))?;
+    std::fs::remove_file(&file).context("its file can be removed")?;
+    let total = counts.lines().find_map(|line| line.strip_prefix("totals:")?.trim().parse().ok());
+    total.context("valgrind wrote no total")
 }
 
 /// What runs under valgrind.
@@ -98,8 +104,16 @@ pub(crate) fn cell(row: Row, shape: Shape, runs: usize) -> Result<()> {
         Ok(prepared) => prepared,
         Err(why) => bail!("{row} does not run {shape}: {why}"),
     };
+    prepared.case.hold(&runtime, WARM_UP);
+    counted_from_here();
     prepared.case.hold(&runtime, runs);
     std::process::exit(0);
+}
+
+/// Valgrind forgets what it has counted when this is called.
+#[inline(never)]
+fn counted_from_here() {
+    std::hint::black_box(());
 }
 
 pub(crate) fn print(counts: &Counts) {

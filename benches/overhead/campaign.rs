@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// From this time per repetition on, a cell is measured in the first two rounds only.
-const SLOW: Duration = Duration::from_millis(1500);
+const SLOW: Duration = Duration::from_millis(700);
 
 /// All figures of one run of the bench.
 pub(crate) struct Campaign {
@@ -105,29 +105,30 @@ impl Running {
                 Err(why) => State::Not(why),
             };
         }
-        if let State::Ready { prepared, cost } = &mut self.state {
-            if *cost >= SLOW && round >= 2 {
+        let State::Ready { prepared, cost } = &mut self.state else { return };
+        if *cost >= SLOW && round >= 2 {
+            return;
+        }
+        let watch = Stopwatch::start();
+        loop {
+            let left = budget.saturating_sub(watch.elapsed());
+            let samples = measured(prepared, runtime, cost, left);
+            self.samples.extend(samples);
+            if watch.elapsed() + *cost / 2 >= budget {
                 return;
             }
-            let count = budget.as_nanos() / cost.as_nanos().max(1);
-            let count = usize::try_from(count).unwrap_or(1).clamp(1, 2000);
-            self.samples.extend(prepared.case.sample(runtime, count));
         }
     }
 
-    /// Runs it until the time of one repetition, with everything that it has to prepare, is known.
+    /// Runs it a few times, so that what it needs and the time of a repetition are there.
     fn warm_up(&mut self, mut prepared: Prepared, runtime: &Runtime) -> State {
         let mut cost = Duration::MAX;
-        for count in [1, 10, 100] {
-            let watch = Stopwatch::start();
-            let samples = prepared.case.sample(runtime, count);
-            let elapsed = watch.elapsed();
-            cost = elapsed / u32::try_from(count).unwrap_or(1);
+        let watch = Stopwatch::start();
+        while watch.elapsed() < Duration::from_millis(5) {
+            let samples = measured(&mut prepared, runtime, &mut cost, Duration::from_millis(1));
+            // A run that takes long is no better warm.
             if cost >= SLOW {
                 self.samples.extend(samples);
-            }
-            if elapsed > Duration::from_millis(2) {
-                break;
             }
         }
         State::Ready { prepared, cost }
@@ -141,6 +142,15 @@ impl Running {
         };
         Cell { key: self.key, figure }
     }
+}
+
+/// Fills `left` with repetitions, at least one. Keeps the least time of a repetition, with everything that it prepares.
+fn measured(prepared: &mut Prepared, runtime: &Runtime, cost: &mut Duration, left: Duration) -> Vec<Sample> {
+    let count = usize::try_from(left.as_nanos() / cost.as_nanos().max(1)).unwrap_or(1).clamp(1, 1000);
+    let watch = Stopwatch::start();
+    let samples = prepared.case.sample(runtime, count);
+    *cost = (watch.elapsed() / u32::try_from(count).unwrap_or(1)).min(*cost);
+    samples
 }
 
 pub(crate) fn prepare(key: Key) -> Result<Prepared, &'static str> {

@@ -107,16 +107,15 @@ fn waiting_and_computing(facts: &Facts, goals: &mut Vec<Goal>) {
         measured: worst(&[cells::COMPUTING], f64::min, speed_up),
         unit: "×",
     });
-    let waits: [(&str, fn(&Waits) -> Duration); 2] =
-        [("ready together", |waits| waits.together), ("woken meanwhile", |waits| waits.woken)];
-    for (how, wait) in waits {
-        let measured = facts.blocking.as_ref().map(|waits| wait(waits).as_secs_f64() * 1e3);
-        goals.push(Goal {
-            name: format!("wait beside a blocked worker, {how}"),
-            limit: Limit::AtMost(5.0),
-            measured: measured.map(|wait| (wait, "worst of 10".to_owned())).ok_or(crate::NOT_ASKED),
-            unit: " ms",
-        });
+    let waits = |wait: fn(&Waits) -> Duration| {
+        let worst = facts.blocking.as_ref().map(|waits| wait(waits).as_secs_f64() * 1e3);
+        worst.map(|wait| (wait, "worst of 10".to_owned())).ok_or(crate::NOT_ASKED)
+    };
+    let rows =
+        [("ready together", waits(|waits| waits.together)), ("woken meanwhile", waits(|waits| waits.woken))];
+    for (how, measured) in rows {
+        let name = format!("wait beside a blocked worker, {how}");
+        goals.push(Goal { name, limit: Limit::AtMost(5.0), measured, unit: " ms" });
     }
 }
 
@@ -175,7 +174,10 @@ fn flat(facts: &Facts, goals: &mut Vec<Goal>) {
     goals.push(Goal {
         name: "latency of 10 stages (3 × ten awaited boxed futures + 2 µs)".to_owned(),
         limit: Limit::AtMost(limit),
-        measured: ours.filter(|_| floor.is_some()).map(|ours| (ours * 10.0 / 1e3, String::new())).ok_or("not measured"),
+        measured: ours
+            .filter(|_| floor.is_some())
+            .map(|ours| (ours * 10.0 / 1e3, String::new()))
+            .ok_or("not measured"),
         unit: " µs",
     });
 }

@@ -56,7 +56,10 @@ fn commit() -> String {
 fn stdout(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let text = output.ok().filter(|output| output.status.success());
-    text.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    text.map_or_else(
+        || "unknown".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
 }
 
 fn first_line(file: &str) -> String {

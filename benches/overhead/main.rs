@@ -39,7 +39,6 @@ pub(crate) fn say(line: impl std::fmt::Display) {
 fn main() -> Result<ExitCode> {
     let options = Options::read(std::env::args().skip(1))?;
     match &options.mode {
-        Mode::Help => say(options::HELP),
         Mode::CallgrindCell { row, shape, runs } => callgrind::cell(*row, *shape, *runs)?,
         Mode::Verify => verify::all()?,
         Mode::Memory => drop(memory::measure()?),

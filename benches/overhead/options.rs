@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line, as `cargo xtask bench --help` says it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,25 +7,9 @@ use stageflow_benches::graph::Shape;
 
 use crate::{cells, rows::Row};
 
-pub(crate) const HELP: &str = "
-Usage: cargo xtask bench [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
-       cargo xtask bench --verify | --memory | --callgrind
-
-    --check          measures everything, prints the goals, and fails where one is missed
-    --quick          fewer rounds and repetitions
-    --filter WORD    only cells whose row, shape or body contains the word; all words must match
-    --json FILE      writes every figure as JSON
-    --baseline FILE  writes the tables as Markdown, with machine, commit and command
-    --verify         only checks, on small graphs, that each row runs each stage once, after those it waits for
-    --memory         only the bytes that a run needs beyond its plan
-    --callgrind      only the instructions per stage (needs valgrind)
-
-Files are relative to the root of the workspace.";
-
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Mode {
-    Help,
     Times,
     Verify,
     Memory,
@@ -68,7 +52,6 @@ impl Options {
         while let Some(arg) = args.next() {
             let mut value = || args.next().with_context(|| format!("`{arg}` needs a value"));
             match arg.as_str() {
-                "--help" | "-h" => options.mode = Mode::Help,
                 "--verify" => options.mode = Mode::Verify,
                 "--memory" => options.mode = Mode::Memory,
                 "--callgrind" => options.mode = Mode::Callgrind,
@@ -85,7 +68,7 @@ impl Options {
                         runs: runs.parse().with_context(|| format!("`{runs}` is not a number of runs"))?,
                     };
                 }
-                _ => bail!("unknown argument `{arg}`\n{HELP}"),
+                _ => bail!("unknown argument `{arg}`: see `cargo xtask bench --help`"),
             }
         }
         Ok(options)

@@ -98,7 +98,9 @@ fn row(campaign: &Campaign, cell: &Cell) -> Vec<String> {
     let anchor = campaign.figure(Key { row: Row::JoinSet, ..key });
     fields.push(time(figure.median));
     fields.push(format!("{} – {}", time(figure.min), time(figure.max)));
-    fields.push(anchor.map_or_else(|| "-".to_owned(), |anchor| format!("{:.3}", figure.median / anchor.median)));
+    fields.push(
+        anchor.map_or_else(|| "-".to_owned(), |anchor| format!("{:.3}", figure.median / anchor.median)),
+    );
     fields.push(time(figure.teardown));
     fields.push(figure.samples.to_string());
     fields
@@ -217,10 +219,9 @@ fn as_json(options: &Options, facts: &Facts, goals: &[Goal], machine: &Machine) 
             "ns_per_stage": cell.figure.ok(), "left_out": cell.figure.err(),
         })
     };
-    let goal = |row: Vec<String>| json!({ "goal": row[0], "measured": row[1], "limit": row[2], "verdict": row[3] });
-    let count = |count: &Count| {
-        json!({ "row": count.row.to_string(), "shape": count.shape.to_string(), "per_stage": count.per_stage })
-    };
+    let goal =
+        |row: Vec<String>| json!({ "goal": row[0], "measured": row[1], "limit": row[2], "verdict": row[3] });
+    let count = |count: &Count| json!({ "row": count.row.to_string(), "shape": count.shape.to_string(), "per_stage": count.per_stage });
     json!({
         "machine": machine,
         "command": options.command,

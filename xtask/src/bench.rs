@@ -8,12 +8,27 @@ use crate::shell;
 use anyhow::Result;
 
 pub(crate) const HELP: &str = "
-Usage: cargo xtask bench [--check] [arguments]
+Usage: cargo xtask bench [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
+       cargo xtask bench --verify | --memory | --callgrind
 
-Runs `cargo bench -p stageflow-benches --features peers --bench overhead -- [--check] [arguments]`.
-With --check the bench compares its figures with the goals and fails where one is missed.
-What it does not check, for want of valgrind, it says; with CI=true that fails, too.
-`cargo xtask bench --help` after a build prints all its arguments.";
+Runs `cargo bench -p stageflow-benches --features peers --bench overhead`, which
+prints the time per stage: ours, hand-written tokio and other engines, side by
+side on the same graphs.
+
+    --check          also measures instructions and memory, prints the goals, and
+                     fails where one is missed; with CI=true also where one could
+                     not be checked, for want of valgrind
+    --quick          fewer rounds and repetitions
+    --filter WORD    only cells whose row, shape or body contains the word; with
+                     several, all must match
+    --json FILE      writes every figure as JSON
+    --baseline FILE  writes the tables as Markdown, with machine, commit and command
+    --verify         only checks, on small graphs, that each row runs each stage
+                     once, after those it waits for
+    --memory         only the bytes that a run needs beyond its plan
+    --callgrind      only the instructions per stage
+
+Files are relative to the root of the workspace.";
 
 pub(crate) fn run(args: &[String]) -> Result<bool> {
     let mut report = Report::from_env();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dagrs::{
-    Action, Content, DefaultNode, EnvVar, Graph as Dag, InChannels, Node, NodeId, NodeTable, OutChannels, Output,
+    Action, Content, DefaultNode, EnvVar, Graph as Dag, InChannels, Node, NodeId, NodeTable, OutChannels,
+    Output,
 };
 use stageflow_benches::{
     graph::{Graph, Shape},

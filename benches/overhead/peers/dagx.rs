@@ -70,7 +70,7 @@ fn build<W: Work>(graph: &Graph, work: &W) -> DagRunner {
         let body = stage_fn(work.clone(), stage);
         let node = match graph.dependencies(stage) {
             [] => dag.add_task(Root(body)).into(),
-            [a] => dag.add_task(After1(body)).depends_on(&nodes[*a as usize]),
+            [a] => dag.add_task(After1(body)).depends_on(nodes[*a as usize]),
             [a, b, c] => {
                 let before = (&nodes[*a as usize], &nodes[*b as usize], &nodes[*c as usize]);
                 dag.add_task(After3(body)).depends_on(before)

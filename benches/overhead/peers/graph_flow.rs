@@ -68,7 +68,8 @@ fn chain<W: Work>(stages: u32, work: &W) -> Flow {
 }
 
 fn fan_out<W: Work>(width: u32, work: &W) -> Flow {
-    let children: Vec<Arc<dyn Task>> = (1..=width).map(|stage| step(work, stage, false) as Arc<dyn Task>).collect();
+    let children: Vec<Arc<dyn Task>> =
+        (1..=width).map(|stage| step(work, stage, false) as Arc<dyn Task>).collect();
     let fan = FanOutTask::new("fan", children).with_next_action(NextAction::ContinueAndExecute);
     let sink = step(work, width + 1, true);
     let sink_id = sink.id.clone();

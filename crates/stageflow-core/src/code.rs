@@ -105,7 +105,7 @@ codes! {
     MAX_DEPTH = "flatten the nesting, or raise the engine's `max_depth`";
     /// The engine is shutting down and takes no new run.
     SHUTTING_DOWN = "start runs before calling `shutdown`";
-    /// A run was started outside a tokio runtime, or with a deadline on a runtime without a timer.
+    /// A run was started outside a tokio runtime, or with a deadline or timeouts on a runtime without a timer.
     NO_RUNTIME = "run pipelines inside `#[tokio::main]`, or on a runtime of your own with `enable_time`";
     /// A clean-up failed.
     CLEANUP_FAILED = "read the cause; what it should have released may still be held";

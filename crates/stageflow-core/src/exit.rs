@@ -4,7 +4,10 @@ use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::code::{self, Code};
+use crate::{
+    code::{self, Code},
+    input::InputError,
+};
 
 /// Any error that can cross threads.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -116,9 +119,13 @@ impl StageExit {
         Self(Box::new(Exit::Retry { reason: reason.into(), after: None }))
     }
 
-    /// Fails the stage.
+    /// Fails the stage. An [`InputError`] keeps its own code.
     pub fn fail(error: impl Into<BoxError>) -> Self {
-        Self::failure(code::STAGE_FAILED, ErrorClass::Unclassified, error.into())
+        let error = error.into();
+        match error.downcast_ref::<InputError>().map(InputError::code) {
+            Some(code) => Self::failure(code, ErrorClass::Permanent, error),
+            None => Self::failure(code::STAGE_FAILED, ErrorClass::Unclassified, error),
+        }
     }
 
     /// Denies the call: the stage fails and the run ends as `Denied`.

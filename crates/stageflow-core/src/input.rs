@@ -64,6 +64,12 @@ impl Inputs {
     }
 
     #[doc(hidden)]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[doc(hidden)]
     pub fn get(&self, index: usize) -> Option<&InputItem> {
         self.0.get(index)
     }
@@ -71,6 +77,17 @@ impl Inputs {
     #[doc(hidden)]
     pub fn into_source(self) -> impl InputSource {
         InputsSource(self.0.into_iter())
+    }
+}
+
+/// The source of a stage that takes nothing.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct NoInputs;
+
+impl InputSource for NoInputs {
+    fn next(&mut self) -> Result<InputItem, InputError> {
+        Err(InputError::mismatch())
     }
 }
 

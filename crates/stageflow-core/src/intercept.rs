@@ -20,7 +20,7 @@ use crate::{
     exit::{StageExit, StageResult},
     input::{InputItem, Inputs},
     snapshot::ContextSnapshot,
-    stage::{StageFuture, StageKind},
+    stage::{FutureSlot, StageKind},
     value::{Value, shorten},
 };
 
@@ -148,7 +148,7 @@ trait DynInterceptor: Any + Send + Sync {
     fn around<'a>(&'a self, call: &'a Call, next: Next<'a>) -> BoxFuture<'a, StageResult<Value>>;
 
     /// A whole call whose outermost interceptor this is, in one allocation.
-    fn call(&self, ctx: StageContext, inputs: Inputs) -> StageFuture;
+    fn call(&self, slot: &mut FutureSlot, ctx: StageContext, inputs: Inputs);
 }
 
 impl<I: Interceptor> DynInterceptor for I {
@@ -156,9 +156,9 @@ impl<I: Interceptor> DynInterceptor for I {
         Box::pin(Interceptor::around(self, call, next))
     }
 
-    fn call(&self, ctx: StageContext, inputs: Inputs) -> StageFuture {
+    fn call(&self, slot: &mut FutureSlot, ctx: StageContext, inputs: Inputs) {
         // Like a stage's future: it owns the context, through which the chain lives as long as it does.
-        Box::pin(async move {
+        slot.put(async move {
             let call = Call::new(ctx);
             let Some((head, rest)) = call.chain().split_first() else {
                 return Err(StageExit::internal("a call lost its interceptors"));
@@ -167,16 +167,16 @@ impl<I: Interceptor> DynInterceptor for I {
                 return Err(StageExit::internal("a call met another interceptor than it began with"));
             };
             own.around(&call, Next { call: &call, chain: rest, inputs, entered: None }).await
-        })
+        });
     }
 }
 
 /// Begins the call of a stage with interceptors around it.
 #[doc(hidden)]
-pub fn call(chain: &[AnyInterceptor], ctx: StageContext, inputs: Inputs) -> StageFuture {
+pub fn call(slot: &mut FutureSlot, chain: &[AnyInterceptor], ctx: StageContext, inputs: Inputs) {
     match chain.first() {
-        Some(head) if !head.placement.fails_closed() => head.inner.call(ctx, inputs),
-        _ => Box::pin(async move {
+        Some(head) if !head.placement.fails_closed() => head.inner.call(slot, ctx, inputs),
+        _ => slot.put(async move {
             let call = Call::new(ctx);
             Next { call: &call, chain: call.chain(), inputs, entered: None }.start().await
         }),

@@ -1,8 +1,16 @@
 //! `(ctx, Input) -> async Result<Output, StageExit>`: what a stage is.
 
-use std::{any::Any, fmt, future::Future, marker::PhantomData, pin::Pin};
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{
     context::StageContext,
@@ -62,18 +70,22 @@ pub trait Stage: Send + Sync + 'static {
     ) -> impl Future<Output = StageResult<Self::Output>> + Send;
 
     #[doc(hidden)]
-    fn start(&self, ctx: StageContext, input: Self::Input) -> StageFuture
+    fn start(
+        &self,
+        ctx: StageContext,
+        input: Self::Input,
+    ) -> impl Future<Output = StageResult<Value>> + Send + 'static
     where
         Self: Sized,
     {
         // The future owns the context, the context owns the plan, and the plan owns the stage: so the
         // stage needs no reference count of its own.
-        Box::pin(async move {
+        async move {
             let Some(stage) = ctx.scope().stage_as::<Self>(ctx.index()) else {
                 return Err(StageExit::internal("a context belongs to another stage"));
             };
             stage.run(&ctx, input).await.map(Value::new)
-        })
+        }
     }
 
     #[doc(hidden)]
@@ -95,6 +107,31 @@ pub enum StageRole {
 /// The erased future of one attempt.
 #[doc(hidden)]
 pub type StageFuture = Pin<Box<dyn Future<Output = StageResult<Value>> + Send>>;
+
+/// A place for the future of a call. What one call leaves of it, memory of the right size, serves the next.
+#[doc(hidden)]
+#[derive(Debug, Default)]
+pub struct FutureSlot(Option<ReusableBoxFuture<'static, StageResult<Value>>>);
+
+impl FutureSlot {
+    /// Puts a future in; what is left of the last one is dropped.
+    #[inline]
+    pub fn put(&mut self, future: impl Future<Output = StageResult<Value>> + Send + 'static) {
+        match &mut self.0 {
+            Some(place) => place.set(future),
+            None => self.0 = Some(ReusableBoxFuture::new(future)),
+        }
+    }
+
+    /// Polls the future.
+    #[inline]
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>> {
+        match &mut self.0 {
+            Some(future) => future.poll(cx),
+            None => Poll::Ready(Err(StageExit::internal("a call was polled before it began"))),
+        }
+    }
+}
 
 /// What kind of work a stage does. Limits can be set per kind; nothing else depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -202,9 +239,13 @@ where
         (self.function)(ctx.clone(), input).await
     }
 
-    fn start(&self, ctx: StageContext, input: I) -> StageFuture {
+    fn start(
+        &self,
+        ctx: StageContext,
+        input: I,
+    ) -> impl Future<Output = StageResult<Value>> + Send + 'static {
         let future = (self.function)(ctx, input);
-        Box::pin(async move { future.await.map(Value::new) })
+        async move { future.await.map(Value::new) }
     }
 }
 
@@ -212,6 +253,13 @@ where
 #[doc(hidden)]
 pub trait ErasedStage: Any + Send + Sync {
     fn start(&self, ctx: StageContext, inputs: &mut dyn InputSource) -> Result<StageFuture, InputError>;
+    /// Like `start`, in memory that the last stage may have left.
+    fn start_in(
+        &self,
+        slot: &mut FutureSlot,
+        ctx: StageContext,
+        inputs: &mut dyn InputSource,
+    ) -> Result<(), InputError>;
     fn output(&self) -> TypeTag;
     fn role(&self) -> StageRole;
 }
@@ -219,7 +267,18 @@ pub trait ErasedStage: Any + Send + Sync {
 impl<S: Stage> ErasedStage for S {
     fn start(&self, ctx: StageContext, inputs: &mut dyn InputSource) -> Result<StageFuture, InputError> {
         let input = S::Input::take(inputs)?;
-        Ok(Stage::start(self, ctx, input))
+        Ok(Box::pin(Stage::start(self, ctx, input)))
+    }
+
+    fn start_in(
+        &self,
+        slot: &mut FutureSlot,
+        ctx: StageContext,
+        inputs: &mut dyn InputSource,
+    ) -> Result<(), InputError> {
+        let input = S::Input::take(inputs)?;
+        slot.put(Stage::start(self, ctx, input));
+        Ok(())
     }
 
     fn output(&self) -> TypeTag {

@@ -35,7 +35,9 @@ pub(crate) fn problems(draft: &mut Draft, output: AnyPort, place: Place) -> Vec<
 fn size(draft: &Draft, place: Place, found: &mut Vec<Problem>) {
     if draft.full {
         let message = format!("more than {} stages or edges", draft.limit);
-        found.push(Problem::new(code::TOO_LARGE, place, message).help("move parts into pipelines of their own"));
+        found.push(
+            Problem::new(code::TOO_LARGE, place, message).help("move parts into pipelines of their own"),
+        );
     } else if draft.stages.is_empty() {
         found.push(Problem::new(code::EMPTY, place, "the pipeline has no stage"));
     }

@@ -153,6 +153,13 @@ pub struct StageSettings {
     pub interceptors: Vec<AnyInterceptor>,
 }
 
+impl StageSettings {
+    /// Whether a timer is needed.
+    pub fn is_timed(&self) -> bool {
+        self.timeout.or(self.attempt_timeout).or(self.grace).is_some()
+    }
+}
+
 /// What is set for the whole pipeline.
 #[derive(Clone, Debug)]
 pub struct Policies {

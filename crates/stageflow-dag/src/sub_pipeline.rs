@@ -74,7 +74,11 @@ impl<I: Any + Send + Sync, O: Any + Send + Sync> Stage for SubPipeline<I, O> {
         })
     }
 
-    fn start(&self, ctx: StageContext, input: Arc<I>) -> StageFuture {
+    fn start(
+        &self,
+        ctx: StageContext,
+        input: Arc<I>,
+    ) -> impl Future<Output = StageResult<Value>> + Send + 'static {
         // The child's value is passed on as it is: nothing has to be moved out of its `Arc`.
         self.child(&ctx, input)
     }

@@ -4,9 +4,9 @@ use std::{sync::Arc, task::Poll};
 
 use stageflow_core::{
     Code, ErrorClass, EventKind, InputError, StageContext, StageExit, StageInputs, StageResult, Value, code,
-    input::{InputItem, InputSource, Inputs, NamedItem},
+    input::{InputItem, InputSource, Inputs, NamedItem, NoInputs},
     intercept,
-    stage::{StageFuture, StageRole},
+    stage::{FutureSlot, StageFuture},
     time::{Human, nanos},
 };
 use stageflow_dag::plan::{Edge, EdgeKind, INPUT};
@@ -14,27 +14,29 @@ use stageflow_dag::plan::{Edge, EdgeKind, INPUT};
 use crate::{cell::State, limits::Permits, node::Timer, run::RunCore, scope::WorkerScope, worker::Worker};
 
 /// Begins the call of a stage whose inputs are there.
-pub(crate) fn begin(worker: &mut Worker, run: &Arc<RunCore>, stage: u32) -> StageResult<StageFuture> {
+pub(crate) fn begin(
+    worker: &mut Worker,
+    run: &Arc<RunCore>,
+    stage: u32,
+    slot: &mut FutureSlot,
+) -> StageResult<()> {
     let ctx = worker.context(run, stage);
-    if run.bare {
-        run.cell(stage).mark_attempt(1);
-        worker.note(run, stage, 1, EventKind::StageStarted);
-        return run.plan.stage(stage).start(ctx, &mut Slots::new(run, stage)).map_err(invalid_input);
-    }
-    if is_wrapped(run, stage) {
-        let inputs = gather(run, stage).map_err(invalid_input)?;
-        return Ok(match run.chains.as_ref().map_or(&[][..], |chains| chains.of(stage)) {
-            [] => attempt(&worker.scope, &ctx, 1, inputs),
-            chain => intercept::call(chain, ctx, inputs),
-        });
+    if !run.bare && is_wrapped(run, stage) {
+        let inputs =
+            if delivers(run, stage) { gather(run, stage).map_err(invalid_input)? } else { Inputs::default() };
+        match run.chains.as_ref().map_or(&[][..], |chains| chains.of(stage)) {
+            [] => slot.put(attempt(&worker.scope, &ctx, 1, inputs)),
+            chain => intercept::call(slot, chain, ctx, inputs),
+        }
+        return Ok(());
     }
     run.cell(stage).mark_attempt(1);
     worker.note(run, stage, 1, EventKind::StageStarted);
     let started = if run.outputs.is_counted() {
         let inputs = gather(run, stage).map_err(invalid_input)?;
-        run.plan.stage(stage).start(ctx, &mut inputs.into_source())
+        run.plan.stage(stage).start_in(slot, ctx, &mut inputs.into_source())
     } else {
-        run.plan.stage(stage).start(ctx, &mut Slots::new(run, stage))
+        run.plan.stage(stage).start_in(slot, ctx, &mut Slots::new(run, stage))
     };
     started.map_err(invalid_input)
 }
@@ -46,22 +48,26 @@ pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
 
 /// One attempt: permit, attempt timeout, event, number.
 ///
-/// Permits are held by leaf stages only, from the end of the wait to the end of the attempt: a stage that waits for its child
-/// run holds none, or a limit of one would never let the child run.
+/// Permits are held from the end of the wait to the end of the attempt. A stage that waits for its child run holds those of
+/// its own run only, or an engine's limit of one would never let the child run.
 pub(crate) fn attempt(scope: &WorkerScope, ctx: &StageContext, number: u32, inputs: Inputs) -> StageFuture {
     let run = &scope.run;
     let stage = ctx.index();
     run.cell(stage).mark_attempt(number);
     let timeout = run.plan.settings(stage).and_then(|settings| settings.attempt_timeout);
-    let limited = run.is_limited && run.plan.stage(stage).role() == StageRole::Leaf;
+    let limited = run.is_limited;
+    let role = run.plan.stage(stage).role();
     if !limited && timeout.is_none() {
         scope.attempt_started(stage, number);
         return start(run, ctx.for_attempt(number, ctx.until_nanos()), inputs);
     }
     let (run, ctx) = (Arc::clone(run), ctx.clone());
     Box::pin(async move {
-        let _permits =
-            if limited { Some(InFlight::new(&run, stage, run.limits.acquire(&ctx).await)) } else { None };
+        let _permits = if limited {
+            Some(InFlight::new(&run, stage, run.limits.acquire(&ctx, role).await))
+        } else {
+            None
+        };
         let now = run.now();
         let until = timeout.map_or(u64::MAX, |timeout| now.saturating_add(nanos(timeout)));
         let cell = run.cell(stage);
@@ -110,7 +116,13 @@ impl Drop for InFlight {
 
 fn start(run: &RunCore, ctx: StageContext, inputs: Inputs) -> StageFuture {
     let stage = ctx.index();
-    match run.plan.stage(stage).start(ctx, &mut inputs.into_source()) {
+    let stage = run.plan.stage(stage);
+    let started = if inputs.is_empty() {
+        stage.start(ctx, &mut NoInputs)
+    } else {
+        stage.start(ctx, &mut inputs.into_source())
+    };
+    match started {
         Ok(future) => future,
         Err(error) => Box::pin(std::future::ready(Err(invalid_input(error)))),
     }
@@ -134,29 +146,33 @@ fn invalid_input(error: InputError) -> StageExit {
     StageExit::failure(code, ErrorClass::Permanent, error.into())
 }
 
+/// Whether some edge of a stage delivers a value, or has to be let go of.
+fn delivers(run: &RunCore, stage: u32) -> bool {
+    run.plan.edges(stage).iter().any(|edge| edge.kind != EdgeKind::After)
+}
+
 /// Takes the inputs of a stage out of the slots, and lets go of what it will not read.
 fn gather(run: &RunCore, stage: u32) -> Result<Inputs, InputError> {
     let mut slots = Slots::new(run, stage);
     let mut inputs = Inputs::default();
-    if slots.edges.is_empty() {
-        return Ok(inputs);
-    }
     while slots.has_more() {
         inputs.push(slots.next()?);
     }
-    release_inputs(run, stage);
+    release_inputs(run, stage, true);
     Ok(inputs)
 }
 
 /// Counts this stage off the readers of its sources.
-pub(crate) fn release_inputs(run: &RunCore, stage: u32) {
+///
+/// One that never runs owns nothing: what it would have moved stays in the report.
+pub(crate) fn release_inputs(run: &RunCore, stage: u32, runs: bool) {
     if !run.outputs.is_counted() {
         return;
     }
     for edge in run.plan.edges(stage) {
         match edge.kind {
-            EdgeKind::One { owned: true } => run.outputs.release_to_owner(edge.source),
-            EdgeKind::One { owned: false }
+            EdgeKind::One { owned: true } if runs => run.outputs.release_to_owner(edge.source),
+            EdgeKind::One { .. }
             | EdgeKind::Optional
             | EdgeKind::Or { .. }
             | EdgeKind::NamedOne { .. }

@@ -207,6 +207,35 @@ impl Worker {
         }
     }
 
+    /// Asks the conditions over the pipeline's input, which is there from the start: a branch that is not taken is
+    /// decided at once, whatever else it waits for.
+    pub(crate) fn tell_input(&mut self, run: &Arc<RunCore>) {
+        if run.plan.conditions().is_empty() {
+            return;
+        }
+        for stage in (0u32..).take(run.plan.len()).filter(|stage| !run.plan.is_plain(*stage)) {
+            for edge in run.plan.edges(stage) {
+                if let EdgeKind::When(condition) = edge.kind
+                    && edge.source == INPUT
+                {
+                    self.tell_condition(run, stage, condition, INPUT);
+                }
+            }
+        }
+    }
+
+    /// A condition's value is there. If it does not hold, the stage is decided, whatever else it waits for.
+    fn tell_condition(&mut self, run: &Arc<RunCore>, stage: u32, condition: u32, source: u32) {
+        match run.condition(condition, source) {
+            Ok(true) => {}
+            Ok(false) => {
+                let cause = SkipCause::NotTaken { route: run.name_of(source) };
+                self.settle_verdict(run, stage, Verdict::Skip(cause));
+            }
+            Err(exit) => self.settle_verdict(run, stage, Verdict::Fail(exit)),
+        }
+    }
+
     fn tell_special(&mut self, run: &Arc<RunCore>, stage: u32, index: u32) {
         let special = run.plan.specials()[index as usize];
         let target = special.target;
@@ -219,15 +248,7 @@ impl Worker {
             }
             EdgeKind::When(condition) => {
                 if run.source(stage) == Source::Value {
-                    match run.condition(condition, stage) {
-                        Ok(true) => {}
-                        // The branch is not taken, whatever else it waits for.
-                        Ok(false) => {
-                            let cause = SkipCause::NotTaken { route: run.name_of(stage) };
-                            self.settle_verdict(run, target, Verdict::Skip(cause));
-                        }
-                        Err(exit) => self.settle_verdict(run, target, Verdict::Fail(exit)),
-                    }
+                    self.tell_condition(run, target, condition, stage);
                 }
                 true
             }

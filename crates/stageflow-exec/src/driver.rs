@@ -179,6 +179,8 @@ impl Drop for Driver {
         for node in nodes.into_iter().filter(|node| node.task.claim()) {
             let _panicked = catch_unwind(AssertUnwindSafe(|| drop(node.take_body())));
         }
+        // Nodes that were woken meanwhile.
+        while run.queues.pop_resumed().is_some() {}
         run.drop_clean_ups();
         run.shared.live.leave(run);
     }

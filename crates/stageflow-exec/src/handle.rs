@@ -16,7 +16,10 @@ use stageflow_core::{
     CancelCause, ContextSnapshot, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunOutcome,
     SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
 };
-use stageflow_dag::{Pipeline, plan::Plan};
+use stageflow_dag::{
+    Pipeline,
+    plan::{Plan, StageSettings},
+};
 use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
@@ -188,8 +191,12 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             snapshot = snapshot.deadline(deadline);
         }
         let has_timer = || timer::sleep(Duration::ZERO).is_some();
-        if (self.has_deadline || self.plan.policies().deadline.is_some()) && !has_timer() {
-            let message = format!("`{}` has a deadline, and the runtime has no timer", self.plan.name());
+        let timed = self.has_deadline
+            || self.plan.policies().deadline.is_some()
+            || self.plan.all_settings().values().any(StageSettings::is_timed);
+        if timed && !has_timer() {
+            let message =
+                format!("`{}` has a deadline or timeouts, and the runtime has no timer", self.plan.name());
             return Err(RunError::refused(code::NO_RUNTIME, message));
         }
         let snapshot = snapshot.build_with(|| RunId::from_parts(shared.clock.wall(), &*shared.random));

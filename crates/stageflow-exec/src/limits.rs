@@ -6,7 +6,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use stageflow_core::{StageContext, StageKind, TenantId, WaitReason};
+use stageflow_core::{StageContext, StageKind, TenantId, WaitReason, stage::StageRole};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A limit with the name `explain()` gives it.
@@ -29,6 +29,8 @@ pub(crate) type Permits = SmallVec<[OwnedSemaphorePermit; 4]>;
 /// The limits that apply to one run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunLimits {
+    /// How many of them are the run's own: they come first.
+    own: usize,
     /// In the order in which they are taken, each with the kind it is for. Those of the narrower scope come first: who waits
     /// for a permit of its own run or tenant keeps none from the others.
     all: Vec<(Option<StageKind>, Limit)>,
@@ -42,28 +44,30 @@ impl RunLimits {
         tenant: Option<&TenantId>,
     ) -> Self {
         let of_kind = |(kind, limit): (StageKind, Limit)| (Some(kind), limit);
-        let own = kinds.iter().map(|(kind, n)| of_kind((*kind, Limit::new("kind", *n))));
-        let mut all: Vec<_> = run.map(|n| (None, Limit::new("run", n))).into_iter().chain(own).collect();
+        let of_kinds = kinds.iter().map(|(kind, n)| of_kind((*kind, Limit::new("kind", *n))));
+        let mut all: Vec<_> = run.map(|n| (None, Limit::new("run", n))).into_iter().chain(of_kinds).collect();
+        let own = all.len();
         all.extend(engine.tenant(tenant).map(|limit| (None, limit)));
         all.extend(engine.kinds.iter().cloned().map(of_kind));
         all.extend(engine.engine.clone().map(|limit| (None, limit)));
-        Self { all }
+        Self { own, all }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Waits for a permit of each limit. All runs take them in one order and hold them only while a leaf stage
-    /// runs, so nobody waits in a circle.
+    /// Waits for a permit of each limit. All runs take them in one order. A stage that waits for its child run takes only
+    /// those of its own run: the stages of the child take the others, so nobody waits in a circle.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future gives back what it took and its places in the queues.
-    pub(crate) async fn acquire(&self, ctx: &StageContext) -> Permits {
+    pub(crate) async fn acquire(&self, ctx: &StageContext, role: StageRole) -> Permits {
         let mut held = Permits::new();
         let kind = ctx.stage_kind();
-        for (_, limit) in self.all.iter().filter(|(of, _)| of.is_none_or(|of| of == kind)) {
+        let count = if role == StageRole::Leaf { self.all.len() } else { self.own };
+        for (_, limit) in self.all[..count].iter().filter(|(of, _)| of.is_none_or(|of| of == kind)) {
             let semaphore = Arc::clone(&limit.semaphore);
             let permit = match Arc::clone(&semaphore).try_acquire_owned() {
                 Ok(permit) => Some(permit),

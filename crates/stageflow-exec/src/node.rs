@@ -3,14 +3,14 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
-use stageflow_core::{Code, stage::StageFuture};
+use stageflow_core::{Code, stage::FutureSlot};
 use tokio::time::Sleep;
 
 use crate::{helper, protocol::TaskState, run::RunCore};
@@ -21,7 +21,8 @@ use crate::{helper, protocol::TaskState, run::RunCore};
 /// node with it; for all others the node serves the next stage, so they cost no allocation.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) run: Arc<RunCore>,
+    /// Not its owner: whoever keeps a waker keeps nothing of the run.
+    run: Weak<RunCore>,
     stage: AtomicU32,
     pub(crate) task: TaskState,
     body: Mutex<Option<Body>>,
@@ -31,7 +32,7 @@ pub(crate) struct Node {
 
 /// The future of a pending stage, and the timer that ends it.
 pub(crate) struct Body {
-    pub(crate) future: StageFuture,
+    pub(crate) future: FutureSlot,
     pub(crate) timer: Option<Timer>,
 }
 
@@ -61,9 +62,9 @@ impl std::fmt::Debug for Body {
 }
 
 impl Node {
-    pub(crate) fn new(run: Arc<RunCore>) -> Arc<Self> {
+    pub(crate) fn new(run: &Arc<RunCore>) -> Arc<Self> {
         Arc::new(Self {
-            run,
+            run: Arc::downgrade(run),
             stage: AtomicU32::new(u32::MAX),
             task: TaskState::running(),
             body: Mutex::new(None),
@@ -89,9 +90,9 @@ impl Node {
 
     /// Queues it, and sees to it that somebody comes.
     pub(crate) fn queue(self: Arc<Self>) {
-        let run = Arc::clone(&self.run);
+        let Some(run) = self.run.upgrade() else { return };
         run.queues.push_resumed(self);
-        if !helper::wake_parked_driver(&run) {
+        if !helper::wake_parked_driver(&run) && !run.queues.is_closed() {
             helper::call_one(&run);
         }
     }
@@ -120,7 +121,7 @@ pub(crate) struct Spare {
 
 impl Spare {
     pub(crate) fn new(run: &Arc<RunCore>) -> Self {
-        let node = Node::new(Arc::clone(run));
+        let node = Node::new(run);
         Self { waker: Waker::from(Arc::clone(&node)), node }
     }
 

@@ -3,17 +3,17 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
-    task::Context,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use stageflow_core::{Code, code, stage::StageFuture};
+use stageflow_core::{Code, code, stage::FutureSlot};
 
 use crate::{
     attempt,
     node::{Body, Node, Spare, Timer},
     run::RunCore,
-    worker::{Worker, panicked, poll_once},
+    worker::{Worker, panicked},
 };
 
 /// When the time of a stage, or of its only attempt, is up.
@@ -27,7 +27,7 @@ pub(crate) fn timer_of(run: &RunCore, stage: u32) -> Option<(Duration, Code)> {
 
 impl Worker {
     /// Makes a task of a stage that its first poll left pending.
-    pub(crate) fn suspend(&mut self, run: &Arc<RunCore>, stage: u32, spare: &Spare, future: StageFuture) {
+    pub(crate) fn suspend(&mut self, run: &Arc<RunCore>, stage: u32, spare: &Spare, future: FutureSlot) {
         self.now = self.watch.now(run);
         let mut cx = Context::from_waker(&spare.waker);
         let mut body = Body { future, timer: None };
@@ -61,7 +61,7 @@ impl Worker {
             return;
         }
         let stage = node.stage();
-        let Some(Body { future, mut timer }) = node.take_body() else { return };
+        let Some(Body { mut future, mut timer }) = node.take_body() else { return };
         if self.must_drop(run, stage) {
             self.retire(run, node);
             return self.drop_future(run, stage, future);
@@ -69,13 +69,13 @@ impl Worker {
         self.call_for_help(run);
         let waker = std::task::Waker::from(Arc::clone(node));
         let mut cx = Context::from_waker(&waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| poll_once(future, &mut cx)));
-        match polled.unwrap_or_else(|panic| Ok(Err(panicked(panic)))) {
-            Ok(result) => {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
+        match polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic)))) {
+            Poll::Ready(result) => {
                 self.retire(run, node);
                 self.finish(run, stage, result);
             }
-            Err(future) => {
+            Poll::Pending => {
                 self.now = self.watch.now(run);
                 if timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx)) {
                     self.retire(run, node);
@@ -121,7 +121,7 @@ impl Worker {
     }
 
     /// Ends a stage by dropping its future. A panic on the way is the stage's failure.
-    fn drop_future(&mut self, run: &Arc<RunCore>, stage: u32, future: StageFuture) {
+    fn drop_future(&mut self, run: &Arc<RunCore>, stage: u32, future: FutureSlot) {
         match catch_unwind(AssertUnwindSafe(|| drop(future))) {
             Ok(()) => self.settle_cancelled(run, stage),
             Err(panic) => self.finish(run, stage, Err(panicked(panic))),

@@ -172,6 +172,12 @@ impl Queues {
         scopes.iter().filter_map(|scope| scope.upgrade()?.held.take()).collect()
     }
 
+    /// Whether nobody else ever works on the run.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.max_helpers == 0
+    }
+
     /// Reserves a place for one more helper, if there is one.
     pub(crate) fn reserve_helper(&self) -> bool {
         if self.helpers.load(Ordering::SeqCst) >= self.max_helpers {

@@ -100,7 +100,7 @@ impl Worker {
         if !run.cell(stage).claim(state) {
             return;
         }
-        attempt::release_inputs(run, stage);
+        attempt::release_inputs(run, stage, false);
         match verdict {
             Verdict::Run => {}
             Verdict::Skip(cause) => self.settle(run, stage, state, StageOutcome::Skipped(cause)),

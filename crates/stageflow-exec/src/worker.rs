@@ -11,7 +11,7 @@ use crossbeam_deque::Worker as Deque;
 use stageflow_core::{
     Event, EventKind, Randomness, StageContext, StageExit, StageResult, Value, code,
     event::EventRecord,
-    stage::StageFuture,
+    stage::FutureSlot,
     time::{SeededRandom, nanos},
 };
 
@@ -57,6 +57,8 @@ pub(crate) struct Worker {
     pub(crate) scope: Arc<WorkerScope>,
     ready: Ready,
     spare: Option<Spare>,
+    /// Memory that the future of the last stage has left.
+    slot: FutureSlot,
     /// Something was put into the deque since this worker last looked whether anybody would come for it.
     offered: bool,
     pub(crate) watch: Watch,
@@ -121,6 +123,7 @@ impl Worker {
             scope,
             ready,
             spare: None,
+            slot: FutureSlot::default(),
             offered: false,
             watch: Watch::new(),
             now: run.now(),
@@ -133,6 +136,7 @@ impl Worker {
 
     /// Makes the stages that wait for none ready, in declaration order.
     pub(crate) fn start_roots(&mut self, run: &Arc<RunCore>) {
+        self.tell_input(run);
         let roots = run.plan.roots();
         if roots.len() >= MIN_ROW && self.push_row(run, ROOTS, roots.len()) {
             return;
@@ -318,7 +322,9 @@ impl Worker {
             return;
         }
         run.cell(stage).mark_started(self.now);
-        self.call_for_help(run);
+        if !run.queues.is_alone() {
+            self.call_for_help(run);
+        }
 
         let spare = self.spare.take().unwrap_or_else(|| Spare::new(run));
         spare.node.set_stage(stage);
@@ -331,16 +337,18 @@ impl Worker {
             self.scope.enter(stage);
         }
         // One boundary for everything of the user's: taking inputs, calling, polling, dropping.
-        let polled = catch_unwind(AssertUnwindSafe(|| match attempt::begin(self, run, stage) {
-            Ok(future) => poll_once(future, &mut cx),
-            Err(exit) => Ok(Err(exit)),
+        let mut slot = std::mem::take(&mut self.slot);
+        let polled = catch_unwind(AssertUnwindSafe(|| match attempt::begin(self, run, stage, &mut slot) {
+            Ok(()) => slot.poll(&mut cx),
+            Err(exit) => Poll::Ready(Err(exit)),
         }));
         self.scope.exit();
         if let Some(seq) = self.scope.take_started() {
             self.keep(EventRecord { seq, nanos: self.now, stage, attempt: 1, kind: EventKind::StageStarted });
         }
-        match polled.unwrap_or_else(|panic| Ok(Err(panicked(panic)))) {
-            Ok(result) => {
+        match polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic)))) {
+            Poll::Ready(result) => {
+                self.slot = slot;
                 if spare.is_unshared() {
                     self.spare = Some(spare);
                 } else {
@@ -348,7 +356,7 @@ impl Worker {
                 }
                 self.finish(run, stage, result);
             }
-            Err(future) => self.suspend(run, stage, &spare, future),
+            Poll::Pending => self.suspend(run, stage, &spare, slot),
         }
     }
 
@@ -428,17 +436,6 @@ impl Drop for Worker {
                 run.queues.return_deque(deque);
             }
         }
-    }
-}
-
-/// Polls a future once: its result, or the future itself while it is pending. May panic as the user's code may.
-pub(crate) fn poll_once(
-    mut future: StageFuture,
-    cx: &mut Context<'_>,
-) -> Result<StageResult<Value>, StageFuture> {
-    match future.as_mut().poll(cx) {
-        Poll::Ready(result) => Ok(result),
-        Poll::Pending => Err(future),
     }
 }
 

@@ -15,7 +15,8 @@ use super::SinkAccount;
 /// How many events go to a sink at a time.
 const BATCH: usize = 256;
 
-/// A bounded queue with accounts. The last eighth of its room is kept for events that end a stage or a run.
+/// A bounded queue with accounts. The last eighth of its room is kept for events that end a stage, and as much again,
+/// beyond the capacity, for those that end a run.
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -42,11 +43,16 @@ impl Queue {
 
     /// Queues events; `true` obliges the caller to see to it that somebody drains.
     pub(crate) fn push(&self, events: &[Event]) -> bool {
-        let progress_room = self.capacity - self.capacity / 8;
+        let reserve = self.capacity / 8;
         let mut state = self.lock();
         for event in events {
             state.account.emitted += 1;
-            let room = if event.kind().is_terminal() { self.capacity } else { progress_room };
+            // The end of a run tells the reader what it missed, so it has room even in a full queue.
+            let room = match event.kind() {
+                EventKind::PipelineEnded { .. } => self.capacity + reserve + 1,
+                kind if kind.is_terminal() => self.capacity,
+                _ => self.capacity - reserve,
+            };
             let queued = usize::try_from(state.account.in_flight).unwrap_or(usize::MAX);
             if queued >= room {
                 state.account.dropped_full += 1;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::text::{Entry, excerpt, terms};
+use crate::text::{Entry, excerpt, plain, terms};
 
 /// The first line of the file.
 const HEAD: &str = "stageflow quickstart index 1";
@@ -28,6 +28,7 @@ pub(crate) struct Found {
     pub(crate) title: String,
     pub(crate) heading: String,
     pub(crate) excerpt: String,
+    words: usize,
 }
 
 /// What was found, best first.
@@ -55,7 +56,8 @@ impl Index {
                 file: entry.file.clone(),
                 title: entry.title.clone(),
                 heading: excerpt(&passage.heading, 12),
-                excerpt: excerpt(&passage.prose, 45),
+                excerpt: excerpt(&plain(&passage.prose), 45),
+                words: passage.prose.split_whitespace().count(),
             });
         }
     }
@@ -67,7 +69,8 @@ impl Index {
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let passages = self.passages.iter().map(|one| {
             let fields = [&one.file, &one.title, &one.heading, &one.excerpt];
-            format!("P\t{}", fields.map(|field| field.replace(['\t', '\n', '\r'], " ")).join("\t"))
+            let fields = fields.map(|field| field.replace(['\t', '\n', '\r'], " "));
+            format!("P\t{}\t{}", fields.join("\t"), one.words)
         });
         let words = self.words.iter().map(|(word, places)| {
             let places = places.iter().map(|(passage, count)| format!("\t{passage}:{count}"));
@@ -91,7 +94,8 @@ impl Index {
                 "P" => {
                     let mut next = || fields.next().map(str::to_owned);
                     let [file, title, heading, excerpt] = [next()?, next()?, next()?, next()?];
-                    index.passages.push(Found { file, title, heading, excerpt });
+                    let words = next()?.parse().ok()?;
+                    index.passages.push(Found { file, title, heading, excerpt, words });
                 }
                 "W" => {
                     let places = index.words.entry(fields.next()?.to_owned()).or_default();
@@ -106,17 +110,21 @@ impl Index {
         Some(index)
     }
 
-    /// The best passages for a question: words that few passages hold weigh more, repetitions less and less.
+    /// The best passages for a question: words that few passages hold weigh more, repetitions less and less, and most
+    /// of all in long passages (Robertson and Zaragoza: *The Probabilistic Relevance Framework: BM25 and Beyond*, 2009).
+    #[expect(clippy::cast_precision_loss, reason = "a score is a rough thing")]
     pub(crate) fn ask(&self, question: &str, index_file: &Path) -> Answer {
+        let count = self.passages.len().max(1) as f64;
+        let usual = self.passages.iter().map(|passage| passage.words).sum::<usize>() as f64 / count;
         let mut scores = BTreeMap::<usize, f64>::new();
         for term in terms(question) {
             let counts = self.counts(&term);
-            #[expect(clippy::cast_precision_loss, reason = "a score is a rough thing")]
-            let rarity = (1.0 + self.passages.len() as f64 / counts.len().max(1) as f64).ln();
-            for (passage, count) in counts {
-                #[expect(clippy::cast_precision_loss, reason = "a score is a rough thing")]
-                let count = count as f64;
-                *scores.entry(passage).or_default() += rarity * count / (count + 1.5);
+            let rarity = (1.0 + count / counts.len().max(1) as f64).ln();
+            for (number, times) in counts {
+                let Some(passage) = self.passages.get(number) else { continue };
+                let length = passage.words as f64 / usual.max(1.0);
+                let times = times as f64;
+                *scores.entry(number).or_default() += rarity * times / (times + 0.3 + 0.9 * length);
             }
         }
         let mut best: Vec<_> = scores.into_iter().collect();

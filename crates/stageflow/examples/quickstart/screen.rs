@@ -18,7 +18,9 @@ use crate::{
 const ALIKE: usize = 6;
 /// More files than this are not listed one by one.
 const MOST: usize = 20;
+/// The widths of a bar and of a line of text.
 const WIDTH: usize = 24;
+const LINE: usize = 90;
 
 /// How far a run is, in one line of a terminal.
 pub(crate) struct Progress {
@@ -69,9 +71,23 @@ pub(crate) fn answer(answer: &Answer) {
     for (found, number) in answer.found.iter().zip(1..) {
         let is_own = found.heading.is_empty() || found.heading == found.title;
         let heading = if is_own { String::new() } else { format!(" › {}", found.heading) };
-        say(format_args!("  {number}. {}{heading}  ({})\n     {}\n", found.title, found.file, found.excerpt));
+        say(format_args!("  {number}. {}{heading}  ({})\n", found.title, found.file));
+        wrapped(&found.excerpt).iter().for_each(|line| say(format_args!("     {line}\n")));
     }
     say(format_args!("\n"));
+}
+
+/// A text in lines that fit into most terminals.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + word.chars().count() < LINE => *line += &format!(" {word}"),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// The files that are not in the index, each with the reason.

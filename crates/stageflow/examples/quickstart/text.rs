@@ -105,6 +105,12 @@ pub(crate) fn terms(text: &str) -> impl Iterator<Item = String> {
     words.filter(|word| word.chars().count() > 2 && !EMPTY.contains(&word.as_str()))
 }
 
+/// Prose without tables, and without the marks of lists and quotations.
+pub(crate) fn plain(prose: &str) -> String {
+    let lines = prose.lines().map(|line| line.trim().trim_start_matches(['-', '*', '>', ' ']));
+    lines.filter(|line| !line.starts_with('|')).collect::<Vec<_>>().join("\n").replace("**", "")
+}
+
 /// The first words of a text, in one line.
 pub(crate) fn excerpt(text: &str, most: usize) -> String {
     let mut words = text.split_whitespace();

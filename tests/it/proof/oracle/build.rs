@@ -1,28 +1,20 @@
 //! From a case to a pipeline whose stages do what the case says.
 
-use std::{future::poll_fn, marker::PhantomData, sync::Arc, task::Poll, time::Duration};
+use std::{marker::PhantomData, sync::Arc};
 
 use stageflow::{
     AnyPort, Builder, Call, Interceptor, Names, Next, OrPort, Pipeline, Port, Stage, StageBuilder, StageContext,
     StageExit, StageInput, StageInputs, StageResult, Value, names,
 };
-use tokio::time::sleep;
-
 use super::{
-    super::ON_PURPOSE,
+    super::{
+        ON_PURPOSE,
+        pause::{Time, yield_once},
+    },
     case::{Case, Exit, Pace, Predicate, Source, StageCase, Wire},
     expect,
     probe::{Delivered, Probe, V},
 };
-
-/// How the stages of a pipeline wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Time {
-    /// For timers: the clock of the runtime is paused.
-    Virtual,
-    /// For other tasks, which wake them from wherever they run.
-    Real,
-}
 
 /// One stage, for one run.
 struct Body<I, O> {
@@ -56,34 +48,16 @@ impl<I: StageInput + Delivered, O: Output> Stage for Body<I, O> {
 
 impl<I, O> Body<I, O> {
     async fn pause(&self) {
-        match (self.stage.pace, self.time) {
-            (Pace::AtOnce, _) => {}
-            (Pace::Yields(count), _) => {
+        match self.stage.pace {
+            Pace::AtOnce => {}
+            Pace::Yields(count) => {
                 for _ in 0..count {
                     yield_once().await;
                 }
             }
-            (Pace::Sleeps(millis), Time::Virtual) => sleep(Duration::from_millis(millis.into())).await,
-            (Pace::Sleeps(count), Time::Real) => {
-                for _ in 0..count {
-                    tokio::spawn(async {}).await.expect("an empty task");
-                }
-            }
+            Pace::Sleeps(millis) => self.time.pass(millis).await,
         }
     }
-}
-
-/// Pending once, and woken at once: not by way of tokio, which would hold the wake-up back.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// What stages give.

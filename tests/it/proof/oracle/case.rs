@@ -1,5 +1,7 @@
 //! A pipeline as data: its stages, its edges, what its stages do, and how it is run.
 
+use std::fmt;
+
 use stageflow::{FailurePolicy, Keep, StageKind};
 
 /// A pipeline, what its stages do, and how it is run.
@@ -41,7 +43,7 @@ pub(crate) struct StageCase {
     pub(crate) exit: Exit,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     Input,
     Stage(usize),
@@ -89,6 +91,30 @@ pub(crate) enum Exit {
     Denies,
 }
 
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}", Self { stages: Vec::new(), ..self.clone() })?;
+        let lines: Vec<String> = self.stages.iter().map(ToString::to_string).collect();
+        let mut index = 0;
+        for alike in lines.chunk_by(|one, other| one == other) {
+            writeln!(f, "  s{index}{}{}", alike[0], if alike.len() > 1 { " and so on" } else { "" })?;
+            index += alike.len();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for StageCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.wires.iter().try_for_each(|wire| write!(f, " {wire:?}"))?;
+        self.after.iter().try_for_each(|stage| write!(f, " after s{stage}"))?;
+        self.after_names.iter().try_for_each(|stage| write!(f, " after_name s{stage}"))?;
+        self.when.iter().try_for_each(|when| write!(f, " when {when:?}"))?;
+        write!(f, " {:?} {:?} {}", self.pace, self.exit, self.kind)?;
+        f.write_str(if self.unit { " unit" } else { "" })
+    }
+}
+
 impl Case {
     pub(crate) fn is_limited(&self) -> bool {
         let Limits { pipeline, run, kind, engine } = self.limits;
@@ -121,6 +147,15 @@ impl Wire {
             Self::One(source) | Self::Owned(source) | Self::Optional(source) => vec![*source],
             Self::Or(sources) | Self::OrOptional(sources) | Self::Many(sources) => sources.clone(),
             Self::Named(names) => names.iter().map(|(stage, _)| Source::Stage(*stage)).collect(),
+        }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input => f.write_str("input"),
+            Self::Stage(stage) => write!(f, "s{stage}"),
         }
     }
 }

@@ -168,7 +168,7 @@ fn expect(index: usize, stage: &StageCase, known: &[Option<Expected>]) -> Expect
             Wire::OrOptional(sides) => inputs.push(sides.iter().find_map(|side| given(&deliver(side)))),
             Wire::Or(sides) => match sides.iter().find_map(|side| given(&deliver(side))) {
                 Some(value) => inputs.push(Some(value)),
-                None => sides.iter().for_each(|side| drop(missing(deliver(side)))),
+                None => inputs.extend(sides.iter().map(|side| missing(deliver(side)))),
             },
             Wire::Named(names) => {
                 let deliver = |(source, _): &(usize, bool)| deliver(&Source::Stage(*source));

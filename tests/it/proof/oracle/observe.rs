@@ -13,7 +13,8 @@ use tokio::{
 };
 
 use super::{
-    build::{self, Time},
+    super::pause::Time,
+    build,
     case::Case,
     expect,
     probe::{Probe, V},
@@ -96,19 +97,16 @@ async fn observe(case: Case, mode: Mode) -> Seen {
         timeout(PATIENCE, run.into_future()).await
     };
     let result = result.expect("the run ends");
-    // The last sign of a run is the end of tasks that have found nothing to do.
-    for _ in 0..1_000_000 {
-        if mode != Mode::Single && mode != Mode::Seeded && !is_quiet(tasks) {
-            yield_now().await;
-        }
+    // Helpers that were called and found nothing to do any more may need a moment to notice.
+    let mut moments = 0;
+    while Handle::current().metrics().num_alive_tasks() > tasks {
+        moments += 1;
+        assert!(moments < 10_000_000, "a task is left behind the end of its run");
+        yield_now().await;
     }
     let report = match &result {
         Ok(completed) => completed.report(),
         Err(error) => error.report().expect("the engine let it in"),
     };
     Seen { mode, result, report, events: (!case.quiet).then(|| recorder.events()), probe }
-}
-
-fn is_quiet(tasks: usize) -> bool {
-    Handle::current().metrics().num_alive_tasks() <= tasks
 }

@@ -1,0 +1,66 @@
+//! S-4 … S-9, S-11, S-27, S-28: random pipelines with random outcomes against a plain sequential oracle.
+//!
+//! `PROPTEST_CASES=100000 PROPTEST_RNG_SEED=7 cargo test -p stageflow-tests --test it oracle` looks further.
+
+mod build;
+mod case;
+mod check;
+mod expect;
+mod genes;
+mod observe;
+mod probe;
+mod story;
+
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+
+use self::{expect::Oracle, genes::Genes, observe::Mode};
+
+/// How many random pipelines, unless the environment says otherwise.
+const CASES: u32 = 500;
+
+const MODES: [Mode; 5] = [
+    Mode::Single,
+    Mode::Seeded,
+    Mode::Threads { workers: 2, inside: false },
+    Mode::Threads { workers: 2, inside: true },
+    Mode::Threads { workers: 3, inside: true },
+];
+
+fn config() -> Config {
+    let set = |variable: &str| std::env::var_os(variable).is_some();
+    let mut config = Config::default();
+    if !set("PROPTEST_CASES") {
+        config.cases = CASES;
+    }
+    if !set("PROPTEST_RNG_SEED") {
+        config.rng_seed = RngSeed::Fixed(1);
+    }
+    config.failure_persistence = None;
+    config.max_shrink_iters = 100_000;
+    config.max_shrink_time = 30_000;
+    config
+}
+
+fn holds(genes: &Genes) -> Result<(), TestCaseError> {
+    let case = genes.read();
+    let oracle = Oracle::of(&case);
+    for mode in MODES {
+        let seen = observe::run(&case, mode);
+        check::check(&case, &oracle, &seen);
+        story::check(&case, &oracle, &seen);
+        let probe = seen.probe;
+        drop((seen.result, seen.report, seen.events));
+        assert_eq!(probe.values_alive(), 0, "nothing of a run is left once nobody can ask for it");
+    }
+    Ok(())
+}
+
+#[test]
+fn s_4_to_s_9_random_pipelines_run_as_the_rules_say() {
+    super::panics_on_purpose_are_silent();
+    match TestRunner::new(config()).run(&genes::genes(), |genes| holds(&genes)) {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, genes)) => panic!("{reason}\nby {}", genes.read()),
+        Err(TestError::Abort(reason)) => panic!("{reason}"),
+    }
+}

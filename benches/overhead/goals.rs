@@ -1,11 +1,9 @@
 //! The goals of the engine: what each allows, what was measured, and whether that is good enough.
 
-use std::time::Duration;
-
 use stageflow_benches::{graph::Shape, work::Body};
 
 use crate::{
-    blocking::Waits,
+    blocking::{Wait, Waits},
     callgrind::Counts,
     campaign::Campaign,
     cells::{self, Key},
@@ -107,12 +105,14 @@ fn waiting_and_computing(facts: &Facts, goals: &mut Vec<Goal>) {
         measured: worst(&[cells::COMPUTING], f64::min, speed_up),
         unit: "×",
     });
-    let waits = |wait: fn(&Waits) -> Duration| {
-        let worst = facts.blocking.as_ref().map(|waits| wait(waits).as_secs_f64() * 1e3);
-        worst.map(|wait| (wait, "worst of 10".to_owned())).ok_or(crate::NOT_ASKED)
+    let waits = |wait: fn(&Waits) -> Wait| {
+        let most = facts.blocking.as_ref().map(|waits| wait(waits).most.as_secs_f64() * 1e3);
+        most.map(|wait| (wait, "9 of 10 tries".to_owned())).ok_or(crate::NOT_ASKED)
     };
-    let rows =
-        [("ready together", waits(|waits| waits.together)), ("woken meanwhile", waits(|waits| waits.woken))];
+    let rows = [
+        ("ready together", waits(|waits| waits.ours.together)),
+        ("woken meanwhile", waits(|waits| waits.ours.woken)),
+    ];
     for (how, measured) in rows {
         let name = format!("wait beside a blocked worker, {how}");
         goals.push(Goal { name, limit: Limit::AtMost(5.0), measured, unit: " ms" });

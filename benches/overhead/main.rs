@@ -43,6 +43,7 @@ fn main() -> Result<ExitCode> {
         Mode::Verify => verify::all()?,
         Mode::Memory => drop(memory::measure()?),
         Mode::Callgrind => drop(callgrind::measure()?),
+        Mode::Blocking => drop(blocking::measure()?),
         Mode::Times => return times(&options),
     }
     Ok(ExitCode::SUCCESS)

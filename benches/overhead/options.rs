@@ -14,6 +14,7 @@ pub(crate) enum Mode {
     Verify,
     Memory,
     Callgrind,
+    Blocking,
     /// What runs under valgrind: so many runs of one row on one worker.
     CallgrindCell {
         row: Row,
@@ -55,6 +56,7 @@ impl Options {
                 "--verify" => options.mode = Mode::Verify,
                 "--memory" => options.mode = Mode::Memory,
                 "--callgrind" => options.mode = Mode::Callgrind,
+                "--blocking" => options.mode = Mode::Blocking,
                 "--check" => options.check = true,
                 "--quick" => options.quick = true,
                 "--filter" => options.filters.push(value()?),

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask bench [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
-       cargo xtask bench --verify | --memory | --callgrind
+       cargo xtask bench --verify | --memory | --callgrind | --blocking
 
 Runs `cargo bench -p stageflow-benches --features peers --bench overhead`, which
 prints the time per stage: ours, hand-written tokio and other engines, side by
@@ -27,6 +27,7 @@ side on the same graphs.
                      once, after those it waits for
     --memory         only the bytes that a run needs beyond its plan
     --callgrind      only the instructions per stage
+    --blocking       only how long a stage waits whose sibling blocks a worker
 
 Files are relative to the root of the workspace.";
 

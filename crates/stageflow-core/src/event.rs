@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -445,11 +446,11 @@ pub trait EventSink: Send + Sync + 'static {
     /// Takes one event.
     fn on_event(&self, event: &Event);
 
-    /// Takes events that came together: at least one, all of one run, in order.
-    fn on_events(&self, events: Vec<Event>) {
-        for event in &events {
-            self.on_event(event);
-        }
+    /// Takes events that came together, all of one run, in order. Gives the number of those it did not panic on.
+    #[doc(hidden)]
+    fn take_all(&self, events: Vec<Event>) -> u64 {
+        let taken = |event| catch_unwind(AssertUnwindSafe(|| self.on_event(event))).is_ok();
+        events.iter().filter(|event| taken(event)).count() as u64
     }
 
     /// How the engine hands events over.

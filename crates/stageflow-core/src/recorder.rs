@@ -70,8 +70,10 @@ impl EventSink for Recorder {
         self.lock().push(event.clone());
     }
 
-    fn on_events(&self, mut events: Vec<Event>) {
+    fn take_all(&self, mut events: Vec<Event>) -> u64 {
+        let count = events.len() as u64;
         self.lock().append(&mut events);
+        count
     }
 
     fn delivery(&self) -> Delivery {

@@ -1,1 +1,8 @@
-//! Unit tests of the vocabulary.
+//! Unit tests of the vocabulary: one module per subject.
+
+mod context;
+mod exit;
+mod ids;
+mod snapshot;
+mod text;
+mod values;

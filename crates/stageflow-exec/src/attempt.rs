@@ -53,11 +53,11 @@ pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
 pub(crate) fn attempt(scope: &WorkerScope, ctx: &StageContext, number: u32, inputs: Inputs) -> StageFuture {
     let run = &scope.run;
     let stage = ctx.index();
-    run.cell(stage).mark_attempt(number);
     let timeout = run.plan.settings(stage).and_then(|settings| settings.attempt_timeout);
     let limited = run.is_limited;
     let role = run.plan.stage(stage).role();
     if !limited && timeout.is_none() {
+        run.cell(stage).mark_attempt(number);
         scope.attempt_started(stage, number);
         return start(run, ctx.for_attempt(number, ctx.until_nanos()), inputs);
     }
@@ -71,6 +71,7 @@ pub(crate) fn attempt(scope: &WorkerScope, ctx: &StageContext, number: u32, inpu
         let now = run.now();
         let until = timeout.map_or(u64::MAX, |timeout| now.saturating_add(nanos(timeout)));
         let cell = run.cell(stage);
+        cell.mark_attempt(number);
         if number == 1 && limited {
             cell.mark_started(now);
         }

@@ -3,11 +3,23 @@
 use std::{
     collections::HashMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use stageflow_core::intercept::AnyInterceptor;
+use stageflow_core::{StageKind, intercept::AnyInterceptor};
 use stageflow_dag::plan::Plan;
+
+use crate::worker::panic_message;
+
+/// Asks an interceptor whether it applies to a stage. Where it panics, the panic goes on under its name.
+fn applies(interceptor: &AnyInterceptor, stage: &str, kind: StageKind) -> bool {
+    let asked = catch_unwind(AssertUnwindSafe(|| interceptor.applies_to(stage, kind)));
+    asked.unwrap_or_else(|payload| {
+        let message = panic_message(payload);
+        resume_unwind(Box::new(format!("`{}` on stage `{stage}`: {message}", interceptor.name())))
+    })
+}
 
 /// Which interceptors wrap which stage of a plan, outermost first.
 #[derive(Debug, Default)]
@@ -36,14 +48,14 @@ impl Chains {
             .map(|stage| {
                 let (name, kind) = (plan.stage_name(stage), plan.kind(stage));
                 let own = plan.settings(stage).map_or(&[][..], |settings| &settings.interceptors);
-                let key: Vec<_> = common.iter().map(|one| one.applies_to(name, kind)).collect();
+                let key: Vec<_> = common.iter().map(|one| applies(one, name, kind)).collect();
                 if own.is_empty()
                     && let Some(index) = known.get(&key)
                 {
                     return *index;
                 }
                 let applying = common.iter().zip(&key).filter(|(_, applies)| **applies);
-                let own_applying = own.iter().filter(|one| one.applies_to(name, kind));
+                let own_applying = own.iter().filter(|one| applies(one, name, kind));
                 let mut chain: Vec<_> =
                     applying.map(|(one, _)| (*one).clone()).chain(own_applying.cloned()).collect();
                 chain.sort_by_key(|one| one.placement().sort_key());

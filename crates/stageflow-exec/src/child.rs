@@ -35,10 +35,12 @@ pub(crate) fn run(
         let error = format!("pipelines are nested deeper than {}", parent.shared.max_depth);
         return done(StageExit::failure(code::MAX_DEPTH, ErrorClass::Permanent, error.into()));
     }
+    let started = parent.shared.clock.wall();
     let child = RunCore::new(Seed {
+        started,
         // What panics here is caught as a panic of the stage.
         chains: parent.shared.chains(&plan),
-        snapshot: snapshot(parent, ctx, &plan, depth),
+        snapshot: snapshot(parent, ctx, &plan, depth, started),
         plan,
         input,
         shared: Arc::clone(&parent.shared),
@@ -71,6 +73,7 @@ fn snapshot(
     ctx: &StageContext,
     plan: &Plan,
     depth: u32,
+    started: std::time::SystemTime,
 ) -> stageflow_core::ContextSnapshot {
     let builder = parent.snapshot.to_builder().pipeline(Arc::clone(plan.name())).parent(Parent {
         run: parent.snapshot.identity().run_id(),
@@ -83,7 +86,7 @@ fn snapshot(
         None => builder,
     };
     let shared = &parent.shared;
-    builder.build_with(|| RunId::from_parts(shared.clock.wall(), &*shared.random))
+    builder.build_with(|| RunId::from_parts(started, &*shared.random))
 }
 
 /// What the child's end means for the stage.

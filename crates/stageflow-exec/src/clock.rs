@@ -45,25 +45,29 @@ const MIN_STAGES: usize = 64;
 pub(crate) struct Watch {
     /// Whether the counter may be used: the clock is tokio's own, and its time is not paused.
     counting: bool,
+    /// Whether it has been found out.
+    known: bool,
     anchor: u64,
     counted_at: u64,
 }
 
 impl Watch {
     pub(crate) fn new() -> Self {
-        Self { counting: false, anchor: 0, counted_at: 0 }
+        Self { counting: false, known: false, anchor: 0, counted_at: 0 }
     }
 
     /// Looks at the clock: nanoseconds of the run.
     pub(crate) fn anchor(&mut self, run: &RunCore) -> u64 {
-        let now = run.now();
-        self.anchor = now;
-        self.counting = false;
-        if let Some(counter) = counter(run) {
-            self.counted_at = counter.raw();
+        self.anchor = run.now();
+        if !self.known {
+            self.known = true;
             // A paused clock gives the same time twice.
-            self.anchor = run.now();
-            self.counting = self.anchor != now;
+            self.counting = counter(run).is_some() && run.now() != self.anchor;
+        }
+        if self.counting
+            && let Some(counter) = COUNTER.get()
+        {
+            self.counted_at = counter.raw();
         }
         self.anchor
     }

@@ -33,7 +33,7 @@ enum Source {
 }
 
 /// From so many edges on, a stage is told of them in bundles.
-const MIN_HELD: u32 = 32;
+pub(crate) const MIN_HELD: u32 = 32;
 
 const UNKNOWN: u8 = 0;
 const HOLDS: u8 = 1;
@@ -200,10 +200,8 @@ impl Worker {
     /// Tells what this worker, and then what any other worker has held back.
     pub(crate) fn tell_held(&mut self, run: &Arc<RunCore>) {
         self.tell_own(run);
-        if run.plan.max_in_degree() >= MIN_HELD {
-            for (stage, edges) in run.queues.take_held() {
-                self.tell(run, stage, edges);
-            }
+        for (stage, edges) in run.queues.take_held() {
+            self.tell(run, stage, edges);
         }
     }
 

@@ -128,7 +128,9 @@ impl Driver {
                 }
                 continue;
             }
-            if alone && run.pending().is_empty() && run.holds.load(Ordering::SeqCst) == 0 {
+            let only_helpers = run.pending().is_empty() && run.holds.load(Ordering::SeqCst) == 0;
+            // A helper that is on its way out is gone in less time than it takes to be woken for it.
+            if only_helpers && (alone || run.queues.empties_soon()) {
                 return Poll::Ready(());
             }
             if next_grace != u64::MAX {

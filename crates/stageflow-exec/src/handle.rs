@@ -32,7 +32,7 @@ use crate::{
     run::{RunCore, Seed},
     sinks::{EventStream, Queue},
     timer,
-    worker::panicked,
+    worker::panic_message,
 };
 
 /// How many events a handle keeps for a stream that is not read.
@@ -199,13 +199,14 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
                 format!("`{}` has a deadline or timeouts, and the runtime has no timer", self.plan.name());
             return Err(RunError::refused(code::NO_RUNTIME, message));
         }
-        let snapshot = snapshot.build_with(|| RunId::from_parts(shared.clock.wall(), &*shared.random));
+        let started = shared.clock.wall();
+        let snapshot = snapshot.build_with(|| RunId::from_parts(started, &*shared.random));
         let refused = |panic| {
-            let exit = panicked(panic);
-            RunError::refused(code::PANIC, format!("`applies_to` of an interceptor {exit}"))
+            RunError::refused(code::PANIC, format!("`applies_to` panicked in {}", panic_message(panic)))
         };
         let chains = catch_unwind(AssertUnwindSafe(|| shared.chains(&self.plan))).map_err(refused)?;
         let run = RunCore::new(Seed {
+            started,
             chains,
             events: shared.events(stream, &handle),
             plan: self.plan,
@@ -233,7 +234,7 @@ impl<O: Send + Sync + 'static> IntoFuture for RunBuilder<O> {
     type IntoFuture = RunFuture<O>;
 
     fn into_future(self) -> RunFuture<O> {
-        RunFuture { state: State::New(Some(Box::new(self))) }
+        RunFuture { state: State::New(Some(self)) }
     }
 }
 
@@ -247,8 +248,9 @@ pub struct RunFuture<O> {
     state: State<O>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "it is moved once, an allocation would cost more")]
 enum State<O> {
-    New(Option<Box<RunBuilder<O>>>),
+    New(Option<RunBuilder<O>>),
     Driving(Box<Driver>),
     Done,
 }

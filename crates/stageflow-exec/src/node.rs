@@ -32,6 +32,8 @@ pub(crate) struct Node {
 
 /// The future of a pending stage, and the timer that ends it.
 pub(crate) struct Body {
+    /// Wakes the node this is the body of; taken out with the body, so that it keeps nothing alive.
+    pub(crate) waker: Waker,
     pub(crate) future: FutureSlot,
     pub(crate) timer: Option<Timer>,
 }

@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -27,28 +27,29 @@ pub(crate) fn timer_of(run: &RunCore, stage: u32) -> Option<(Duration, Code)> {
 
 impl Worker {
     /// Makes a task of a stage that its first poll left pending.
-    pub(crate) fn suspend(&mut self, run: &Arc<RunCore>, stage: u32, spare: &Spare, future: FutureSlot) {
+    pub(crate) fn suspend(&mut self, run: &Arc<RunCore>, stage: u32, spare: Spare, future: FutureSlot) {
         self.now = self.watch.now(run);
-        let mut cx = Context::from_waker(&spare.waker);
-        let mut body = Body { future, timer: None };
+        let Spare { node, waker } = spare;
+        let mut body = Body { waker, future, timer: None };
         // A runtime without a timer panics here: that is a failure of the stage, not of the worker.
         let up = catch_unwind(AssertUnwindSafe(|| {
             body.timer = timer_of(run, stage).map(|(after, code)| Timer::new(after, code));
             // Registers the waker with the timer.
+            let mut cx = Context::from_waker(&body.waker);
             body.timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx))
         }));
         match up {
             Ok(false) => {
-                let key = run.pending().insert(Arc::clone(&spare.node));
-                spare.node.key.store(key, Ordering::Relaxed);
-                self.park(run, &spare.node, body);
+                let key = run.pending().insert(Arc::clone(&node));
+                node.key.store(key, Ordering::Relaxed);
+                self.park(run, &node, body);
             }
             Ok(true) => {
-                spare.node.task.finish();
+                node.task.finish();
                 self.time_out(run, stage, body);
             }
             Err(panic) => {
-                spare.node.task.finish();
+                node.task.finish();
                 let _dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
                 self.finish(run, stage, Err(panicked(panic)));
             }
@@ -61,28 +62,39 @@ impl Worker {
             return;
         }
         let stage = node.stage();
-        let Some(Body { mut future, mut timer }) = node.take_body() else { return };
+        let Some(Body { waker, mut future, mut timer }) = node.take_body() else { return };
         if self.must_drop(run, stage) {
             self.retire(run, node);
             return self.drop_future(run, stage, future);
         }
         self.call_for_help(run);
-        let waker = std::task::Waker::from(Arc::clone(node));
         let mut cx = Context::from_waker(&waker);
         let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
         match polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic)))) {
             Poll::Ready(result) => {
                 self.retire(run, node);
+                self.reuse(node, waker, future);
                 self.finish(run, stage, result);
             }
             Poll::Pending => {
                 self.now = self.watch.now(run);
                 if timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx)) {
                     self.retire(run, node);
-                    return self.time_out(run, stage, Body { future, timer });
+                    return self.time_out(run, stage, Body { waker, future, timer });
                 }
-                self.park(run, node, Body { future, timer });
+                self.park(run, node, Body { waker, future, timer });
             }
+        }
+    }
+
+    /// Keeps what a stage that has ended leaves behind, if nobody else can wake the node.
+    fn reuse(&mut self, node: &Arc<Node>, waker: Waker, future: FutureSlot) {
+        self.keep_slot(future);
+        let spare = Spare { node: Arc::clone(node), waker };
+        // The caller holds it once more.
+        if Arc::strong_count(node) == 3 {
+            node.task.restart();
+            self.keep_spare(spare);
         }
     }
 

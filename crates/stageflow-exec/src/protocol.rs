@@ -64,6 +64,11 @@ impl TaskState {
         claim(IDLE) || claim(SCHEDULED)
     }
 
+    /// Makes a task that has ended, and that nobody else knows of, ready for another stage.
+    pub(crate) fn restart(&self) {
+        self.0.store(RUNNING, Ordering::Release);
+    }
+
     /// Ends a task that the caller polls.
     pub(crate) fn finish(&self) {
         self.0.store(DONE, Ordering::Release);

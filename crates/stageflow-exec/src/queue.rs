@@ -28,8 +28,12 @@ pub(crate) struct Queues {
     /// Pending stages that were woken, in the order of their waking.
     resumed: Mutex<VecDeque<Arc<Node>>>,
     resumed_len: AtomicUsize,
+    /// Whether there ever was a deque or a row to steal from.
+    shared: AtomicBool,
     stealers: Mutex<Vec<Stealer<u32>>>,
     rows: Mutex<Slab<Arc<Row>>>,
+    /// Whether workers hold anything back.
+    holding: bool,
     /// The scopes of the workers there are, for what they hold.
     scopes: Mutex<Vec<Weak<WorkerScope>>>,
     /// Deques of helpers that have left.
@@ -46,14 +50,17 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    pub(crate) fn new(handle: &Handle, seed: Option<u64>) -> Self {
+    /// `holding` says whether some stage is told of its edges in bundles.
+    pub(crate) fn new(handle: &Handle, seed: Option<u64>, holding: bool) -> Self {
         let several = seed.is_none() && handle.runtime_flavor() == RuntimeFlavor::MultiThread;
         let workers = if several { handle.metrics().num_workers() } else { 1 };
         Self {
             resumed: Mutex::new(VecDeque::new()),
             resumed_len: AtomicUsize::new(0),
+            shared: AtomicBool::new(false),
             stealers: Mutex::new(Vec::new()),
             rows: Mutex::new(Slab::new()),
+            holding,
             scopes: Mutex::new(Vec::new()),
             spare_deques: Mutex::new(Vec::new()),
             helpers: AtomicU32::new(0),
@@ -95,6 +102,7 @@ impl Queues {
             return spare;
         }
         let deque = Deque::new_fifo();
+        self.shared.store(true, Ordering::SeqCst);
         lock(&self.stealers).push(deque.stealer());
         deque
     }
@@ -120,12 +128,17 @@ impl Queues {
 
     /// Whether there are ready stages that any worker can take.
     pub(crate) fn has_stealable(&self) -> bool {
+        self.shared.load(Ordering::SeqCst) && self.has_some_stealable()
+    }
+
+    fn has_some_stealable(&self) -> bool {
         lock(&self.stealers).iter().any(|stealer| !stealer.is_empty())
             || lock(&self.rows).iter().any(|(_, row)| !row.is_empty())
     }
 
     /// Opens a row.
     pub(crate) fn open_row(&self, source: u32, from: u32, to: u32, ready: u64) -> Arc<Row> {
+        self.shared.store(true, Ordering::SeqCst);
         let mut rows = lock(&self.rows);
         let entry = rows.vacant_entry();
         let row = Arc::new(Row::new(source, from, to, ready, entry.key()));
@@ -147,6 +160,9 @@ impl Queues {
 
     /// Half of a row, or a place at one.
     pub(crate) fn steal_row(&self) -> Option<Arc<Row>> {
+        if !self.shared.load(Ordering::SeqCst) {
+            return None;
+        }
         let row = lock(&self.rows).iter().map(|(_, row)| row).find(|row| !row.is_empty()).cloned()?;
         Some(match row.split() {
             Some((source, from, to)) => self.open_row(source, from, to, row.ready),
@@ -156,6 +172,9 @@ impl Queues {
 
     /// Remembers a worker.
     pub(crate) fn add_scope(&self, scope: &Arc<WorkerScope>) {
+        if !self.holding {
+            return;
+        }
         let mut scopes = lock(&self.scopes);
         scopes.retain(|known| known.strong_count() > 0);
         scopes.push(Arc::downgrade(scope));
@@ -163,11 +182,17 @@ impl Queues {
 
     /// Whether some worker holds something back.
     pub(crate) fn has_held(&self) -> bool {
+        if !self.holding {
+            return false;
+        }
         lock(&self.scopes).iter().any(|scope| scope.upgrade().is_some_and(|scope| !scope.held.is_empty()))
     }
 
     /// Takes what the workers have held back.
     pub(crate) fn take_held(&self) -> Vec<(u32, u32)> {
+        if !self.holding {
+            return Vec::new();
+        }
         let scopes = lock(&self.scopes);
         scopes.iter().filter_map(|scope| scope.upgrade()?.held.take()).collect()
     }
@@ -239,6 +264,14 @@ impl Queues {
     pub(crate) fn close(&self) -> bool {
         self.closed.store(true, Ordering::SeqCst);
         self.gate.close()
+    }
+
+    /// Waits, for a few microseconds at the most, for the last helper to leave.
+    pub(crate) fn empties_soon(&self) -> bool {
+        (0..256).any(|_| {
+            std::hint::spin_loop();
+            self.gate.close()
+        })
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use slab::Slab;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cell::{Cell, State},
     chains::Chains,
+    decide::MIN_HELD,
     ending::{EndCause, Ending},
     engine::EngineShared,
     limits::{Permits, RunLimits},
@@ -105,6 +106,7 @@ pub struct CleanUpFailure {
 
 /// What a run starts from.
 pub(crate) struct Seed {
+    pub(crate) started: SystemTime,
     pub(crate) chains: Option<Arc<Chains>>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) input: Value,
@@ -119,12 +121,24 @@ pub(crate) struct Seed {
 
 impl RunCore {
     pub(crate) fn new(seed: Seed) -> Arc<Self> {
-        let Seed { chains, plan, input, snapshot, shared, handle, events, keep, max_in_flight, depth } = seed;
+        let Seed {
+            started,
+            chains,
+            plan,
+            input,
+            snapshot,
+            shared,
+            handle,
+            events,
+            keep,
+            max_in_flight,
+            depth,
+        } = seed;
         let policies = plan.policies();
         let keep_all = keep.unwrap_or(policies.keep) == stageflow_core::Keep::All;
         let snapshot = Arc::new(snapshot);
         let names: Arc<Plan> = Arc::clone(&plan);
-        let info = Arc::new(RunInfo::new(Arc::clone(&snapshot), shared.clock.wall(), names));
+        let info = Arc::new(RunInfo::new(Arc::clone(&snapshot), started, names));
         let count = u32::try_from(plan.len()).unwrap_or(u32::MAX);
         let limits = RunLimits::new(
             max_in_flight.or(policies.max_in_flight),
@@ -151,7 +165,7 @@ impl RunCore {
             troubled: AtomicBool::new(false),
             ending: Ending::default(),
             token: OnceLock::new(),
-            queues: Queues::new(&handle, shared.seed),
+            queues: Queues::new(&handle, shared.seed, plan.max_in_degree() >= MIN_HELD),
             pending: Mutex::new(Slab::new()),
             holds: AtomicUsize::new(0),
             clean_ups: Mutex::new(Some(Vec::new())),

@@ -37,7 +37,11 @@ const NOBODY: u32 = u32::MAX;
 impl WorkerScope {
     pub(crate) fn new(run: Arc<RunCore>) -> Self {
         Self {
-            info: Arc::new(RunInfo::clone(&run.info)),
+            info: if run.events.is_some() {
+                Arc::new(RunInfo::clone(&run.info))
+            } else {
+                Arc::clone(&run.info)
+            },
             run,
             entered: AtomicU32::new(NOBODY),
             started: AtomicU64::new(0),

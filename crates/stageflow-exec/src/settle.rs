@@ -22,13 +22,14 @@ impl Worker {
         run.outputs.put(stage, value);
         let cell = run.cell(stage);
         cell.mark_ended(self.now);
+        // Before the state, from which another worker may decide an `or` and start a stage.
+        if run.events.is_some() {
+            self.note(run, stage, run.cell(stage).attempts(), EventKind::StageCompleted);
+        }
         if run.groups.is_empty() {
             cell.set_state(State::Completed);
         } else {
             cell.set_state_in_order(State::Completed);
-        }
-        if run.events.is_some() {
-            self.note(run, stage, run.cell(stage).attempts(), EventKind::StageCompleted);
         }
         self.tell_successors(run, stage);
         self.count_ended();
@@ -67,17 +68,16 @@ impl Worker {
     fn settle_failure(&mut self, run: &Arc<RunCore>, stage: u32, spec: FailSpec) {
         let denied = spec.class == ErrorClass::Denied;
         let failure = Failure::new(run.plan.stage_name(stage), run.cell(stage).attempts(), spec);
-        let count = {
+        let tolerates = |count| run.plan.policies().on_failure.tolerates(count, run.plan.len());
+        let cause = {
             let mut details = run.details();
             details.failures.push((stage, failure.clone()));
-            details.failures.len()
+            let ends = denied || !tolerates(details.failures.len());
+            ends.then(|| first_to_end(&details.failures, tolerates)).flatten()
         };
-        let name = || run.plan.stage_name(stage).to_owned();
         // Before the successors are told: none of them starts if the run does not go on.
-        if denied {
-            run.end(EndCause::Denied { stage: name() });
-        } else if !run.plan.policies().on_failure.tolerates(count, run.plan.len()) {
-            run.end(EndCause::Failure { stage: name() });
+        if let Some(cause) = cause {
+            run.end(cause);
         }
         self.settle(run, stage, State::Failed, StageOutcome::Failed(failure));
     }
@@ -115,8 +115,8 @@ impl Worker {
         run.troubled.store(true, Ordering::SeqCst);
         let cell = run.cell(stage);
         cell.mark_ended(self.now);
-        cell.set_state_in_order(state);
         self.note(run, stage, run.cell(stage).attempts(), kind);
+        cell.set_state_in_order(state);
         self.tell_successors(run, stage);
         self.count_ended();
     }
@@ -133,6 +133,17 @@ impl Worker {
             self.count_ended();
         }
     }
+}
+
+/// The failure that ends the run: of several that are observed at a time the first.
+fn first_to_end(failures: &[(u32, Failure)], tolerates: impl Fn(usize) -> bool) -> Option<EndCause> {
+    failures.iter().zip(1..).find_map(|((_, failure), count)| {
+        let stage = || failure.stage().to_owned();
+        if failure.class() == ErrorClass::Denied {
+            return Some(EndCause::Denied { stage: stage() });
+        }
+        (!tolerates(count)).then(|| EndCause::Failure { stage: stage() })
+    })
 }
 
 fn event_of(outcome: &StageOutcome) -> EventKind {

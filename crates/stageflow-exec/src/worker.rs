@@ -126,7 +126,7 @@ impl Worker {
             slot: FutureSlot::default(),
             offered: false,
             watch: Watch::new(),
-            now: run.now(),
+            now: 0,
             events: Vec::new(),
             quick_polls: 0,
             ended: 0,
@@ -157,10 +157,14 @@ impl Worker {
                 run.end(EndCause::Deadline);
             }
             if run.is_stopping() {
+                self.give_back(run);
                 self.hand_over(run);
                 return Progress::Stopping;
             }
             let task = self.next(run).or_else(|| {
+                if run.queues.is_alone() && self.scope.held.is_empty() {
+                    return None;
+                }
                 // What was held back may make something ready.
                 self.tell_held(run);
                 self.next(run).or_else(|| self.steal(run))
@@ -176,6 +180,18 @@ impl Worker {
             if self.now.saturating_sub(began) > SLICE || !tokio::task::coop::has_budget_remaining() {
                 self.hand_over(run);
                 return Progress::Yield;
+            }
+        }
+    }
+
+    /// Puts stages that were woken back where the driver looks for them while it stops the run: those in their grace, and those that
+    /// wait for a child run, go on.
+    fn give_back(&mut self, run: &Arc<RunCore>) {
+        if let Ready::Seeded { tasks, .. } = &mut self.ready {
+            for task in tasks.drain(..) {
+                if let Task::Resume(node) = task {
+                    run.queues.push_resumed(node);
+                }
             }
         }
     }
@@ -321,7 +337,10 @@ impl Worker {
         } else if !run.cell(stage).claim(State::Running) {
             return;
         }
-        run.cell(stage).mark_started(self.now);
+        // Under a limit it starts when it has its permit.
+        if !run.is_limited {
+            run.cell(stage).mark_started(self.now);
+        }
         if !run.queues.is_alone() {
             self.call_for_help(run);
         }
@@ -356,7 +375,7 @@ impl Worker {
                 }
                 self.finish(run, stage, result);
             }
-            Poll::Pending => self.suspend(run, stage, &spare, slot),
+            Poll::Pending => self.suspend(run, stage, spare, slot),
         }
     }
 
@@ -385,6 +404,16 @@ impl Worker {
             let kept = Vec::with_capacity(self.events.len());
             events.deliver(std::mem::replace(&mut self.events, kept));
         }
+    }
+
+    /// Keeps memory for the future of the next stage.
+    pub(crate) fn keep_slot(&mut self, slot: FutureSlot) {
+        self.slot = slot;
+    }
+
+    /// Keeps a node for the next stage.
+    pub(crate) fn keep_spare(&mut self, spare: Spare) {
+        self.spare = Some(spare);
     }
 
     /// One more stage has ended.
@@ -441,6 +470,12 @@ impl Drop for Worker {
 
 /// The failure that a panic is.
 pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>) -> StageExit {
+    let error = format!("panicked: {}", panic_message(payload));
+    StageExit::failure(code::PANIC, stageflow_core::ErrorClass::Panic, error.into())
+}
+
+/// What a panic says.
+pub(crate) fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
     let message = payload
         .downcast_ref::<&'static str>()
         .map(|text| (*text).to_owned())
@@ -448,6 +483,5 @@ pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>) -> StageExit {
         .unwrap_or_else(|| "a value that is not a text".to_owned());
     // The payload is the user's as well.
     let _panicked = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    let error = format!("panicked: {message}");
-    StageExit::failure(code::PANIC, stageflow_core::ErrorClass::Panic, error.into())
+    message
 }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use stageflow::{
-    Builder, Call, Code, EngineBuilder, FailurePolicy, Interceptor, Layer, Next, Placement, RunOutcome, Value, code,
-    prelude::*,
+    Builder, Call, Code, EngineBuilder, FailurePolicy, Interceptor, Layer, Next, Placement, RunOutcome,
+    Value, code, prelude::*,
 };
 
-use super::kit::{error_of, gives, idle, naps, never, pipeline, report_of, same, solo, statuses, sum, within};
+use super::kit::{
+    error_of, gives, idle, naps, never, pipeline, report_of, same, solo, statuses, sum, within,
+};
 
 struct Outside;
 
@@ -58,7 +60,12 @@ fn every_mistake_is_in_one_error() {
     expected.sort();
     assert_eq!(found, expected);
     assert_eq!(codes(&error).iter().filter(|code| **code == code::INVALID_POLICY).count(), 6);
-    assert!(error.problems().iter().all(|it| it.location().file().ends_with("absurd.rs") && !it.hint().is_empty()));
+    assert!(
+        error
+            .problems()
+            .iter()
+            .all(|it| it.location().file().ends_with("absurd.rs") && !it.hint().is_empty())
+    );
 }
 
 /// S-1: a pipeline without stages, and an output of another builder.
@@ -118,7 +125,11 @@ async fn a_deadline_of_zero_starts_nothing() {
 
 fn endless(p: &mut Builder<()>, stage: impl Stage<Input = (), Output = u32>) -> Port<u32> {
     p.deadline(Duration::MAX).cleanup_budget(Duration::MAX);
-    p.stage("only", stage).timeout(Duration::MAX).attempt_timeout(Duration::MAX).grace(Duration::MAX).inputs(())
+    p.stage("only", stage)
+        .timeout(Duration::MAX)
+        .attempt_timeout(Duration::MAX)
+        .grace(Duration::MAX)
+        .inputs(())
 }
 
 /// S-14: times without end are no times at all, and nothing overflows.
@@ -157,7 +168,10 @@ async fn a_grace_without_end_is_ended_by_the_stage() {
     run.cancel("x");
     assert!(run.explain().unwrap().to_string().contains("of grace left"));
     let report = error_of(run).await.report().unwrap();
-    assert_eq!((statuses(&report), report.outcome()), (vec!["only: completed".into()], RunOutcome::Cancelled));
+    assert_eq!(
+        (statuses(&report), report.outcome()),
+        (vec!["only: completed".into()], RunOutcome::Cancelled)
+    );
 }
 
 /// A budget of zero lets through what is done at once.
@@ -173,7 +187,10 @@ async fn a_clean_up_budget_of_zero_allows_what_is_done_at_once() {
         p.stage("only", cleans).inputs(())
     });
     let report = within(report_of(hurried.run(()))).await;
-    assert_eq!(report.clean_up_failures().iter().map(|it| it.code).collect::<Vec<_>>(), [code::CLEANUP_TIMEOUT]);
+    assert_eq!(
+        report.clean_up_failures().iter().map(|it| it.code).collect::<Vec<_>>(),
+        [code::CLEANUP_TIMEOUT]
+    );
 }
 
 /// S-18: a shutdown without end waits for the runs, one of zero abandons them.

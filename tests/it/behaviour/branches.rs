@@ -14,7 +14,8 @@ fn routed(n: u32) -> Pipeline<(), String> {
         let small = small.when(route, |n| *n < 10).inputs(route);
         let large = p.stage("large", stage_fn(|_, n: Arc<u32>| async move { Ok(format!("large {n}")) }));
         let large = large.when(route, |n| *n >= 10).inputs(route);
-        p.stage("join", stage_fn(|_, it: Arc<String>| async move { Ok(format!("{it}!")) })).inputs(small.or(large))
+        p.stage("join", stage_fn(|_, it: Arc<String>| async move { Ok(format!("{it}!")) }))
+            .inputs(small.or(large))
     })
 }
 
@@ -126,7 +127,10 @@ async fn a_join_passes_a_failure_on_only_if_no_side_completed() {
             p.on_failure(FailurePolicy::Continue);
             let a = p.stage("a", exits(|| StageExit::skip("no"))).inputs(());
             let b = p.stage("b", exits(second)).inputs(());
-            let c = p.stage("c", stage_fn(move |_, (): ()| async move { third.ok_or_else(|| StageExit::skip("no")) }));
+            let c = p.stage(
+                "c",
+                stage_fn(move |_, (): ()| async move { third.ok_or_else(|| StageExit::skip("no")) }),
+            );
             let c = c.inputs(());
             p.stage("join", same()).inputs(a.or(b).or(c))
         })

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use stageflow::{CancelCause, RunOutcome, code, prelude::*};
 
 use super::kit::{
-    Log, Switch, error_of, exits, exits_after, gives, idle, logging, naps, never, pipeline, recorded, same, solo,
-    statuses, sum, within,
+    Log, Switch, error_of, exits, exits_after, gives, idle, logging, naps, never, pipeline, recorded, same,
+    solo, statuses, sum, within,
 };
 
 fn requested(reason: &str) -> Option<CancelCause> {
@@ -19,7 +19,15 @@ async fn a_run_cancelled_before_it_starts_runs_nothing() {
     let log = Log::default();
     let (engine, recorder) = recorded();
     let pipeline = pipeline(|p| {
-        let a = p.stage("a", logging(&log, |log, _| async move { log.add("ran"); Ok(1_u32) })).inputs(());
+        let a = p
+            .stage(
+                "a",
+                logging(&log, |log, _| async move {
+                    log.add("ran");
+                    Ok(1_u32)
+                }),
+            )
+            .inputs(());
         p.stage("b", same()).inputs(a)
     });
     let run = engine.start(&pipeline, ());
@@ -108,7 +116,10 @@ async fn the_signal_can_be_awaited_before_and_after() {
     run.cancel("x");
     // It ended by itself within its grace, but the run was cancelled all the same.
     let report = error_of(run).await.report().unwrap();
-    assert_eq!((log.lines(), statuses(&report)), (vec!["told".to_owned()], vec!["only: completed".to_owned()]));
+    assert_eq!(
+        (log.lines(), statuses(&report)),
+        (vec!["told".to_owned()], vec!["only: completed".to_owned()])
+    );
     assert_eq!(report.outcome(), RunOutcome::Cancelled);
 }
 
@@ -191,11 +202,15 @@ async fn a_stage_that_does_not_yield_is_waited_for() {
     let after = log.clone();
     let chain = pipeline(|p| {
         let a = p.stage("spinning", spinning).inputs(());
-        p.stage("after", stage_fn(move |ctx: StageContext, n: Arc<u32>| {
-            after.add("started");
-            ctx.on_cleanup(async {});
-            std::future::ready(Ok(*n))
-        })).inputs(a)
+        p.stage(
+            "after",
+            stage_fn(move |ctx: StageContext, n: Arc<u32>| {
+                after.add("started");
+                ctx.on_cleanup(async {});
+                std::future::ready(Ok(*n))
+            }),
+        )
+        .inputs(a)
     });
     let run = chain.start(());
     switch.reached().await;

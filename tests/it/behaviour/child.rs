@@ -3,7 +3,8 @@
 use std::{error::Error as _, sync::Arc};
 
 use stageflow::{
-    CancelCause, ContextSnapshot, ErrorClass, FailurePolicy, RunOutcome, StageOutcome, TraceContext, code, prelude::*,
+    CancelCause, ContextSnapshot, ErrorClass, FailurePolicy, RunOutcome, StageOutcome, TraceContext, code,
+    prelude::*,
 };
 
 use super::kit::{error_of, exits, exits_after, gives, never, pipeline, recorded, report_of, solo, statuses};
@@ -26,7 +27,8 @@ async fn a_child_inherits_everything_but_its_id() {
     struct Config(u32);
     let trace: TraceContext = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
     let run = parent_of(snapshots()).run(()).tenant("acme").user("u").session("s").request("r");
-    let run = run.interaction("i").correlation("c").trace(trace).priority(Priority::High).execution_mode("fast");
+    let run =
+        run.interaction("i").correlation("c").trace(trace).priority(Priority::High).execution_mode("fast");
     let done = run.metadata("k", 7).extension(Config(9)).deadline(5.secs()).await.unwrap();
     let (child, id) = (done.output(), done.output().identity());
     let ids = [
@@ -61,7 +63,10 @@ async fn a_failure_of_a_child_is_a_failure_with_its_chain() {
     let child = solo(exits(|| StageExit::fail("the disk is full").class(ErrorClass::Transient)));
     let error = error_of(parent_of(child).run(())).await;
     let failure = error.failure().unwrap();
-    assert_eq!((failure.stage(), failure.code(), failure.class()), ("kid", code::STAGE_FAILED, ErrorClass::Transient));
+    assert_eq!(
+        (failure.stage(), failure.code(), failure.class()),
+        ("kid", code::STAGE_FAILED, ErrorClass::Transient)
+    );
     assert!(error.recoverable());
     let mut chain = vec![error.to_string()];
     let mut source = error.source();
@@ -127,7 +132,10 @@ async fn failures_that_a_child_tolerates_stay_there() {
 #[tokio::test(start_paused = true)]
 async fn whose_time_is_up_is_told_apart() {
     let inherited = error_of(parent_of(solo(never())).run(()).deadline(2.secs())).await;
-    assert_eq!((inherited.outcome(), inherited.code()), (Some(RunOutcome::TimedOut), code::DEADLINE_EXCEEDED));
+    assert_eq!(
+        (inherited.outcome(), inherited.code()),
+        (Some(RunOutcome::TimedOut), code::DEADLINE_EXCEEDED)
+    );
     let own = pipeline(|p| {
         p.deadline(1.secs());
         p.stage("only", never()).inputs(())
@@ -156,7 +164,9 @@ fn nested(levels: u32) -> Pipeline<(), u32> {
 #[tokio::test(start_paused = true)]
 async fn nesting_has_a_limit() {
     let engine = |depth| Engine::builder().max_depth(depth).build().unwrap();
-    for (depth, levels, completes) in [(1, 1, true), (2, 2, true), (1, 2, false), (2, 3, false), (0, 1, false)] {
+    for (depth, levels, completes) in
+        [(1, 1, true), (2, 2, true), (1, 2, false), (2, 3, false), (0, 1, false)]
+    {
         let result = engine(depth).run(&nested(levels), ()).await;
         match result {
             Ok(done) => assert!(completes && *done.output() == 1),
@@ -179,16 +189,27 @@ async fn the_events_of_a_child_reach_the_same_sinks() {
     let done = engine.run(&parent_of(solo(gives(1_u32))), ()).tenant("acme").await.unwrap();
     let events = recorder.events();
     let (own, childs): (Vec<_>, Vec<_>) = events.iter().partition(|event| event.run_id() == done.run_id());
-    let names = |events: &[&stageflow::Event]| events.iter().map(|event| event.name().into_owned()).collect::<Vec<_>>();
+    let names = |events: &[&stageflow::Event]| {
+        events.iter().map(|event| event.name().into_owned()).collect::<Vec<_>>()
+    };
     let lifecycle = ["pipeline.started", "stage.started", "stage.completed", "pipeline.completed"];
     assert_eq!(names(&childs), lifecycle);
-    let expected = ["pipeline.started", "stage.started", "pipeline.child_started", "stage.completed", "pipeline.completed"];
+    let expected = [
+        "pipeline.started",
+        "stage.started",
+        "pipeline.child_started",
+        "stage.completed",
+        "pipeline.completed",
+    ];
     assert_eq!(names(&own), expected);
     for event in &childs {
         let parent = event.run().snapshot().parent().unwrap();
         assert_eq!((parent.run, event.tenant(), event.pipeline()), (done.run_id(), Some("acme"), "solo"));
         let json = serde_json::to_value(event).unwrap();
-        assert_eq!((&json["parent_run_id"], &json["parent_stage"]), (&done.run_id().to_string().into(), &"kid".into()));
+        assert_eq!(
+            (&json["parent_run_id"], &json["parent_stage"]),
+            (&done.run_id().to_string().into(), &"kid".into())
+        );
     }
     assert_eq!(childs.iter().map(|event| event.seq()).collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
@@ -211,7 +232,10 @@ async fn children_side_by_side_are_apart() {
     };
     let a = p.stage("a", one_fails(true)).inputs(input);
     let b = p.stage("b", one_fails(false)).inputs(input);
-    let out = p.stage("out", stage_fn(|_, n: (Option<Arc<u32>>, Arc<u32>)| async move { Ok((n.0.is_none(), *n.1)) }));
+    let out = p.stage(
+        "out",
+        stage_fn(|_, n: (Option<Arc<u32>>, Arc<u32>)| async move { Ok((n.0.is_none(), *n.1)) }),
+    );
     let out = out.inputs((a.optional(), b));
     let parent = p.build(out).unwrap();
     let done = parent.run(()).await.unwrap();

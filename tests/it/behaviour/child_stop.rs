@@ -146,7 +146,8 @@ async fn a_child_that_has_ended_is_left_alone() {
     let mut p = Pipeline::builder("parent");
     let input = p.input();
     let kid = p.stage("kid", solo(super::kit::gives(1_u32))).inputs(input);
-    let out = p.stage("wait", stage_fn(|_, _: Arc<u32>| std::future::pending::<StageResult<u32>>())).inputs(kid);
+    let out =
+        p.stage("wait", stage_fn(|_, _: Arc<u32>| std::future::pending::<StageResult<u32>>())).inputs(kid);
     let run = engine.start(&p.build(out).unwrap(), ());
     idle().await;
     run.cancel("x");
@@ -196,5 +197,8 @@ async fn a_failure_in_the_parent_cancels_the_child() {
     assert_eq!(error.outcome(), Some(RunOutcome::Failed));
     assert_eq!(log.lines(), ["the parent run was cancelled: `bad` failed"]);
     let cause = CancelCause::Failure { stage: "bad".into() };
-    assert_eq!(error.report().unwrap().stage("kid").unwrap().outcome, stageflow::StageOutcome::Cancelled(cause));
+    assert_eq!(
+        error.report().unwrap().stage("kid").unwrap().outcome,
+        stageflow::StageOutcome::Cancelled(cause)
+    );
 }

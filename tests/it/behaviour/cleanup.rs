@@ -5,7 +5,8 @@ use std::sync::Arc;
 use stageflow::{BoxError, FailurePolicy, RunOutcome, code, prelude::*};
 
 use super::kit::{
-    Log, error_of, exits_after, idle, logging, naps, never, pipeline, recorded, report_of, solo, statuses, sum, within,
+    Log, error_of, exits_after, idle, logging, naps, never, pipeline, recorded, report_of, solo, statuses,
+    sum, within,
 };
 
 /// A stage that registers three clean-ups and then does as `then` says.
@@ -58,7 +59,8 @@ async fn a_clean_up_that_fails_stops_no_other_and_changes_no_outcome() {
     let done = engine.run(&solo(failing), ()).await.unwrap();
     assert_eq!((log.lines(), done.outcome()), (vec!["last".into(), "first".into()], RunOutcome::Completed));
     let failures = done.report().clean_up_failures();
-    let failures: Vec<_> = failures.iter().map(|it| (it.stage.as_str(), it.code, it.error.as_str())).collect();
+    let failures: Vec<_> =
+        failures.iter().map(|it| (it.stage.as_str(), it.code, it.error.as_str())).collect();
     let expected =
         [("only", code::CLEANUP_FAILED, "panicked"), ("only", code::CLEANUP_FAILED, "the file is gone")];
     assert_eq!(failures, expected);

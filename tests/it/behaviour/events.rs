@@ -151,7 +151,9 @@ async fn cancelled_is_spelled_with_two_l() {
     run.cancel("x");
     within(error_of(run)).await;
     let json = serde_json::to_string(&recorder.events()).unwrap();
-    assert!(json.contains("stage.cancelled") && json.contains("pipeline.cancelled") && !json.contains("canceled"));
+    assert!(
+        json.contains("stage.cancelled") && json.contains("pipeline.cancelled") && !json.contains("canceled")
+    );
 }
 
 /// KEEP 18.2-70, 18.10-225, W22, W31: events of a stage's own, also from a task it spawned.
@@ -209,7 +211,8 @@ async fn each_attempt_is_told() {
     let flaky = stage_fn(|ctx: StageContext, (): ()| async move {
         if ctx.attempt() < 3 { Err(StageExit::fail("x")) } else { Ok(ctx.attempt()) }
     });
-    let done = engine.run(&pipeline(|p| p.stage("only", flaky).intercept(Again).inputs(())), ()).await.unwrap();
+    let done =
+        engine.run(&pipeline(|p| p.stage("only", flaky).intercept(Again).inputs(())), ()).await.unwrap();
     let seen: Vec<_> = recorder.events().iter().map(|it| (it.name().into_owned(), it.attempt())).collect();
     let expected = [("stage.started", 1), ("stage.started", 2), ("stage.started", 3), ("stage.completed", 3)];
     assert_eq!(seen[1..5], expected.map(|(name, attempt)| (name.to_owned(), Some(attempt))));

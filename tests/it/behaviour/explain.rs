@@ -63,7 +63,9 @@ async fn a_stage_without_a_permit_says_which() {
         p.limit_kind(StageKind::Work, 1);
         two(p)
     });
-    let engine = |with: fn(stageflow::EngineBuilder) -> stageflow::EngineBuilder| with(Engine::builder()).build().unwrap();
+    let engine = |with: fn(stageflow::EngineBuilder) -> stageflow::EngineBuilder| {
+        with(Engine::builder()).build().unwrap()
+    };
     let cases = [
         ("run", engine(|it| it).start(&of_run, ())),
         ("kind", engine(|it| it).start(&of_kind, ())),
@@ -75,7 +77,10 @@ async fn a_stage_without_a_permit_says_which() {
     for (limit, run) in cases {
         let explained = run.explain().unwrap();
         assert_eq!(explained.reason("b"), Some(&WaitReason::Permit { limit }), "{explained}");
-        assert!(explained.to_string().contains(&format!("b    waits for a permit of the {limit} limit")), "{explained}");
+        assert!(
+            explained.to_string().contains(&format!("b    waits for a permit of the {limit} limit")),
+            "{explained}"
+        );
         assert_eq!(explained.reason("a"), Some(&WaitReason::Itself));
     }
 }
@@ -112,10 +117,13 @@ async fn a_stage_that_does_not_yield_is_named() {
     let engine = Engine::builder().build().unwrap();
     let busy = pipeline(|p| {
         let spinning = p
-            .stage("spinning", stage_fn(move |_, (): ()| {
-                spins.spin();
-                std::future::ready(Ok(1_u32))
-            }))
+            .stage(
+                "spinning",
+                stage_fn(move |_, (): ()| {
+                    spins.spin();
+                    std::future::ready(Ok(1_u32))
+                }),
+            )
             .inputs(());
         p.stage("after", same()).inputs(spinning)
     });
@@ -196,9 +204,12 @@ async fn an_explanation_is_json() {
     idle().await;
     let json = serde_json::to_value(run.explain().unwrap()).unwrap();
     assert_eq!(json["waits"][0]["waits_for"], "itself");
-    assert_eq!(json["waits"][1], serde_json::json!({
-        "stage": "b", "waits_for": "dependencies", "stages": ["a"], "running_for": null,
-    }));
+    assert_eq!(
+        json["waits"][1],
+        serde_json::json!({
+            "stage": "b", "waits_for": "dependencies", "stages": ["a"], "running_for": null,
+        })
+    );
     run.cancel("x");
     within(error_of(run)).await;
 }

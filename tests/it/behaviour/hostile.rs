@@ -41,9 +41,11 @@ async fn odd_names_break_no_drawing() {
     let plain = named("a");
     for name in odd_names() {
         let odd = named(&name);
-        for (drawing, of_plain) in
-            [(odd.to_dot(), plain.to_dot()), (odd.to_mermaid(), plain.to_mermaid()), (odd.to_tree(), plain.to_tree())]
-        {
+        for (drawing, of_plain) in [
+            (odd.to_dot(), plain.to_dot()),
+            (odd.to_mermaid(), plain.to_mermaid()),
+            (odd.to_tree(), plain.to_tree()),
+        ] {
             assert_eq!(drawing.lines().count(), of_plain.lines().count(), "{name}: {drawing}");
         }
         for line in odd.to_dot().lines() {
@@ -51,7 +53,10 @@ async fn odd_names_break_no_drawing() {
             assert!(quotes.is_multiple_of(2), "{name}: {line}");
         }
         for line in odd.to_mermaid().lines() {
-            assert!(line.matches('"').count() <= 2 && !line.contains('<') | line.contains("<br>"), "{name}: {line}");
+            assert!(
+                line.matches('"').count() <= 2 && !line.contains('<') | line.contains("<br>"),
+                "{name}: {line}"
+            );
         }
     }
 }
@@ -80,7 +85,8 @@ async fn an_endless_name_blows_up_no_listing() {
     let long = pipeline(|p| {
         p.on_failure(FailurePolicy::Continue);
         let waits = p.stage(&*name, never()).inputs(());
-        p.parallel("s", 0..50, |_| stage_fn(|_, (): ()| std::future::pending::<StageResult<u32>>())).inputs(());
+        p.parallel("s", 0..50, |_| stage_fn(|_, (): ()| std::future::pending::<StageResult<u32>>()))
+            .inputs(());
         waits
     });
     let run = long.start(());

@@ -47,7 +47,8 @@ async fn the_snapshot_has_every_option_in_its_field() {
     let trace: TraceContext = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00".parse().unwrap();
     let id = RunId::new();
     let run = snapshot().run(()).run(id).tenant("t").user("u").session("s").request("r").interaction("i");
-    let run = run.correlation("c").trace(trace).priority(Priority::Critical).deadline(3.secs()).execution_mode("m");
+    let run =
+        run.correlation("c").trace(trace).priority(Priority::Critical).deadline(3.secs()).execution_mode("m");
     let done = run.metadata("k", "v").metadata("k", "w").extension(Locale("de")).await.unwrap();
     let snapshot = done.output();
     assert_eq!(snapshot.identity().run_id(), id);
@@ -79,7 +80,10 @@ async fn a_snapshot_survives_serialisation() {
     let json = serde_json::to_string(done.output()).unwrap();
     let back: ContextSnapshot = serde_json::from_str(&json).unwrap();
     assert_eq!(back.identity(), done.output().identity());
-    assert_eq!((back.trace(), back.priority(), back.deadline()), (Some(&trace), Priority::Low, Some(1_500.millis())));
+    assert_eq!(
+        (back.trace(), back.priority(), back.deadline()),
+        (Some(&trace), Priority::Low, Some(1_500.millis()))
+    );
     assert_eq!((back.pipeline(), back.metadata("k")), ("solo", done.output().metadata("k")));
     assert_eq!(serde_json::to_string(&back).unwrap(), json);
 }

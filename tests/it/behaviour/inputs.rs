@@ -18,7 +18,8 @@ fn reads<O: Send + Sync + 'static>(
 async fn reading_what_was_not_declared_fails_the_stage() {
     let chain = pipeline(|p| {
         p.stage("a", gives(1_u32)).inputs(());
-        p.stage("b", stage_fn(|_, inputs: StageInputs| async move { Ok(*inputs.get_from::<u32>("a")?) })).inputs("a");
+        p.stage("b", stage_fn(|_, inputs: StageInputs| async move { Ok(*inputs.get_from::<u32>("a")?) }))
+            .inputs("a");
         p.stage("c", reads(|inputs| inputs.get_from::<u32>("a"))).inputs("b")
     });
     let failure = error_of(chain.run(())).await.failure().unwrap();
@@ -52,7 +53,8 @@ async fn skipped_failed_and_wrong_typed_are_told_apart() {
             p.stage("read", reads(read)).inputs(names(["there"]).optional([name]))
         })
     };
-    let code_of = async |pipeline: Pipeline<(), ()>| error_of(pipeline.run(())).await.report().unwrap().stage("read");
+    let code_of =
+        async |pipeline: Pipeline<(), ()>| error_of(pipeline.run(())).await.report().unwrap().stage("read");
     let outcome = async |pipeline| code_of(pipeline).await.unwrap().outcome;
     let code = |outcome| match outcome {
         stageflow::StageOutcome::Failed(failure) => failure.code(),
@@ -79,14 +81,19 @@ async fn names_and_lists_keep_the_order_of_the_declaration() {
     let order = pipeline(|p| {
         let late = p.stage("late", naps(20.millis(), 1)).inputs(());
         let early = p.stage("early", naps(10.millis(), 2)).inputs(());
-        let names = p.stage("names", reads(|inputs| Ok(inputs.names().map(str::to_owned).collect::<Vec<_>>())));
+        let names =
+            p.stage("names", reads(|inputs| Ok(inputs.names().map(str::to_owned).collect::<Vec<_>>())));
         let names = names.inputs(["late", "early"]);
         let list = |_, list: Vec<Arc<u32>>| async move { Ok(list.iter().map(|n| **n).collect::<Vec<_>>()) };
         let list = p.stage("list", stage_fn(list)).inputs([late, early]);
-        p.stage("both", stage_fn(|_, it: (Arc<Vec<String>>, Arc<Vec<u32>>)| async move { Ok(it) })).inputs((names, list))
+        p.stage("both", stage_fn(|_, it: (Arc<Vec<String>>, Arc<Vec<u32>>)| async move { Ok(it) }))
+            .inputs((names, list))
     });
     let done = order.run(()).await.unwrap();
-    assert_eq!((&*done.output().0, &*done.output().1), (&vec!["late".to_owned(), "early".to_owned()], &vec![1, 2]));
+    assert_eq!(
+        (&*done.output().0, &*done.output().1),
+        (&vec!["late".to_owned(), "early".to_owned()], &vec![1, 2])
+    );
 }
 
 /// KEEP 18.9-217: an output of `None` is an output.
@@ -94,8 +101,11 @@ async fn names_and_lists_keep_the_order_of_the_declaration() {
 async fn an_output_of_none_is_an_output() {
     let none = pipeline(|p| {
         let none = p.stage("none", gives(None::<u32>)).inputs(());
-        p.stage("seen", stage_fn(|_, it: Option<Arc<Option<u32>>>| async move { Ok(it.is_some_and(|it| it.is_none())) }))
-            .inputs(none.optional())
+        p.stage(
+            "seen",
+            stage_fn(|_, it: Option<Arc<Option<u32>>>| async move { Ok(it.is_some_and(|it| it.is_none())) }),
+        )
+        .inputs(none.optional())
     });
     assert!(*none.run(()).await.unwrap().output());
 }
@@ -116,12 +126,16 @@ async fn a_name_twice_is_no_deadlock() {
 async fn changing_an_owned_input_changes_nobody_elses() {
     let owned = pipeline(|p| {
         let list = p.stage("list", gives(vec![1_u32])).inputs(());
-        let longer = p.stage("longer", stage_fn(|_, mut list: Owned<Vec<u32>>| async move {
-            list.0.push(2);
-            Ok(list.0)
-        }));
+        let longer = p.stage(
+            "longer",
+            stage_fn(|_, mut list: Owned<Vec<u32>>| async move {
+                list.0.push(2);
+                Ok(list.0)
+            }),
+        );
         let longer = longer.inputs(list);
-        let same = p.stage("same", stage_fn(|_, list: Arc<Vec<u32>>| async move { Ok(list.len()) })).inputs(list);
+        let same =
+            p.stage("same", stage_fn(|_, list: Arc<Vec<u32>>| async move { Ok(list.len()) })).inputs(list);
         p.stage("both", stage_fn(|_, it: (Arc<Vec<u32>>, Arc<usize>)| async move { Ok((it.0.len(), *it.1)) }))
             .inputs((longer, same))
     });

@@ -3,29 +3,33 @@
 use std::sync::Arc;
 
 use stageflow::{
-    Call, CancelCause, EngineBuilder, FailurePolicy, Interceptor, Layer, Next, Owned, Placement, RunOutcome, StageOutcome, Value,
-    code, prelude::*,
+    Call, CancelCause, FailurePolicy, Interceptor, Layer, Next, Owned, Placement, RunOutcome, StageOutcome,
+    Value, code, prelude::*,
 };
 
 use super::kit::{
-    Log, error_of, exits, gives, idle, logging, never, pipeline, recorded, report_of, same, solo, statuses, within,
+    Log, error_of, exits, gives, idle, logging, never, pipeline, recorded, report_of, same, statuses, within,
 };
 
 /// Logs what it enters and leaves.
-struct Note {
+pub(super) struct Note {
     name: &'static str,
     log: Log,
     placement: Placement,
     only: Option<&'static str>,
 }
 
-fn note(name: &'static str, log: &Log) -> Note {
+pub(super) fn note(name: &'static str, log: &Log) -> Note {
     Note { name, log: log.clone(), placement: Placement::At(Layer::Inner), only: None }
 }
 
 impl Note {
-    fn at(self, placement: Placement) -> Self {
+    pub(super) fn at(self, placement: Placement) -> Self {
         Self { placement, ..self }
+    }
+
+    pub(super) fn only(self, stage: &'static str) -> Self {
+        Self { only: Some(stage), ..self }
     }
 }
 
@@ -47,79 +51,6 @@ impl Interceptor for Note {
     fn applies_to(&self, stage: &str, _: StageKind) -> bool {
         self.only.is_none_or(|only| only == stage)
     }
-}
-
-fn engine_with(interceptors: impl IntoIterator<Item = Note>) -> Engine {
-    interceptors.into_iter().fold(Engine::builder(), EngineBuilder::interceptor).build().unwrap()
-}
-
-/// S-21: the printed order is the order in which they are called, whatever the order of their addition.
-#[tokio::test(start_paused = true)]
-async fn the_printed_order_is_the_real_one() {
-    let log = Log::default();
-    let layers = [
-        ("inner", Placement::At(Layer::Inner)),
-        ("trace", Placement::At(Layer::Trace)),
-        ("in retry", Placement::Inside(Layer::Retry)),
-        ("retry", Placement::At(Layer::Retry)),
-        ("out retry", Placement::Outside(Layer::Retry)),
-        ("tenant", Placement::At(Layer::Tenant)),
-        ("breaker", Placement::At(Layer::Breaker)),
-        ("auth", Placement::At(Layer::Authenticate)),
-        ("limit", Placement::At(Layer::Limit)),
-        ("timeout", Placement::At(Layer::Timeout)),
-        ("deadline", Placement::At(Layer::Deadline)),
-        ("idempotency", Placement::At(Layer::Idempotency)),
-    ];
-    let engine = engine_with(layers.map(|(name, placement)| note(name, &log).at(placement)));
-    let only = solo(gives(1_u32));
-    engine.run(&only, ()).await.unwrap();
-    let expected = [
-        "auth", "tenant", "idempotency", "deadline", "out retry", "retry", "in retry", "breaker", "limit", "timeout",
-        "trace", "inner",
-    ];
-    let order = engine.order(&only);
-    assert_eq!(order.of("only").unwrap(), expected);
-    assert_eq!(order.to_string(), format!("{} -> only", expected.join(" -> ")));
-    let entered = expected.map(|name| format!("> {name} only"));
-    let mut left = expected.map(|name| format!("< {name} only"));
-    left.reverse();
-    assert_eq!(log.lines(), [&entered[..], &left[..]].concat());
-}
-
-/// S-21: within a layer engine, pipeline, stage; within those the order of addition.
-#[tokio::test(start_paused = true)]
-async fn scopes_nest_within_a_layer() {
-    let log = Log::default();
-    let engine = engine_with([note("e1", &log), note("e2", &log)]);
-    let scoped = pipeline(|p| {
-        p.intercept(note("p1", &log)).intercept(note("p2", &log));
-        let a = p.stage("a", gives(1_u32)).intercept(note("s1", &log)).intercept(note("s2", &log)).inputs(());
-        p.stage("b", same()).inputs(a)
-    });
-    let order = engine.order(&scoped);
-    assert_eq!(order.of("a").unwrap(), ["e1", "e2", "p1", "p2", "s1", "s2"]);
-    assert_eq!(order.of("b").unwrap(), ["e1", "e2", "p1", "p2"]);
-    assert!(order.of("typo").is_none());
-    engine.run(&scoped, ()).await.unwrap();
-    let entered: Vec<_> = log.lines().into_iter().filter(|line| line.starts_with('>')).collect();
-    let a = ["e1", "e2", "p1", "p2", "s1", "s2"].map(|name| format!("> {name} a"));
-    let b = ["e1", "e2", "p1", "p2"].map(|name| format!("> {name} b"));
-    assert_eq!(entered, [&a[..], &b[..]].concat());
-}
-
-/// `applies_to` chooses the stages; the others have none.
-#[tokio::test(start_paused = true)]
-async fn an_interceptor_wraps_the_stages_it_applies_to() {
-    let log = Log::default();
-    let engine = engine_with([Note { only: Some("b"), ..note("n", &log) }]);
-    let two = pipeline(|p| {
-        let a = p.stage("a", gives(1_u32)).inputs(());
-        p.stage("b", same()).inputs(a)
-    });
-    engine.run(&two, ()).await.unwrap();
-    assert_eq!(log.lines(), ["> n b", "< n b"]);
-    assert_eq!(engine.order(&two).to_string(), "(none) -> a\nn -> b");
 }
 
 /// 18.3-92: stages that do not run meet no interceptor.
@@ -152,7 +83,8 @@ impl Interceptor for Replace {
 /// S-20: an output may be replaced by one of the same type, and by no other.
 #[tokio::test(start_paused = true)]
 async fn an_output_can_be_replaced_by_one_of_its_type() {
-    let replaced = |value: Value| pipeline(move |p| p.stage("only", never()).intercept(Replace(value)).inputs(()));
+    let replaced =
+        |value: Value| pipeline(move |p| p.stage("only", never()).intercept(Replace(value)).inputs(()));
     let done = replaced(Value::new(9_u32)).run(()).await.unwrap();
     assert_eq!((*done.output(), statuses(&done.report())), (9, vec!["only: completed".to_owned()]));
     let error = error_of(replaced(Value::new("nine")).run(())).await;
@@ -180,7 +112,12 @@ async fn verdicts_end_the_run_before_the_stage_runs() {
     ];
     for (verdict, outcome) in verdicts {
         let log = Log::default();
-        let ran = || logging(&log, |log, _| async move { log.add("ran"); Ok(1_u32) });
+        let ran = || {
+            logging(&log, |log, _| async move {
+                log.add("ran");
+                Ok(1_u32)
+            })
+        };
         let guarded = pipeline(|p| {
             let a = p.stage("a", ran()).intercept(Leave(verdict)).inputs(());
             p.stage("b", ran()).after(a).inputs(())
@@ -192,7 +129,11 @@ async fn verdicts_end_the_run_before_the_stage_runs() {
         assert!(!recorder.lines().iter().any(|line| line.starts_with("stage.started")));
         assert_eq!(error.report().unwrap().stage("a").unwrap().attempts, 0);
     }
-    let error = error_of(pipeline(|p| p.stage("a", never()).intercept(Leave(|| StageExit::cancel("not now"))).inputs(())).run(())).await;
+    let error = error_of(
+        pipeline(|p| p.stage("a", never()).intercept(Leave(|| StageExit::cancel("not now"))).inputs(()))
+            .run(()),
+    )
+    .await;
     let cause = CancelCause::Stage { stage: "a".into(), reason: "not now".into() };
     assert_eq!(error.report().unwrap().cancelled(), Some(cause));
 }
@@ -216,16 +157,22 @@ impl Interceptor for Times {
 async fn calling_twice_makes_two_attempts() {
     let (engine, recorder) = recorded();
     let twice = pipeline(|p| {
-        p.stage("only", stage_fn(|ctx: StageContext, (): ()| async move { Ok(ctx.attempt()) })).intercept(Times(2)).inputs(())
+        p.stage("only", stage_fn(|ctx: StageContext, (): ()| async move { Ok(ctx.attempt()) }))
+            .intercept(Times(2))
+            .inputs(())
     });
     let done = engine.run(&twice, ()).await.unwrap();
     assert_eq!((*done.output(), done.report().stage("only").unwrap().attempts), (2, 2));
-    let told: Vec<_> = recorder.events().iter().filter_map(|it| Some((it.name().into_owned(), it.attempt()?))).collect();
+    let told: Vec<_> =
+        recorder.events().iter().filter_map(|it| Some((it.name().into_owned(), it.attempt()?))).collect();
     let expected = [("stage.started", 1), ("stage.started", 2), ("stage.completed", 2)];
     assert_eq!(told, expected.map(|(name, attempt)| (name.to_owned(), attempt)));
     let fails = pipeline(|p| p.stage("only", exits(|| StageExit::fail("x"))).intercept(Times(3)).inputs(()));
     let failure = error_of(fails.run(())).await.failure().unwrap();
-    assert_eq!((failure.attempts(), failure.to_string()), (3, "stage `only` failed after 3 attempts [STAGE_FAILED]".into()));
+    assert_eq!(
+        (failure.attempts(), failure.to_string()),
+        (3, "stage `only` failed after 3 attempts [STAGE_FAILED]".into())
+    );
 }
 
 /// Inputs that a stage owns are there again for each call.
@@ -249,7 +196,12 @@ async fn an_interceptor_sees_what_it_wraps() {
     impl Interceptor for Look {
         async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
             let tenant = call.snapshot().identity().tenant_id().map(ToString::to_string);
-            self.0.add(format!("{} {} {tenant:?} {:?}", call.stage_name(), call.stage_kind(), next.input::<u32>(0)));
+            self.0.add(format!(
+                "{} {} {tenant:?} {:?}",
+                call.stage_name(),
+                call.stage_kind(),
+                next.input::<u32>(0)
+            ));
             assert!(next.input::<String>(0).is_none() && next.input::<u32>(1).is_none());
             next.run().await
         }
@@ -297,6 +249,9 @@ async fn a_failure_may_be_replaced_by_an_output() {
     }
     let safe = pipeline(|p| p.stage("only", exits(|| StageExit::fail("x"))).intercept(Fallback).inputs(()));
     let done = safe.run(()).await.unwrap();
-    assert_eq!((*done.output(), done.outcome(), done.report().failures().len()), (0, RunOutcome::Completed, 0));
+    assert_eq!(
+        (*done.output(), done.outcome(), done.report().failures().len()),
+        (0, RunOutcome::Completed, 0)
+    );
     assert_eq!(done.report().stage("only").unwrap().outcome, StageOutcome::Completed);
 }

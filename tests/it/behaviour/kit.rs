@@ -72,7 +72,9 @@ pub(crate) fn pipeline<O: Send + Sync + 'static>(
 }
 
 /// Runs to the error that is expected.
-pub(crate) async fn error_of<O: Send + Sync + 'static>(run: impl IntoFuture<Output = RunResult<O>>) -> RunError {
+pub(crate) async fn error_of<O: Send + Sync + 'static>(
+    run: impl IntoFuture<Output = RunResult<O>>,
+) -> RunError {
     match run.await {
         Ok(done) => panic!("it completed:\n{}", done.report()),
         Err(error) => error,
@@ -180,7 +182,10 @@ impl Drop for Inside {
 }
 
 /// A stage made of a log and an async function of the log and the context.
-pub(crate) fn logging<O, Fut>(log: &Log, body: fn(Log, StageContext) -> Fut) -> impl Stage<Input = (), Output = O> + use<O, Fut>
+pub(crate) fn logging<O, Fut>(
+    log: &Log,
+    body: fn(Log, StageContext) -> Fut,
+) -> impl Stage<Input = (), Output = O> + use<O, Fut>
 where
     O: Send + Sync + 'static,
     Fut: Future<Output = StageResult<O>> + Send + 'static,

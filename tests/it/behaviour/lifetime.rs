@@ -10,7 +10,9 @@ use std::{
 use stageflow::{RunOutcome, code, prelude::*};
 use tokio::runtime::{Builder, Runtime};
 
-use super::kit::{Log, RunResult, error_of, exits, gives, idle, logging, naps, never, pipeline, recorded, solo, within};
+use super::kit::{
+    Log, RunResult, error_of, exits, gives, idle, logging, naps, never, pipeline, recorded, solo, within,
+};
 
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
@@ -50,27 +52,32 @@ fn outside_a_runtime_there_is_a_clear_error() {
     assert_eq!(code_of(poll_once(started)), code::NO_RUNTIME);
 }
 
-/// A runtime without timers is enough for runs that need none; the others say so.
+/// A runtime without timers is enough for runs that need none; the others are refused before they start.
 #[test]
 fn a_runtime_without_timers_runs_what_needs_none() {
     let bare = || Builder::new_current_thread().build().unwrap();
-    assert_eq!(*bare().block_on(solo(gives(1_u32)).run(()).into_future()).unwrap().output(), 1);
-    // Ready at once: no timer is asked for.
-    let limited = pipeline(|p| p.stage("only", gives(1_u32)).timeout(1.secs()).attempt_timeout(1.secs()).inputs(()));
-    assert_eq!(*bare().block_on(limited.run(()).into_future()).unwrap().output(), 1);
     let only = solo(gives(1_u32));
-    let error = bare().block_on(error_of(only.run(()).deadline(1.secs())));
-    assert_eq!((error.code(), error.outcome()), (code::NO_RUNTIME, None));
-    for start in [false, true] {
-        let waits = stage_fn(|_, (): ()| async {
-            tokio::task::yield_now().await;
-            Ok(1_u32)
-        });
-        let limited = pipeline(|p| p.stage("only", waits).timeout(1.secs()).inputs(()));
-        let error = bare().block_on(async {
-            if start { error_of(limited.start(())).await } else { error_of(limited.run(())).await }
-        });
-        assert_eq!(error.failure().unwrap().stage(), "only");
+    assert_eq!(*bare().block_on(only.run(()).into_future()).unwrap().output(), 1);
+    let waits = stage_fn(|ctx: StageContext, (): ()| async move {
+        ctx.on_cleanup(tokio::task::yield_now());
+        tokio::task::yield_now().await;
+        Ok(1_u32)
+    });
+    assert_eq!(*bare().block_on(solo(waits).run(()).into_future()).unwrap().output(), 1);
+    let refused =
+        |error: RunError| assert_eq!((error.code(), error.outcome()), (code::NO_RUNTIME, None), "{error}");
+    refused(bare().block_on(error_of(only.run(()).deadline(1.secs()))));
+    let limited = [
+        pipeline(|p| p.stage("only", never()).timeout(1.secs()).inputs(())),
+        pipeline(|p| p.stage("only", never()).attempt_timeout(1.secs()).inputs(())),
+        pipeline(|p| {
+            p.deadline(1.secs());
+            p.stage("only", never()).inputs(())
+        }),
+    ];
+    for limited in limited {
+        refused(bare().block_on(async { error_of(limited.run(())).await }));
+        refused(bare().block_on(async { error_of(limited.start(())).await }));
     }
 }
 

@@ -33,9 +33,25 @@ async fn each_limit_is_reached_and_kept() {
     };
     let gauge = Gauge::default;
     let g = gauge();
-    check("run", engine(|it| it), wide(&g, 20, |p| { p.max_in_flight(4); }), g).await;
+    check(
+        "run",
+        engine(|it| it),
+        wide(&g, 20, |p| {
+            p.max_in_flight(4);
+        }),
+        g,
+    )
+    .await;
     let g = gauge();
-    check("kind of the run", engine(|it| it), wide(&g, 20, |p| { p.limit_kind(StageKind::Work, 4); }), g).await;
+    check(
+        "kind of the run",
+        engine(|it| it),
+        wide(&g, 20, |p| {
+            p.limit_kind(StageKind::Work, 4);
+        }),
+        g,
+    )
+    .await;
     let g = gauge();
     check("kind", engine(|it| it.limit_kind(StageKind::Work, 4)), wide(&g, 20, no_limit), g).await;
     let g = gauge();
@@ -44,14 +60,24 @@ async fn each_limit_is_reached_and_kept() {
     check("engine", engine(|it| it.max_in_flight(4)), wide(&g, 20, no_limit), g).await;
     let g = gauge();
     let all = |it: EngineBuilder| it.max_in_flight(9).tenant_max_in_flight(4).limit_kind(StageKind::Work, 7);
-    check("the smallest of all", engine(all), wide(&g, 20, |p| { p.max_in_flight(8); }), g).await;
+    check(
+        "the smallest of all",
+        engine(all),
+        wide(&g, 20, |p| {
+            p.max_in_flight(8);
+        }),
+        g,
+    )
+    .await;
 }
 
 /// The limit of the builder of a run goes before that of the pipeline.
 #[tokio::test(start_paused = true)]
 async fn a_run_may_set_its_own_limit() {
     let gauge = Gauge::default();
-    let limited = wide(&gauge, 10, |p| { p.max_in_flight(1); });
+    let limited = wide(&gauge, 10, |p| {
+        p.max_in_flight(1);
+    });
     limited.run(()).max_in_flight(5).await.unwrap();
     assert_eq!(gauge.most(), 5);
 }
@@ -181,7 +207,12 @@ async fn a_thread_that_still_runs_keeps_its_permit() {
 #[tokio::test(start_paused = true)]
 async fn children_under_a_limit_of_one_do_not_deadlock() {
     let gauge = Gauge::default();
-    let nested = (0..3).fold(wide(&gauge, 3, |p| { p.max_in_flight(1); }), |inner, _| parent_of(inner));
+    let nested = (0..3).fold(
+        wide(&gauge, 3, |p| {
+            p.max_in_flight(1);
+        }),
+        |inner, _| parent_of(inner),
+    );
     let engine = engine(|it| it.max_in_flight(1).tenant_max_in_flight(1).limit_kind(StageKind::Transform, 1));
     let (one, other) = (engine.start(&nested, ()), engine.start(&nested, ()));
     assert_eq!(*within(one).await.unwrap().output(), 3);

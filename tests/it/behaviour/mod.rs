@@ -1,4 +1,4 @@
-//! What a user of the public API sees.
+//! What a user of the public API sees, one module per subject; `keep` says which assertion of the reference is where.
 
 mod absurd;
 mod branches;
@@ -12,12 +12,18 @@ mod hostile;
 mod identity;
 mod inputs;
 mod interceptors;
+mod keep;
 mod kit;
 mod lifetime;
 mod limits;
+mod order;
 mod outcomes;
 mod panics;
+mod regressions;
+mod regressions_more;
+mod report;
 mod schedule;
 mod security;
 mod sinks;
 mod streams;
+mod time;

@@ -2,10 +2,13 @@
 
 use std::{error::Error as _, fmt, sync::Arc};
 
-use stageflow::{CancelCause, EventKind, FailurePolicy, RunOutcome, SkipCause, StageOutcome, code, prelude::*};
+use stageflow::{
+    CancelCause, EventKind, FailurePolicy, RunOutcome, SkipCause, StageOutcome, code, prelude::*,
+};
 
 use super::kit::{
-    Log, error_of, exits, exits_after, gives, naps, never, pipeline, recorded, report_of, same, solo, statuses, sum,
+    Log, error_of, exits, exits_after, gives, naps, never, pipeline, recorded, report_of, same, solo,
+    statuses, sum,
 };
 
 /// 18.2-57, decided by S-6: a skip is passed on over required edges, and the run completes without its output.
@@ -108,10 +111,13 @@ async fn dependents_of_a_failed_stage_never_run() {
             p.on_failure(policy);
             let a = p.stage("a", exits(|| StageExit::fail("boom"))).inputs(());
             let b = p
-                .stage("b", stage_fn(move |_, n: Arc<u32>| {
-                    spy.add("ran");
-                    std::future::ready(Ok(*n))
-                }))
+                .stage(
+                    "b",
+                    stage_fn(move |_, n: Arc<u32>| {
+                        spy.add("ran");
+                        std::future::ready(Ok(*n))
+                    }),
+                )
                 .inputs(a);
             p.stage("c", same()).inputs(b)
         });
@@ -242,7 +248,9 @@ async fn an_optional_input_is_none_for_skips_failures_and_blocks() {
         let blocked = p.stage("blocked", same()).inputs(failed);
         let there = p.stage("there", gives(7_u32)).inputs(());
         type Maybe = Option<Arc<u32>>;
-        let look = |_, (a, b, c, d): (Maybe, Maybe, Maybe, Maybe)| async move { Ok([a, b, c, d].map(|it| it.map(|n| *n))) };
+        let look = |_, (a, b, c, d): (Maybe, Maybe, Maybe, Maybe)| async move {
+            Ok([a, b, c, d].map(|it| it.map(|n| *n)))
+        };
         p.stage("look", stage_fn(look)).inputs((
             skipped.optional(),
             failed.optional(),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use stageflow::{
-    Call, ErrorClass, FailurePolicy, Interceptor, IntoStage, Keep, Next, Owned, RunOutcome, Value, code, prelude::*,
+    Call, ErrorClass, FailurePolicy, Interceptor, IntoStage, Keep, Next, Owned, RunOutcome, Value, code,
+    prelude::*,
 };
 
 use super::kit::{error_of, gives, idle, never, pipeline, report_of, solo, statuses, within};
@@ -28,7 +29,11 @@ async fn oh(message: &str) -> StageResult<u32> {
 /// Text or not, in the function, in its future, or after an await.
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_a_stage_is_a_failure_of_the_stage() {
-    check(stage_fn(|_, (): ()| -> std::future::Ready<StageResult<u32>> { panic!("before the future") }), "panicked: before the future").await;
+    check(
+        stage_fn(|_, (): ()| -> std::future::Ready<StageResult<u32>> { panic!("before the future") }),
+        "panicked: before the future",
+    )
+    .await;
     check(stage_fn(|_, (): ()| oh("in the future")), "panicked: in the future").await;
     let later = stage_fn(|_, (): ()| async {
         tokio::time::sleep(1.millis()).await;
@@ -80,7 +85,10 @@ async fn a_panic_in_the_drop_of_a_future_is_a_failure() {
     idle().await;
     run.cancel("x");
     let report = within(error_of(run)).await.report().unwrap();
-    assert_eq!((report.outcome(), statuses(&report)), (RunOutcome::Cancelled, vec!["only: failed: panicked: the drop".to_owned()]));
+    assert_eq!(
+        (report.outcome(), statuses(&report)),
+        (RunOutcome::Cancelled, vec!["only: failed: panicked: the drop".to_owned()])
+    );
     let timed = pipeline(|p| p.stage("only", armed()).timeout(5.millis()).inputs(()));
     let error = within(error_of(timed.run(()))).await;
     assert_eq!(error.code(), code::PANIC);
@@ -158,11 +166,14 @@ async fn a_panic_in_clone_fails_the_stage_that_wants_a_copy() {
         p.on_failure(FailurePolicy::Continue);
         let one = p.stage("one", stage_fn(|_, (): ()| async { Ok(NoTwin(1)) })).inputs(());
         let wants = p.stage("wants", stage_fn(|_, _: Owned<NoTwin>| async { Ok(1_u32) })).inputs(one);
-        let keeps = p.stage("keeps", stage_fn(|_, it: Arc<NoTwin>| async move {
-            tokio::time::sleep(1.millis()).await;
-            drop(it);
-            Ok(1_u32)
-        }));
+        let keeps = p.stage(
+            "keeps",
+            stage_fn(|_, it: Arc<NoTwin>| async move {
+                tokio::time::sleep(1.millis()).await;
+                drop(it);
+                Ok(1_u32)
+            }),
+        );
         let keeps = keeps.inputs(one);
         let look = |_, it: (Option<Arc<u32>>, Arc<u32>)| async move { Ok(it.0.is_none()) };
         p.stage("look", stage_fn(look)).inputs((wants.optional(), keeps))
@@ -182,13 +193,19 @@ async fn a_panic_in_the_drop_of_an_output_harms_nobody() {
             let bombs = p.parallel("bomb", 0..10, |_| stage_fn(|_, (): ()| async { Ok(Bomb) })).inputs(());
             let skipped = p.stage("skipped", stage_fn(|_, _: Vec<Arc<Bomb>>| async { Ok(1_u32) }));
             let skipped = skipped.when(no, |it| *it).inputs(&bombs);
-            let read = p.stage("read", stage_fn(|_, it: Vec<Arc<Bomb>>| async move { Ok(it.len()) })).inputs(bombs);
+            let read =
+                p.stage("read", stage_fn(|_, it: Vec<Arc<Bomb>>| async move { Ok(it.len()) })).inputs(bombs);
             let end = |_, it: (Option<Arc<u32>>, Arc<usize>)| async move { Ok(*it.1) };
             p.stage("end", stage_fn(end)).inputs((skipped.optional(), read))
         });
         let report = report_of(drops.run(())).await;
         assert!(report.stage("skipped").unwrap().outcome.status() == "skipped");
-        assert!(report.stages().all(|stage| stage.ran.is_none() || stage.name == "read" || stage.outcome.is_completed()), "{report}");
+        assert!(
+            report
+                .stages()
+                .all(|stage| stage.ran.is_none() || stage.name == "read" || stage.outcome.is_completed()),
+            "{report}"
+        );
     }
 }
 

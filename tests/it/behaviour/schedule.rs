@@ -83,11 +83,16 @@ async fn a_stage_starts_when_its_inputs_are_there_and_not_level_by_level() {
     let uneven = pipeline(|p| {
         let fast = p.stage("fast", naps(1.millis(), 1)).inputs(());
         let child = p.stage("child", child).inputs(fast);
-        let slow = p.stage("slow", logging(&log, |log, _| async move {
-            tokio::time::sleep(100.millis()).await;
-            log.add("slow ends");
-            Ok(1_u32)
-        })).inputs(());
+        let slow = p
+            .stage(
+                "slow",
+                logging(&log, |log, _| async move {
+                    tokio::time::sleep(100.millis()).await;
+                    log.add("slow ends");
+                    Ok(1_u32)
+                }),
+            )
+            .inputs(());
         p.stage("sum", sum()).inputs([child, slow])
     });
     uneven.run(()).await.unwrap();
@@ -158,8 +163,11 @@ async fn all_stages_of_a_run_share_snapshot_and_clock() {
         let nap = p.stage("nap", naps(30.millis(), 1)).inputs(());
         let a = p.stage("a", look()).inputs(());
         let b = p.stage("b", look()).after(nap).inputs(());
-        p.stage("both", stage_fn(|_, pair: (Arc<(usize, _)>, Arc<(usize, _)>)| async move { Ok((*pair.0, *pair.1)) }))
-            .inputs((a, b))
+        p.stage(
+            "both",
+            stage_fn(|_, pair: (Arc<(usize, _)>, Arc<(usize, _)>)| async move { Ok((*pair.0, *pair.1)) }),
+        )
+        .inputs((a, b))
     });
     let ((one, start), (other, later)) = *both.run(()).await.unwrap().output();
     assert_eq!((one, later - start), (other, 30.millis()));

@@ -1,8 +1,8 @@
 //! Interceptors that keep out: whatever goes wrong in them denies (rules S-20, S-21; W10).
 
 use stageflow::{
-    Call, EngineBuilder, ErrorClass, FailurePolicy, Interceptor, Layer, Next, Placement, RunOutcome, Value, code,
-    prelude::*,
+    Call, EngineBuilder, ErrorClass, FailurePolicy, Interceptor, Layer, Next, Placement, RunOutcome, Value,
+    code, prelude::*,
 };
 
 use super::kit::{Log, error_of, exits, gives, logging, pipeline, solo, within};
@@ -23,7 +23,9 @@ struct Guard(Layer, Fault);
 impl Interceptor for Guard {
     async fn around(&self, _: &Call, next: Next<'_>) -> StageResult<Value> {
         match self.1 {
-            Fault::Fails => return Err(StageExit::fail("the key server is down").class(ErrorClass::Transient)),
+            Fault::Fails => {
+                return Err(StageExit::fail("the key server is down").class(ErrorClass::Transient));
+            }
             Fault::Panics => panic!("no key"),
             Fault::PanicsLater => {
                 tokio::task::yield_now().await;
@@ -54,12 +56,19 @@ async fn a_guard_that_breaks_denies() {
     for layer in [Layer::Authenticate, Layer::Tenant] {
         for fault in [Fault::Fails, Fault::Panics, Fault::PanicsLater] {
             let log = Log::default();
-            let ran = solo(logging(&log, |log, _| async move { log.add("ran"); Ok(1_u32) }));
+            let ran = solo(logging(&log, |log, _| async move {
+                log.add("ran");
+                Ok(1_u32)
+            }));
             let error = within(error_of(guarded(layer, fault).run(&ran, ()))).await;
             let what = format!("{layer:?} {fault:?}");
             assert_eq!((error.outcome(), error.code()), (Some(RunOutcome::Denied), code::DENIED), "{what}");
             assert!(log.lines().is_empty() && !error.recoverable(), "{what}");
-            assert!(error.failure().unwrap().message().contains("Guard"), "{}", error.failure().unwrap().message());
+            assert!(
+                error.failure().unwrap().message().contains("Guard"),
+                "{}",
+                error.failure().unwrap().message()
+            );
         }
     }
 }
@@ -67,7 +76,9 @@ async fn a_guard_that_breaks_denies() {
 /// S-20: also where failures are tolerated.
 #[tokio::test(start_paused = true)]
 async fn a_denial_is_never_tolerated() {
-    for policy in [FailurePolicy::Continue, FailurePolicy::TolerateCount(99), FailurePolicy::ToleratePercent(100.0)] {
+    for policy in
+        [FailurePolicy::Continue, FailurePolicy::TolerateCount(99), FailurePolicy::ToleratePercent(100.0)]
+    {
         let tolerant = pipeline(|p| {
             p.on_failure(policy);
             p.stage("only", gives(1_u32)).inputs(())
@@ -119,7 +130,8 @@ async fn nothing_inside_a_guard_is_entered_when_it_denies() {
         }
     }
     let log = Log::default();
-    let engine = Engine::builder().interceptor(Enter(log.clone())).interceptor(Guard(Layer::Tenant, Fault::Fails));
+    let engine =
+        Engine::builder().interceptor(Enter(log.clone())).interceptor(Guard(Layer::Tenant, Fault::Fails));
     error_of(engine.build().unwrap().run(&solo(gives(1_u32)), ())).await;
     assert!(log.lines().is_empty());
 }

@@ -76,7 +76,11 @@ async fn a_stuck_sink_delays_no_run_and_its_losses_are_announced() {
     let seen = sink.seen();
     let numbers: Vec<_> = seen.iter().map(|event| (event.name().into_owned(), event.seq())).collect();
     // The ends of the stage and of the run found room, and before them stands what is missing.
-    assert_eq!(numbers[14..], [("events.gap", 52), ("stage.completed", 53), ("pipeline.completed", 54)].map(|(name, n)| (name.to_owned(), n)));
+    assert_eq!(
+        numbers[14..],
+        [("events.gap", 52), ("stage.completed", 53), ("pipeline.completed", 54)]
+            .map(|(name, n)| (name.to_owned(), n))
+    );
     let EventKind::Gap { dropped } = seen[14].kind() else { panic!("{seen:?}") };
     assert_eq!(*dropped, account.dropped_full);
     assert_eq!(serde_json::to_value(&seen[14]).unwrap()["details"]["dropped"], 38);
@@ -98,7 +102,8 @@ impl EventSink for Panics {
 #[tokio::test]
 async fn a_sink_that_panics_changes_no_run() {
     let recorder = Recorder::new();
-    let engine = Engine::builder().sink(Panics(Delivery::Inline)).sink(Panics(queue(100))).sink(recorder.clone());
+    let engine =
+        Engine::builder().sink(Panics(Delivery::Inline)).sink(Panics(queue(100))).sink(recorder.clone());
     let engine = engine.build().unwrap();
     for _ in 0..3 {
         assert_eq!(*engine.run(&solo(gives(1_u32)), ()).await.unwrap().output(), 1);
@@ -108,7 +113,10 @@ async fn a_sink_that_panics_changes_no_run() {
     engine.flush().await;
     let [inline, queued, fine] = engine.sink_accounts()[..] else { panic!("three sinks") };
     for broken in [inline, queued] {
-        assert_eq!((broken.emitted, broken.dropped_panic, broken.delivered, broken.in_flight), (24, 24, 0, 0));
+        assert_eq!(
+            (broken.emitted, broken.dropped_panic, broken.delivered, broken.in_flight),
+            (24, 24, 0, 0)
+        );
     }
     assert_eq!((fine.delivered, recorder.len()), (24, 24));
 }
@@ -211,7 +219,14 @@ async fn a_sink_may_emit() {
         std::future::ready(Ok(1_u32))
     });
     engine.run(&solo(says), ()).await.unwrap();
-    let expected = ["pipeline.started", "stage.started only", "n only", "echo only", "stage.completed only", "pipeline.completed"];
+    let expected = [
+        "pipeline.started",
+        "stage.started only",
+        "n only",
+        "echo only",
+        "stage.completed only",
+        "pipeline.completed",
+    ];
     assert_eq!(recorder.lines(), expected);
 }
 

@@ -113,7 +113,10 @@ async fn a_stream_ends_with_its_run() {
     let stream = run.events();
     idle().await;
     drop(run);
-    assert_eq!(names(stream).await, ["pipeline.started", "stage.started", "stage.cancelled", "pipeline.cancelled"]);
+    assert_eq!(
+        names(stream).await,
+        ["pipeline.started", "stage.started", "stage.cancelled", "pipeline.cancelled"]
+    );
 
     let engine = Engine::builder().build().unwrap();
     engine.shutdown(1.secs()).await;

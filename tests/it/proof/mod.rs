@@ -2,8 +2,11 @@
 
 mod blocked;
 mod cancel;
+mod isolation;
 mod oracle;
 mod pause;
+mod seeds;
+mod wakers;
 
 use std::{panic, sync::Once};
 

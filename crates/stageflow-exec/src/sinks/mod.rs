@@ -6,7 +6,6 @@ mod stream;
 use std::{
     collections::VecDeque,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -95,14 +94,11 @@ impl SinkHandle {
             account.emitted += count;
             account.in_flight += count;
         }
-        let panicked = catch_unwind(AssertUnwindSafe(|| self.sink.on_events(events))).is_err();
+        let taken = self.sink.take_all(events);
         let mut account = lock(account);
         account.in_flight -= count;
-        if panicked {
-            account.dropped_panic += count;
-        } else {
-            account.delivered += count;
-        }
+        account.delivered += taken;
+        account.dropped_panic += count - taken;
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -126,14 +125,13 @@ impl Queue {
         state.events.drain(..same).collect()
     }
 
-    fn settle(&self, count: u64, panicked: bool) {
+    /// So many events have gone to the sink, and it panicked on so many of them.
+    fn settle(&self, count: u64, lost: u64) {
         let mut state = self.lock();
         state.account.in_flight -= count;
-        if panicked {
-            state.account.dropped_panic += count;
-        } else {
-            state.account.delivered += count;
-        }
+        state.account.delivered += count - lost;
+        state.account.dropped_panic += lost;
+        state.gap += lost;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -152,9 +150,10 @@ pub(super) fn drain(queue: &Arc<Queue>, sink: &Arc<dyn EventSink>, handle: &Hand
             if batch.is_empty() {
                 return;
             }
-            let count = batch.iter().filter(|event| !is_gap(event)).count() as u64;
-            let panicked = catch_unwind(AssertUnwindSafe(|| sink.on_events(batch))).is_err();
-            queue.settle(count, panicked);
+            let (count, events) =
+                (batch.len() as u64, batch.iter().filter(|event| !is_gap(event)).count() as u64);
+            let lost = count - sink.take_all(batch).min(count);
+            queue.settle(events, lost.min(events));
         }
     });
 }

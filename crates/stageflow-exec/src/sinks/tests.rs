@@ -1,1 +1,197 @@
-//! Accounts of sinks.
+//! Accounts of queues and the order of delivery, on their own.
+
+use std::{
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::SystemTime,
+};
+
+use stageflow_core::{
+    ContextSnapshot, Delivery, Event, EventKind, EventSink, RunInfo, RunOutcome,
+    event::{EventRecord, NO_STAGE, StageNames},
+};
+use tokio::runtime::Handle;
+
+use super::{Queue, RunEvents, SinkAccount, SinkHandle};
+
+struct Names;
+
+impl StageNames for Names {
+    fn stage_name(&self, _: u32) -> &str {
+        "s"
+    }
+}
+
+fn info() -> Arc<RunInfo> {
+    Arc::new(RunInfo::new(
+        Arc::new(ContextSnapshot::builder().build()),
+        SystemTime::UNIX_EPOCH,
+        Arc::new(Names),
+    ))
+}
+
+fn event(info: &Arc<RunInfo>, seq: u64, kind: EventKind) -> Event {
+    Event::new(Arc::clone(info), EventRecord { seq, nanos: 0, stage: 0, attempt: 1, kind })
+}
+
+fn started(info: &Arc<RunInfo>, numbers: std::ops::RangeInclusive<u64>) -> Vec<Event> {
+    numbers.map(|seq| event(info, seq, EventKind::StageStarted)).collect()
+}
+
+fn ended() -> EventKind {
+    EventKind::PipelineEnded { outcome: RunOutcome::Completed, failure: None, cancelled: None }
+}
+
+fn is_lawful(account: SinkAccount) -> bool {
+    account.emitted == account.delivered + account.dropped() + account.in_flight
+}
+
+/// Reads what is there: the numbers, and for gaps how many are missing.
+fn read(queue: &Queue) -> Vec<Result<u64, u64>> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut seen = Vec::new();
+    while let Poll::Ready(Some(event)) = queue.poll_next(&mut cx) {
+        assert!(is_lawful(queue.account()));
+        seen.push(match event.kind() {
+            EventKind::Gap { dropped } => Err(*dropped),
+            _ => Ok(event.seq()),
+        });
+    }
+    seen
+}
+
+/// S-29: the law holds after each step, and what is missing is announced before what comes after it.
+#[test]
+fn a_full_queue_drops_counts_and_announces() {
+    let (queue, info) = (Queue::new(8), info());
+    queue.push(&started(&info, 1..=10));
+    let account = queue.account();
+    assert!(is_lawful(account));
+    assert_eq!((account.emitted, account.in_flight, account.dropped_full), (10, 7, 3));
+    queue.push(&[event(&info, 11, EventKind::StageCompleted)]);
+    assert_eq!(read(&queue), [Ok(1), Ok(2), Ok(3), Ok(4), Ok(5), Ok(6), Ok(7), Err(3), Ok(11)]);
+    let account = queue.account();
+    assert_eq!((account.delivered, account.dropped(), account.in_flight), (8, 3, 0));
+}
+
+/// What ends a stage has the last eighth for itself, and the end of the run is dropped last of all.
+#[test]
+fn ends_are_dropped_last() {
+    let (queue, info) = (Queue::new(16), info());
+    queue.push(&started(&info, 1..=20));
+    assert_eq!(queue.account().in_flight, 14);
+    for seq in 21..=24 {
+        queue.push(&[event(&info, seq, EventKind::StageCompleted)]);
+    }
+    assert_eq!((queue.account().in_flight, queue.account().dropped_full), (16, 8));
+    queue.push(&[event(&info, 25, ended())]);
+    let seen = read(&queue);
+    assert_eq!(seen[14..], [Err(6), Ok(21), Ok(22), Err(2), Ok(25)]);
+    assert!(is_lawful(queue.account()));
+}
+
+/// No capacity is one.
+#[test]
+fn a_queue_of_nothing_holds_one() {
+    let (queue, info) = (Queue::new(0), info());
+    queue.push(&started(&info, 1..=2));
+    assert_eq!(read(&queue), [Ok(1)]);
+    queue.push(&started(&info, 3..=3));
+    assert_eq!(read(&queue), [Err(1), Ok(3)]);
+}
+
+/// Whoever waits is woken by the next event and by the end, each of them.
+#[test]
+fn every_reader_is_woken() {
+    struct Flag(std::sync::atomic::AtomicBool);
+    impl std::task::Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    let (queue, info) = (Queue::new(8), info());
+    for end in [false, true] {
+        let flags = [false, false].map(|woken| Arc::new(Flag(woken.into())));
+        for flag in &flags {
+            let waker = Waker::from(Arc::clone(flag));
+            assert!(queue.poll_next(&mut Context::from_waker(&waker)).is_pending());
+        }
+        if end {
+            queue.close();
+        } else {
+            queue.push(&started(&info, 1..=1));
+        }
+        assert!(flags.iter().all(|flag| flag.0.load(std::sync::atomic::Ordering::SeqCst)), "{end}");
+        read(&queue);
+    }
+    assert!(matches!(queue.poll_next(&mut Context::from_waker(Waker::noop())), Poll::Ready(None)));
+}
+
+#[derive(Clone, Default)]
+struct Numbers(Arc<Mutex<Vec<u64>>>);
+
+impl EventSink for Numbers {
+    fn on_event(&self, event: &Event) {
+        assert_ne!(event.seq(), 13, "an unlucky number");
+        self.0.lock().unwrap().push(event.seq());
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::Inline
+    }
+}
+
+fn to_sink(numbers: &Numbers) -> (RunEvents, Arc<SinkHandle>) {
+    let sink = Arc::new(SinkHandle::new(numbers.clone()));
+    (RunEvents::new([Arc::clone(&sink)], None, Handle::current()), sink)
+}
+
+/// S-28: events that come out of order go out in order, once those before them are there.
+#[tokio::test]
+async fn events_go_out_in_the_order_of_their_numbers() {
+    let (numbers, info) = (Numbers::default(), info());
+    let (events, sink) = to_sink(&numbers);
+    let mut made: Vec<_> = (0..6)
+        .map(|_| events.record(0, 0, 1, EventKind::StageStarted).expect("it is not the end"))
+        .map(|record| Event::new(Arc::clone(&info), record))
+        .collect();
+    let late = made.split_off(3);
+    events.deliver(late);
+    assert!(numbers.0.lock().unwrap().is_empty());
+    let second = made.split_off(1);
+    events.deliver(second);
+    assert!(numbers.0.lock().unwrap().is_empty());
+    events.deliver(made);
+    assert_eq!(*numbers.0.lock().unwrap(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(sink.account().delivered, 6);
+}
+
+/// After the last event nothing gets a number, and there is one last event.
+#[tokio::test]
+async fn nothing_comes_after_the_last_event() {
+    let (numbers, info) = (Numbers::default(), info());
+    let (events, _) = to_sink(&numbers);
+    let first = events.record(0, NO_STAGE, 0, EventKind::PipelineStarted).expect("it is not the end");
+    let last = events.last_record(0, NO_STAGE, ended()).expect("it is the first end");
+    assert_eq!((first.seq, last.seq), (1, 2));
+    assert!(events.record(0, 0, 1, EventKind::StageStarted).is_none());
+    assert!(events.last_record(0, NO_STAGE, ended()).is_none());
+    assert!(!events.is_settled());
+    events.deliver([first, last].map(|record| Event::new(Arc::clone(&info), record)).into());
+    assert!(events.is_settled());
+    assert_eq!(*numbers.0.lock().unwrap(), [1, 2]);
+}
+
+/// S-9, S-29: a sink that panics is asked again; what it panicked on is counted.
+#[tokio::test]
+async fn a_panic_of_a_sink_is_a_drop_with_a_reason() {
+    let (numbers, info) = (Numbers::default(), info());
+    let sink = SinkHandle::new(numbers.clone());
+    for seq in [12, 13, 14] {
+        sink.deliver(vec![event(&info, seq, EventKind::StageStarted)], &Handle::current());
+        assert!(is_lawful(sink.account()));
+    }
+    let account = sink.account();
+    assert_eq!((account.delivered, account.dropped_panic, account.in_flight), (2, 1, 0));
+    assert_eq!(*numbers.0.lock().unwrap(), [12, 14]);
+}

@@ -129,6 +129,11 @@ impl Ledger {
         }
     }
 
+    /// Whether a clean-up has begun, so that all stages have ended.
+    pub(crate) fn is_cleaning_up(&self, scope: Scope) -> bool {
+        self.lock().begun.iter().any(|(of, _)| *of == scope)
+    }
+
     pub(crate) fn acquired(&self) -> usize {
         self.lock().acquired
     }

@@ -29,7 +29,7 @@ const BODIES: [(Body, &str); 4] = [
 pub(crate) fn print_times(campaign: &Campaign) {
     for (title, rows) in times(campaign) {
         say(format_args!("\n{title}"));
-        for line in aligned(&rows) {
+        for line in aligned(&rows, &[0, 1]) {
             say(line);
         }
     }
@@ -44,7 +44,7 @@ pub(crate) fn print_goals(goals: &[Goal]) -> usize {
         return 0;
     }
     say("");
-    for line in aligned(&goal_rows(goals)) {
+    for line in aligned(&goal_rows(goals), &[0, 1, 3]) {
         say(line);
     }
     let count = |verdict| goals.iter().filter(|goal| goal.verdict() == verdict).count();
@@ -155,14 +155,14 @@ fn short(value: f64) -> String {
     if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
-/// Columns of equal width; the first two to the left, as their entries are words.
-fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+/// Columns of equal width; those of words to the left.
+fn aligned(rows: &[Vec<String>], words: &[usize]) -> Vec<String> {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
         let fields = row.iter().zip(&widths).enumerate().map(|(column, (text, width))| {
-            if column < 2 { format!("{text:<width$}") } else { format!("{text:>width$}") }
+            if words.contains(&column) { format!("{text:<width$}") } else { format!("{text:>width$}") }
         });
         fields.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };

@@ -24,11 +24,17 @@ struct Node {
     data: Vec<AtomicBool>,
     polls: Count,
     ended: Count,
-    dropped: Count,
+    dropped: std::sync::Arc<Count>,
 }
 
 /// The future of a stage: done once it has seen everything that wakers write.
-struct Future;
+struct Future(std::sync::Arc<Count>);
+
+impl Drop for Future {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
 
 impl Node {
     /// A node whose stage a worker is about to poll for the first time.
@@ -42,7 +48,7 @@ impl Node {
             data: (0..wakers).map(|_| AtomicBool::new(false)).collect(),
             polls: Count::new(0),
             ended: Count::new(0),
-            dropped: Count::new(0),
+            dropped: std::sync::Arc::default(),
         })
     }
 
@@ -56,7 +62,7 @@ impl Node {
 
     /// `Worker::start`.
     fn start(&self) {
-        self.poll(Future);
+        self.poll(Future(std::sync::Arc::clone(&self.dropped)));
     }
 
     /// `Worker::next` and `resume`; `false` if nothing was queued.
@@ -111,7 +117,6 @@ impl Node {
 
     fn end(&self, future: Future) {
         drop(future);
-        self.dropped.fetch_add(1, Relaxed);
         self.ended.fetch_add(1, Relaxed);
     }
 
@@ -150,6 +155,9 @@ fn woken(wakers: usize, preemptions: usize) {
         assert_eq!(node.ended.load(Relaxed), 1, "the stage was woken and has ended");
         assert_eq!(node.dropped.load(Relaxed), 1);
         assert!(!node.task.notify(), "a stage that has ended cannot be woken");
+        // With nobody else knowing of it, the node serves another stage.
+        node.task.restart();
+        assert!(!node.task.notify() && node.task.suspend(), "woken while it is polled, it is queued again");
     });
 }
 

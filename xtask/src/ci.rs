@@ -48,14 +48,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool> {
 }
 
 fn clippy() -> Result<Outcome> {
-    outcome(&mut cargo([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    outcome(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
 fn doc() -> Result<Outcome> {
@@ -63,11 +56,5 @@ fn doc() -> Result<Outcome> {
 }
 
 fn quickstart() -> Result<Outcome> {
-    outcome(&mut cargo([
-        "run",
-        "--package",
-        "stageflow",
-        "--example",
-        "quickstart",
-    ]))
+    outcome(&mut cargo(["run", "--package", "stageflow", "--example", "quickstart"]))
 }

@@ -51,9 +51,7 @@ pub(crate) fn gates(report: &mut Report, advisories: Advisories) {
 
 fn check(checks: &[&str]) -> Result<Outcome> {
     let Some(tool) = find_or_install()? else {
-        return Ok(Outcome::Missing(format!(
-            "cargo-deny {VERSION} could not be installed from crates.io"
-        )));
+        return Ok(Outcome::Missing(format!("cargo-deny {VERSION} could not be installed from crates.io")));
     };
     let mut command = Command::new(tool);
     shell::outcome(command.args(["--all-features", "check"]).args(checks))
@@ -83,23 +81,11 @@ fn is_pinned(tool: &Path) -> bool {
 }
 
 fn install(tools: &Path) -> Command {
-    let mut command = shell::cargo([
-        "install",
-        "cargo-deny",
-        "--locked",
-        "--force",
-        "--version",
-        VERSION,
-        "--root",
-    ]);
+    let mut command =
+        shell::cargo(["install", "cargo-deny", "--locked", "--force", "--version", VERSION, "--root"]);
     // What is compiled on the way is of no further use: a directory of cargo's own, which it removes.
     command.arg(tools).env_remove("CARGO_TARGET_DIR");
-    for (name, value) in [
-        ("OPT_LEVEL", "0"),
-        ("LTO", "off"),
-        ("CODEGEN_UNITS", "16"),
-        ("DEBUG", "0"),
-    ] {
+    for (name, value) in [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")] {
         command.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
     }
     command

@@ -39,22 +39,11 @@ pub(crate) fn gate() -> Result<Outcome> {
             }
         }
     }
-    Ok(if failed.is_empty() {
-        Outcome::Pass
-    } else {
-        Outcome::Fail(failed.join("; "))
-    })
+    Ok(if failed.is_empty() { Outcome::Pass } else { Outcome::Fail(failed.join("; ")) })
 }
 
 fn clippy<'a>(library: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
-    let mut args = vec![
-        "clippy",
-        "--quiet",
-        "--package",
-        library,
-        "--lib",
-        "--no-deps",
-    ];
+    let mut args = vec!["clippy", "--quiet", "--package", library, "--lib", "--no-deps"];
     args.extend(flags);
     args.extend(["--", "-D", "warnings"]);
     args
@@ -66,12 +55,7 @@ fn selections(library: &Library) -> Vec<Vec<&str>> {
     if library.has_default {
         selections.push(Vec::new());
     }
-    selections.extend(
-        library
-            .features
-            .iter()
-            .map(|name| vec!["--no-default-features", "--features", name]),
-    );
+    selections.extend(library.features.iter().map(|name| vec!["--no-default-features", "--features", name]));
     selections
 }
 

@@ -3,11 +3,7 @@
 //! `ci` is the gate, the other commands are its parts. A gate ends as PASS, FAIL or NOT CHECKED with a reason
 //! ([`report`]), so nothing is silently green. Child processes go through [`shell`], facts about the workspace
 //! come from [`workspace`].
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line tool talks on its streams"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks on its streams")]
 
 mod bench;
 mod ci;
@@ -32,18 +28,8 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
-    Command {
-        name: "ci",
-        about: "every gate, with a table at the end",
-        help: ci::HELP,
-        run: ci::run,
-    },
-    Command {
-        name: "test",
-        about: "tests, doctests and examples",
-        help: test::HELP,
-        run: test::run,
-    },
+    Command { name: "ci", about: "every gate, with a table at the end", help: ci::HELP, run: ci::run },
+    Command { name: "test", about: "tests, doctests and examples", help: test::HELP, run: test::run },
     Command {
         name: "tidy",
         about: "rules of the house that no compiler checks",
@@ -62,12 +48,7 @@ const COMMANDS: &[Command] = &[
         help: deny::HELP,
         run: deny::run,
     },
-    Command {
-        name: "bench",
-        about: "the overhead benches",
-        help: bench::HELP,
-        run: bench::run,
-    },
+    Command { name: "bench", about: "the overhead benches", help: bench::HELP, run: bench::run },
 ];
 
 fn main() -> ExitCode {
@@ -111,6 +92,8 @@ fn overview() -> String {
     for command in COMMANDS {
         text.push_str(&format!("  {:<9} {}\n", command.name, command.about));
     }
-    text.push_str("\n`cargo xtask <command> --help` says more. Exit code: 0 green, 1 a gate failed, 2 could not run.\n");
+    text.push_str(
+        "\n`cargo xtask <command> --help` says more. Exit code: 0 green, 1 a gate failed, 2 could not run.\n",
+    );
     text
 }

@@ -34,10 +34,7 @@ impl Report {
     }
 
     fn new(in_ci: bool) -> Self {
-        Self {
-            rows: Vec::new(),
-            in_ci,
-        }
+        Self { rows: Vec::new(), in_ci }
     }
 
     /// Runs one gate between a headline and a closing line. A gate that cannot run has failed, and the others still run.
@@ -47,21 +44,13 @@ impl Report {
         let outcome = check().unwrap_or_else(|error| Outcome::Fail(format!("{error:#}")));
         let took = watch.elapsed();
         println!("== {gate}, {}: {}", seconds(took), self.verdict(&outcome));
-        self.rows.push(Row {
-            gate: gate.to_owned(),
-            outcome,
-            took,
-        });
+        self.rows.push(Row { gate: gate.to_owned(), outcome, took });
     }
 
     /// Adds a gate that was left out on purpose, with the reason.
     pub(crate) fn not_checked(&mut self, gate: &str, reason: &str) {
         let outcome = Outcome::NotChecked(reason.to_owned());
-        self.rows.push(Row {
-            gate: gate.to_owned(),
-            outcome,
-            took: Duration::ZERO,
-        });
+        self.rows.push(Row { gate: gate.to_owned(), outcome, took: Duration::ZERO });
     }
 
     /// Prints the table; true if no gate failed.
@@ -93,42 +82,19 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let width = self
-            .rows
-            .iter()
-            .map(|row| row.gate.len())
-            .max()
-            .unwrap_or(0);
+        let width = self.rows.iter().map(|row| row.gate.len()).max().unwrap_or(0);
         let mut text = String::new();
-        for Row {
-            gate,
-            outcome,
-            took,
-        } in &self.rows
-        {
+        for Row { gate, outcome, took } in &self.rows {
             // The first line of a reason says it; the rest was printed when the gate ended.
             let verdict = self.verdict(outcome);
             let verdict = verdict.lines().next().unwrap_or_default();
-            text.push_str(&format!(
-                "{gate:<width$}  {:>8}  {verdict}\n",
-                seconds(*took)
-            ));
+            text.push_str(&format!("{gate:<width$}  {:>8}  {verdict}\n", seconds(*took)));
         }
-        let red = self
-            .rows
-            .iter()
-            .filter(|row| self.is_red(&row.outcome))
-            .count();
-        let passed = self
-            .rows
-            .iter()
-            .filter(|row| row.outcome == Outcome::Pass)
-            .count();
+        let red = self.rows.iter().filter(|row| self.is_red(&row.outcome)).count();
+        let passed = self.rows.iter().filter(|row| row.outcome == Outcome::Pass).count();
         let open = self.rows.len() - red - passed;
         let took = seconds(self.rows.iter().map(|row| row.took).sum());
-        text.push_str(&format!(
-            "{passed} passed, {red} failed, {open} not checked, in {took}\n"
-        ));
+        text.push_str(&format!("{passed} passed, {red} failed, {open} not checked, in {took}\n"));
         text
     }
 }

@@ -33,9 +33,7 @@ pub(crate) fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
 /// Runs a command with its output on our own streams. Not being able to start it is an error; its failure is not.
 pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
     println!("$ {}", line(command));
-    command
-        .status()
-        .with_context(|| format!("could not start `{}`", line(command)))
+    command.status().with_context(|| format!("could not start `{}`", line(command)))
 }
 
 /// Like [`run`], as the outcome of a gate.
@@ -48,15 +46,9 @@ pub(crate) fn outcome(command: &mut Command) -> Result<Outcome> {
 
 /// Runs a command and returns what it printed on its standard output; fails with its standard error.
 pub(crate) fn stdout(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("could not start `{}`", line(command)))?;
+    let output = command.output().with_context(|| format!("could not start `{}`", line(command)))?;
     if !output.status.success() {
-        bail!(
-            "`{}` failed:\n{}",
-            line(command),
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
+        bail!("`{}` failed:\n{}", line(command), String::from_utf8_lossy(&output.stderr).trim_end());
     }
     String::from_utf8(output.stdout)
         .with_context(|| format!("`{}` printed something that is not UTF-8", line(command)))
@@ -64,11 +56,7 @@ pub(crate) fn stdout(command: &mut Command) -> Result<String> {
 
 /// Whether a command can be started and succeeds; its output is dropped.
 pub(crate) fn responds(command: &mut Command) -> bool {
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// A command as one would type it: `RUSTDOCFLAGS="-D warnings" cargo doc`.
@@ -76,29 +64,15 @@ pub(crate) fn line(command: &Command) -> String {
     let mut words: Vec<String> = command
         .get_envs()
         .filter_map(|(name, value)| {
-            Some(format!(
-                "{}={}",
-                name.to_string_lossy(),
-                quoted(&value?.to_string_lossy())
-            ))
+            Some(format!("{}={}", name.to_string_lossy(), quoted(&value?.to_string_lossy())))
         })
         .collect();
     let program = std::path::Path::new(command.get_program());
-    words.push(
-        program
-            .file_name()
-            .unwrap_or(command.get_program())
-            .to_string_lossy()
-            .into_owned(),
-    );
+    words.push(program.file_name().unwrap_or(command.get_program()).to_string_lossy().into_owned());
     words.extend(command.get_args().map(|arg| quoted(&arg.to_string_lossy())));
     words.join(" ")
 }
 
 fn quoted(word: &str) -> String {
-    if word.is_empty() || word.contains([' ', '"', '*', '(']) {
-        format!("{word:?}")
-    } else {
-        word.to_owned()
-    }
+    if word.is_empty() || word.contains([' ', '"', '*', '(']) { format!("{word:?}") } else { word.to_owned() }
 }

@@ -42,10 +42,9 @@ pub(crate) fn gates(report: &mut Report, args: &[String]) {
     report.gate("tests", || tests(args));
     match selection {
         Selection::All | Selection::Names => report.gate("doctests", || doctests(args)),
-        Selection::Options => report.not_checked(
-            "doctests",
-            "options of the test runner do not apply to them",
-        ),
+        Selection::Options => {
+            report.not_checked("doctests", "options of the test runner do not apply to them")
+        }
     }
 }
 
@@ -101,10 +100,7 @@ fn runner(nextest: bool, args: &[String]) -> Vec<&'static str> {
         false => vec!["test", "--lib", "--bins", "--tests", "--no-fail-fast"],
     };
     // To cargo, a package beside `--workspace` is no selection.
-    if !args
-        .iter()
-        .any(|arg| arg == "-p" || arg == "--package" || arg.starts_with("--package="))
-    {
+    if !args.iter().any(|arg| arg == "-p" || arg == "--package" || arg.starts_with("--package=")) {
         command.push("--workspace");
     }
     match (nextest, selection) {

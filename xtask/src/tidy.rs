@@ -40,10 +40,7 @@ struct Problem {
 
 impl Problem {
     fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self {
-            place: place.into(),
-            what: what.into(),
-        }
+        Self { place: place.into(), what: what.into() }
     }
 
     /// At a line of a file, counted from 0.
@@ -74,9 +71,7 @@ pub(crate) fn gates(report: &mut Report) {
         Err(error) => return report.gate("tidy", || Err(error)),
     };
     let mut each = |gate: &str, rule: fn(&File) -> Vec<Problem>| {
-        report.gate(gate, || {
-            Ok(verdict(&files.iter().flat_map(rule).collect::<Vec<_>>()))
-        });
+        report.gate(gate, || Ok(verdict(&files.iter().flat_map(rule).collect::<Vec<_>>())));
     };
     each("tidy heads", heads::check);
     each("tidy length", length::check);

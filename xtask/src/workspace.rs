@@ -16,11 +16,9 @@ pub(crate) struct Library {
 
 /// Makes the root of the workspace the current directory, so that every path here is relative to it.
 pub(crate) fn enter_root() -> Result<()> {
-    let here = std::env::var_os("CARGO_MANIFEST_DIR")
-        .context("run me through cargo: `cargo xtask <command>`")?;
-    let root = Path::new(&here)
-        .parent()
-        .context("xtask has no parent folder")?;
+    let here =
+        std::env::var_os("CARGO_MANIFEST_DIR").context("run me through cargo: `cargo xtask <command>`")?;
+    let root = Path::new(&here).parent().context("xtask has no parent folder")?;
     std::env::set_current_dir(root).context("could not enter the root of the workspace")
 }
 
@@ -35,9 +33,7 @@ pub(crate) fn libraries() -> Result<Vec<Library>> {
 /// Where cargo puts what it builds.
 pub(crate) fn target_dir() -> Result<PathBuf> {
     let metadata = metadata()?;
-    let dir = metadata["target_directory"]
-        .as_str()
-        .context("`cargo metadata` names no target directory")?;
+    let dir = metadata["target_directory"].as_str().context("`cargo metadata` names no target directory")?;
     Ok(PathBuf::from(dir))
 }
 
@@ -45,18 +41,12 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 pub(crate) fn has_examples() -> Result<bool> {
     let metadata = metadata()?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
-    let mut targets =
-        packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let mut targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
     Ok(targets.any(|target| is_kind(target, &["example"])))
 }
 
 fn metadata() -> Result<Value> {
-    let text = shell::stdout(&mut shell::cargo([
-        "metadata",
-        "--format-version",
-        "1",
-        "--no-deps",
-    ]))?;
+    let text = shell::stdout(&mut shell::cargo(["metadata", "--format-version", "1", "--no-deps"]))?;
     serde_json::from_str(&text).context("`cargo metadata` printed something that is not JSON")
 }
 
@@ -66,22 +56,14 @@ fn libraries_in(metadata: &Value) -> Option<Vec<Library>> {
     for package in metadata["packages"].as_array()? {
         let inside = Path::new(package["manifest_path"].as_str()?).starts_with(&crates);
         let targets = package["targets"].as_array()?;
-        if !inside
-            || !targets
-                .iter()
-                .any(|target| is_kind(target, &["lib", "proc-macro"]))
-        {
+        if !inside || !targets.iter().any(|target| is_kind(target, &["lib", "proc-macro"])) {
             continue;
         }
         let mut features: Vec<String> = package["features"].as_object()?.keys().cloned().collect();
         features.sort();
         let has_default = features.iter().any(|feature| feature == "default");
         features.retain(|feature| feature != "default");
-        libraries.push(Library {
-            name: package["name"].as_str()?.to_owned(),
-            features,
-            has_default,
-        });
+        libraries.push(Library { name: package["name"].as_str()?.to_owned(), features, has_default });
     }
     Some(libraries)
 }

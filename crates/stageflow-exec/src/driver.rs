@@ -177,8 +177,10 @@ impl Drop for Driver {
         }
         // The runtime is gone: nobody will poll what is left, but it is to be dropped, or it would keep the run alive.
         let run = &self.run;
-        let nodes: Vec<_> = run.pending().drain().collect();
+        // What a helper polls at this moment stays where the run finds it at its own end.
+        let nodes: Vec<_> = run.pending().iter().map(|(_, node)| Arc::clone(node)).collect();
         for node in nodes.into_iter().filter(|node| node.task.claim()) {
+            run.pending().try_remove(node.key.load(Ordering::Relaxed));
             let _panicked = catch_unwind(AssertUnwindSafe(|| drop(node.take_body())));
         }
         // Nodes that were woken meanwhile.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
@@ -358,6 +359,16 @@ impl RunCore {
         }
         if self.holds.fetch_sub(1, Ordering::AcqRel) == 1 && self.queues.is_closed() {
             self.queues.wake_driver();
+        }
+    }
+}
+
+impl Drop for RunCore {
+    fn drop(&mut self) {
+        // Stages that were left pending by a helper after the runtime had dropped the driver: each keeps itself alive.
+        let nodes: Vec<_> = self.pending().drain().collect();
+        for node in nodes {
+            let _panicked = catch_unwind(AssertUnwindSafe(|| drop(node.take_body())));
         }
     }
 }

@@ -91,20 +91,15 @@ impl Worker {
 
     /// A stage ends without having run.
     pub(crate) fn settle_verdict(&mut self, run: &Arc<RunCore>, stage: u32, verdict: Verdict) {
-        let state = match &verdict {
-            Verdict::Run => return,
-            Verdict::Skip(_) => State::Skipped,
-            Verdict::Block { .. } => State::Blocked,
-            Verdict::Fail(_) => State::Running,
-        };
-        if !run.cell(stage).claim(state) {
+        // Not terminal before its outcome and its event are there: others act on the state alone.
+        if matches!(verdict, Verdict::Run) || !run.cell(stage).claim(State::Running) {
             return;
         }
         attempt::release_inputs(run, stage, false);
         match verdict {
             Verdict::Run => {}
-            Verdict::Skip(cause) => self.settle(run, stage, state, StageOutcome::Skipped(cause)),
-            Verdict::Block { by } => self.settle(run, stage, state, StageOutcome::Blocked { by }),
+            Verdict::Skip(cause) => self.settle(run, stage, State::Skipped, StageOutcome::Skipped(cause)),
+            Verdict::Block { by } => self.settle(run, stage, State::Blocked, StageOutcome::Blocked { by }),
             Verdict::Fail(exit) => self.settle_exit(run, stage, exit),
         }
     }

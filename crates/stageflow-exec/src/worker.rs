@@ -326,7 +326,12 @@ impl Worker {
     /// Starts a ready stage, or decides that it does not run.
     fn start(&mut self, run: &Arc<RunCore>, stage: u32) {
         if !run.plan.is_plain(stage) || run.troubled.load(Ordering::Acquire) {
-            match run.decide(stage) {
+            let verdict = run.decide(stage);
+            // A source that was cancelled meanwhile decides nothing: this stage is cancelled as well.
+            if run.is_stopping() {
+                return;
+            }
+            match verdict {
                 Verdict::Run => {}
                 verdict => return self.settle_verdict(run, stage, verdict),
             }

@@ -6,7 +6,7 @@ use stageflow::{CancelCause, RunOutcome, code, prelude::*};
 
 use super::kit::{
     Log, Switch, error_of, exits, exits_after, gives, idle, logging, naps, never, pipeline, recorded, same,
-    solo, statuses, sum, within,
+    solo, statuses, sum,
 };
 
 fn requested(reason: &str) -> Option<CancelCause> {
@@ -147,7 +147,7 @@ async fn who_ignores_a_cancellation_is_dropped_after_the_grace() {
         let run = one.start(());
         tokio::time::sleep(10.millis()).await;
         run.cancel("enough");
-        let report = within(error_of(run)).await.report().unwrap();
+        let report = error_of(run).await.report().unwrap();
         assert_eq!(report.duration(), 10.millis() + ends_after.millis());
         assert_eq!(log.lines(), ["dropped"]);
     }

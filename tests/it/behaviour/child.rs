@@ -14,7 +14,7 @@ pub(super) fn parent_of<O: Send + Sync + 'static>(child: Pipeline<(), O>) -> Pip
     let mut p = Pipeline::builder("parent");
     let input = p.input();
     let kid = p.stage("kid", child).inputs(input);
-    p.build(kid).unwrap()
+    p.build(kid).expect("the parent is right")
 }
 
 fn snapshots() -> Pipeline<(), ContextSnapshot> {

@@ -27,7 +27,8 @@ fn tidy(log: &Log, then: fn() -> StageResult<u32>) -> impl Stage<Input = (), Out
 /// KEEP 18.4-107, 112, 123, S-17: on success, failure, skip and cancellation alike, last in first out.
 #[tokio::test(start_paused = true)]
 async fn clean_ups_run_on_every_ending_in_reverse_order() {
-    let endings: [(fn() -> StageResult<u32>, RunOutcome); 5] = [
+    type Ending = (fn() -> StageResult<u32>, RunOutcome);
+    let endings: [Ending; 5] = [
         (|| Ok(1), RunOutcome::Completed),
         (|| Err(StageExit::fail("boom")), RunOutcome::Failed),
         (|| Err(StageExit::skip("no")), RunOutcome::Completed),

@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use stageflow::{Event, EventKind, FailurePolicy, FieldValue, RunOutcome, TraceContext, prelude::*};
 
-use super::kit::{
-    error_of, exits, gives, idle, naps, never, pipeline, recorded, report_of, same, solo, sum, within,
-};
+use super::kit::{error_of, exits, gives, idle, naps, never, pipeline, recorded, report_of, same, solo, sum};
 
 /// The lines of one run of `pipeline`.
 async fn lines(pipeline: &Pipeline<(), u32>) -> Vec<String> {
@@ -42,7 +40,8 @@ async fn every_ending_is_told_once() {
             p.stage("b", same()).inputs(a)
         })
     };
-    let ends: [(fn() -> StageExit, [&str; 3]); 4] = [
+    type End = (fn() -> StageExit, [&'static str; 3]);
+    let ends: [End; 4] = [
         (|| StageExit::fail("x"), ["stage.failed a", "stage.cancelled b", "pipeline.failed"]),
         (|| StageExit::skip("x"), ["stage.skipped a", "stage.skipped b", "pipeline.completed"]),
         (|| StageExit::cancel("x"), ["stage.cancelled a", "stage.cancelled b", "pipeline.cancelled"]),
@@ -149,7 +148,7 @@ async fn cancelled_is_spelled_with_two_l() {
     let run = engine.start(&solo(never()), ());
     idle().await;
     run.cancel("x");
-    within(error_of(run)).await;
+    error_of(run).await;
     let json = serde_json::to_string(&recorder.events()).unwrap();
     assert!(
         json.contains("stage.cancelled") && json.contains("pipeline.cancelled") && !json.contains("canceled")

@@ -6,13 +6,14 @@ use stageflow::{FailurePolicy, RunOutcome, WaitReason, code, prelude::*};
 
 use super::{
     child::parent_of,
-    kit::{Switch, error_of, gives, idle, naps, never, pipeline, same, solo, sum, within},
+    kit::{Switch, error_of, gives, idle, naps, never, pipeline, same, solo, sum},
 };
 
 /// The explanation without the id of the run.
 fn text<O>(run: &stageflow::RunHandle<O>) -> String {
-    let explained = run.explain().unwrap().to_string();
-    explained.replace(&run.run_id().unwrap().to_string(), "ID")
+    let explained = run.explain().expect("the run was let in").to_string();
+    let id = run.run_id().expect("the run was let in");
+    explained.replace(&id.to_string(), "ID")
 }
 
 /// `Dependencies` and `Itself`, and how long it has been running.
@@ -211,5 +212,5 @@ async fn an_explanation_is_json() {
         })
     );
     run.cancel("x");
-    within(error_of(run)).await;
+    error_of(run).await;
 }

@@ -231,7 +231,7 @@ async fn interceptors_are_left_on_every_path() {
     let run = wrapped(false).start(());
     idle().await;
     run.cancel("x");
-    within(error_of(run)).await;
+    error_of(run).await;
     assert_eq!(log.lines(), all);
     let error = within(error_of(wrapped(true).run(()))).await;
     assert_eq!((log.lines().len(), error.code()), (8, code::STAGE_TIMEOUT));

@@ -19,6 +19,7 @@ pub(crate) fn gives<T: Clone + Send + Sync + 'static>(value: T) -> impl Stage<In
 /// A stage that gives `value` after `time`.
 pub(crate) fn naps(time: Duration, value: u32) -> impl Stage<Input = (), Output = u32> {
     stage_fn(move |_, (): ()| async move {
+        // sleeps: on paused time
         tokio::time::sleep(time).await;
         Ok(value)
     })
@@ -37,6 +38,7 @@ pub(crate) fn exits(exit: fn() -> StageExit) -> impl Stage<Input = (), Output = 
 /// A stage that leaves as `exit` says, after `time`.
 pub(crate) fn exits_after(time: Duration, exit: fn() -> StageExit) -> impl Stage<Input = (), Output = u32> {
     stage_fn(move |_, (): ()| async move {
+        // sleeps: on paused time
         tokio::time::sleep(time).await;
         Err(exit())
     })
@@ -71,11 +73,11 @@ pub(crate) fn pipeline<O: Send + Sync + 'static>(
     p.build(output).expect("the pipeline of a test is right")
 }
 
-/// Runs to the error that is expected.
+/// Runs to the error that is expected. On paused time a hang is a failure.
 pub(crate) async fn error_of<O: Send + Sync + 'static>(
     run: impl IntoFuture<Output = RunResult<O>>,
 ) -> RunError {
-    match run.await {
+    match within(run).await {
         Ok(done) => panic!("it completed:\n{}", done.report()),
         Err(error) => error,
     }
@@ -85,7 +87,7 @@ pub(crate) type RunResult<O> = Result<stageflow::Completed<O>, RunError>;
 
 /// Runs to the report, however it ends.
 pub(crate) async fn report_of<O: Send + Sync + 'static>(run: RunBuilder<O>) -> RunReport {
-    match run.await {
+    match within(run).await {
         Ok(done) => done.report(),
         Err(error) => error.report().expect("the run was let in"),
     }
@@ -104,13 +106,22 @@ pub(crate) fn recorded() -> (Engine, Recorder) {
 
 /// Lets everything go on until nothing can without time: on paused time only.
 pub(crate) async fn idle() {
+    // sleeps: on paused time
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 /// What `future` gives, unless it hangs. On paused time a hang takes no time.
+///
+/// Unlike `tokio::time::timeout` it does not poll once more when the time is up, which would hide a lost wake-up.
 pub(crate) async fn within<F: IntoFuture>(future: F) -> F::Output {
-    let limit = Duration::from_secs(1_000_000);
-    tokio::time::timeout(limit, future).await.expect("it hangs")
+    // sleeps: never to the end, on paused time
+    let mut limit = std::pin::pin!(tokio::time::sleep(Duration::from_secs(1_000_000)));
+    let mut future = std::pin::pin!(future.into_future());
+    std::future::poll_fn(|cx| {
+        assert!(limit.as_mut().poll(cx).is_pending(), "it hangs");
+        future.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// What happened, in order.
@@ -168,6 +179,7 @@ impl Gauge {
             let gauge = gauge.clone();
             async move {
                 let _inside = gauge.enter();
+                // sleeps: on paused time
                 tokio::time::sleep(time).await;
                 Ok(1_u32)
             }

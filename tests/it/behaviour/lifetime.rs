@@ -11,7 +11,7 @@ use stageflow::{RunOutcome, code, prelude::*};
 use tokio::runtime::{Builder, Runtime};
 
 use super::kit::{
-    Log, RunResult, error_of, exits, gives, idle, logging, naps, never, pipeline, recorded, solo, within,
+    Log, RunResult, error_of, exits, gives, idle, logging, naps, never, pipeline, recorded, solo,
 };
 
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
@@ -27,7 +27,7 @@ fn code_of<O>(result: Poll<RunResult<O>>) -> stageflow::Code {
 
 /// A runtime with paused time, to be dropped in a test.
 fn paused() -> Runtime {
-    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+    Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime")
 }
 
 /// A stage that waits, with a clean-up, and says in the log what becomes of both.
@@ -64,9 +64,11 @@ fn a_runtime_without_timers_runs_what_needs_none() {
         Ok(1_u32)
     });
     assert_eq!(*bare().block_on(solo(waits).run(()).into_future()).unwrap().output(), 1);
-    let refused =
-        |error: RunError| assert_eq!((error.code(), error.outcome()), (code::NO_RUNTIME, None), "{error}");
-    refused(bare().block_on(error_of(only.run(()).deadline(1.secs()))));
+    let refused = |result: RunResult<u32>| {
+        let error = result.map(drop).unwrap_err();
+        assert_eq!((error.code(), error.outcome()), (code::NO_RUNTIME, None), "{error}");
+    };
+    refused(bare().block_on(only.run(()).deadline(1.secs()).into_future()));
     let limited = [
         pipeline(|p| p.stage("only", never()).timeout(1.secs()).inputs(())),
         pipeline(|p| p.stage("only", never()).attempt_timeout(1.secs()).inputs(())),
@@ -76,8 +78,8 @@ fn a_runtime_without_timers_runs_what_needs_none() {
         }),
     ];
     for limited in limited {
-        refused(bare().block_on(async { error_of(limited.run(())).await }));
-        refused(bare().block_on(async { error_of(limited.start(())).await }));
+        refused(bare().block_on(limited.run(()).into_future()));
+        refused(bare().block_on(async { limited.start(()).await }));
     }
 }
 
@@ -163,19 +165,21 @@ fn a_runtime_that_goes_away_leaves_nothing_behind() {
     let held: Pipeline<Arc<()>, u32> = p.build(held).unwrap();
     let engine = Engine::builder().build().unwrap();
     let runtime = paused();
-    let run = runtime.block_on(async {
-        let run = engine.start(&held, Arc::clone(&token));
+    let run = {
+        let _inside = runtime.enter();
+        engine.start(&held, Arc::clone(&token))
+    };
+    runtime.block_on(async {
         let mut driven = Box::pin(engine.run(&held, Arc::clone(&token)).into_future());
         assert!(poll_once(&mut driven).is_pending());
         idle().await;
         drop(driven);
-        run
     });
     // They are woken, and nobody comes any more.
     wakers.lock().unwrap().drain(..).for_each(Waker::wake);
     drop(runtime);
     assert_eq!(log.lines(), ["dropped", "dropped"]);
-    let error = paused().block_on(async { within(error_of(run)).await });
+    let error = paused().block_on(async { error_of(run).await });
     assert_eq!((error.outcome(), error.code()), (Some(RunOutcome::Cancelled), code::CANCELLED));
     assert_eq!(paused().block_on(engine.drain(1.secs())), 0);
     drop((error, held));

@@ -19,7 +19,7 @@ fn wide(gauge: &Gauge, count: usize, limit: impl FnOnce(&mut stageflow::Builder<
 }
 
 fn engine(with: fn(EngineBuilder) -> EngineBuilder) -> Engine {
-    with(Engine::builder()).build().unwrap()
+    with(Engine::builder()).build().expect("the limits are right")
 }
 
 /// One run under each limit: it is reached, kept, and the work is done in as many rounds as it takes.
@@ -199,7 +199,7 @@ async fn a_thread_that_still_runs_keeps_its_permit() {
     }
     assert_eq!(gauge.most(), 1);
     switch.open();
-    let report = within(error_of(run)).await.report().unwrap();
+    let report = error_of(run).await.report().unwrap();
     assert_eq!((gauge.most(), report.outcome()), (1, RunOutcome::Failed));
 }
 

@@ -8,7 +8,11 @@ use super::{
 };
 
 fn engine_with(interceptors: impl IntoIterator<Item = Note>) -> Engine {
-    interceptors.into_iter().fold(Engine::builder(), EngineBuilder::interceptor).build().unwrap()
+    interceptors
+        .into_iter()
+        .fold(Engine::builder(), EngineBuilder::interceptor)
+        .build()
+        .expect("the engine is right")
 }
 
 /// S-21: the printed order is the order in which they are called, whatever the order of their addition.

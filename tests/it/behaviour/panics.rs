@@ -15,7 +15,7 @@ where
     S: IntoStage<Stage: Stage<Input = ()>>,
 {
     let error = within(error_of(solo(stage).run(()))).await;
-    let failure = error.failure().unwrap();
+    let failure = error.failure().expect("a stage failed");
     assert_eq!((error.outcome(), failure.code()), (Some(RunOutcome::Failed), code::PANIC));
     assert_eq!((failure.class(), failure.stage(), &*failure.message()), (ErrorClass::Panic, "only", message));
     assert!(!error.recoverable());
@@ -84,7 +84,7 @@ async fn a_panic_in_the_drop_of_a_future_is_a_failure() {
     let run = solo(armed()).start(());
     idle().await;
     run.cancel("x");
-    let report = within(error_of(run)).await.report().unwrap();
+    let report = error_of(run).await.report().unwrap();
     assert_eq!(
         (report.outcome(), statuses(&report)),
         (RunOutcome::Cancelled, vec!["only: failed: panicked: the drop".to_owned()])

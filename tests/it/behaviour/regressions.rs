@@ -12,7 +12,7 @@ use super::{
     child::parent_of,
     kit::{
         Log, error_of, exits, exits_after, gives, idle, logging, naps, never, pipeline, recorded, report_of,
-        solo, statuses, sum, within,
+        solo, statuses, sum,
     },
 };
 
@@ -271,7 +271,7 @@ async fn w25_children_are_cancelled_with_their_parent() {
     let run = engine.start(&parent_of(parent_of(solo(never()))), ());
     idle().await;
     run.cancel("x");
-    within(error_of(run)).await;
+    error_of(run).await;
     let told: Vec<_> = recorder.events();
     let cancelled = |event: &&stageflow::Event| {
         matches!(event.kind(), EventKind::PipelineEnded { outcome: RunOutcome::Cancelled, .. })

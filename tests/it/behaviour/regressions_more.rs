@@ -6,7 +6,7 @@ use stageflow::{BoxError, EventKind, FailurePolicy, FieldValue, RunOutcome, code
 
 use super::kit::{
     Gauge, Log, error_of, exits, exits_after, gives, idle, logging, naps, never, pipeline, recorded,
-    report_of, same, solo, statuses, sum, within,
+    report_of, same, solo, statuses, sum,
 };
 
 /// W28: failure policies, conditions and limits are in the scheduler, and reach transitive dependents.
@@ -84,7 +84,7 @@ async fn w33_tearing_down_has_an_end() {
     let run = stubborn.start(());
     idle().await;
     run.cancel("x");
-    let report = within(error_of(run)).await.report().unwrap();
+    let report = error_of(run).await.report().unwrap();
     assert_eq!(report.duration(), 3.secs() + 1.millis());
     assert_eq!(report.clean_up_failures()[0].code, code::CLEANUP_TIMEOUT);
 }

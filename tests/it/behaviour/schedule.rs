@@ -42,7 +42,7 @@ async fn two_hundred_independent_stages_are_in_flight_at_once() {
 
 async fn start_order(pipeline: &Pipeline<(), u32>) -> Vec<String> {
     let (engine, recorder) = recorded();
-    engine.run(pipeline, ()).await.unwrap();
+    engine.run(pipeline, ()).await.expect("it completes");
     recorder.lines().iter().filter_map(|line| Some(line.strip_prefix("stage.started ")?.to_owned())).collect()
 }
 

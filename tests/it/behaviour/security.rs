@@ -47,7 +47,7 @@ impl Interceptor for Guard {
 }
 
 fn guarded(layer: Layer, fault: Fault) -> Engine {
-    Engine::builder().interceptor(Guard(layer, fault)).build().unwrap()
+    Engine::builder().interceptor(Guard(layer, fault)).build().expect("the engine is right")
 }
 
 /// S-20: a guard that errors or panics denies: the stage does not run, and the run ends as denied.

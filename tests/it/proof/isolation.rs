@@ -7,7 +7,8 @@ use std::{
 };
 
 use stageflow::{
-    CancelCause, Engine, Event, Pipeline, Recorder, RunId, RunOutcome, StageContext, StageResult, stage_fn,
+    CancelCause, Engine, Event, Pipeline, Recorder, RunHandle, RunId, RunOutcome, StageContext, StageResult,
+    TenantId, stage_fn,
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -57,7 +58,7 @@ impl Meeting {
 
 async fn enter(ctx: StageContext, meeting: Arc<Meeting>, run: usize) -> StageResult<usize> {
     meeting.clean_up(&ctx, run, "enter");
-    assert_eq!(ctx.identity().tenant_id().map(|tenant| tenant.as_str()), Some(&*format!("t{run}")));
+    assert_eq!(ctx.identity().tenant_id().map(TenantId::as_str), Some(&*format!("t{run}")));
     Ok(run)
 }
 
@@ -99,14 +100,14 @@ async fn meet_in_runs(runs: usize) {
     let engine = Engine::builder().sink(recorder.clone()).build().expect("an engine");
     let start = |run: usize| engine.run(&pipeline, run).tenant(format!("t{run}")).start();
     let mut handles: Vec<_> = (0..runs).map(|run| Some(start(run))).collect();
-    let ids: Vec<RunId> = handles.iter().flatten().filter_map(|handle| handle.run_id()).collect();
+    let ids: Vec<RunId> = handles.iter().flatten().filter_map(RunHandle::run_id).collect();
 
     // Every run is in its second stage now.
     meeting.together.wait().await;
-    for run in 0..runs {
+    for (run, held) in handles.iter_mut().enumerate() {
         match Fate::of(run) {
             Fate::IsCancelled => {
-                let handle = handles[run].as_mut().expect("it is there");
+                let handle = held.as_mut().expect("it is there");
                 handle.cancel(format!("cancelled {run}"));
                 let error = handle.await.expect_err("it is cancelled");
                 let report = error.report().expect("it ran");
@@ -114,8 +115,10 @@ async fn meet_in_runs(runs: usize) {
                 assert_eq!(report.cancelled(), Some(CancelCause::Requested { reason }));
                 assert_eq!(meeting.clean_ups_of(run), ["meet", "enter"], "its own clean-ups, at once");
             }
-            Fate::IsDropped => drop(handles[run].take()),
-            Fate::Completes | Fate::Panics => assert!(meeting.clean_ups_of(run).is_empty(), "run {run} goes on"),
+            Fate::IsDropped => drop(held.take()),
+            Fate::Completes | Fate::Panics => {
+                assert!(meeting.clean_ups_of(run).is_empty(), "run {run} goes on");
+            }
         }
     }
     meeting.open.send_replace(true);
@@ -160,7 +163,10 @@ fn the_events_are_apart(events: &[Event], ids: &[RunId]) {
             Fate::IsCancelled | Fate::IsDropped => ["stage.cancelled", "pipeline.cancelled"],
         };
         assert_eq!(names[names.len() - 2..], last, "S-27: run {run}: {names:?}");
-        assert_eq!(names.iter().filter(|name| *name == "stage.started").count(), if last[0] == "stage.completed" { 3 } else { 2 });
+        assert_eq!(
+            names.iter().filter(|name| *name == "stage.started").count(),
+            if last[0] == "stage.completed" { 3 } else { 2 }
+        );
     }
 }
 

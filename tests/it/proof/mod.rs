@@ -2,10 +2,12 @@
 
 mod blocked;
 mod cancel;
+mod depth;
 mod isolation;
 mod oracle;
 mod pause;
 mod seeds;
+mod shutdown;
 mod wakers;
 
 use std::{panic, sync::Once};

@@ -30,7 +30,10 @@ async fn the_same_seed_gives_the_same_run() {
     let mut p = Pipeline::builder("seeded");
     let input = p.input();
     let first = p.parallel("first", 0..6, |_| stage_fn(work)).inputs(input);
-    let second = first.iter().enumerate().map(|(i, port)| p.stage(format!("second-{i}"), stage_fn(work)).inputs(*port));
+    let second = first
+        .iter()
+        .enumerate()
+        .map(|(i, port)| p.stage(format!("second-{i}"), stage_fn(work)).inputs(*port));
     let second: Vec<_> = second.collect();
     let sum = p.stage("sum", stage_fn(sum)).inputs(second);
     let pipeline = p.build(sum).expect("a pipeline");

@@ -16,28 +16,18 @@ fn none_default_and_each_alone() {
         "--no-default-features --features a",
         "--no-default-features --features b",
     ];
-    let found: Vec<String> = selections(&library)
-        .iter()
-        .map(|flags| flags.join(" "))
-        .collect();
+    let found: Vec<String> = selections(&library).iter().map(|flags| flags.join(" ")).collect();
     assert_eq!(found, expected);
 }
 
 #[test]
 fn a_library_without_features_is_built_once() {
-    let library = Library {
-        name: "core".to_owned(),
-        features: Vec::new(),
-        has_default: false,
-    };
+    let library = Library { name: "core".to_owned(), features: Vec::new(), has_default: false };
     assert_eq!(selections(&library), [["--no-default-features"]]);
 }
 
 #[test]
 fn warnings_are_denied() {
     let args = clippy("core", &["--no-default-features"]).join(" ");
-    assert_eq!(
-        args,
-        "clippy --quiet --package core --lib --no-deps --no-default-features -- -D warnings"
-    );
+    assert_eq!(args, "clippy --quiet --package core --lib --no-deps --no-default-features -- -D warnings");
 }

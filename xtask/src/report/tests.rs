@@ -18,17 +18,7 @@ fn missing() -> Outcome {
 #[test]
 fn one_failure_among_passes_is_red() {
     assert!(report(false, &[Outcome::Pass, Outcome::Pass]).is_green());
-    assert!(
-        !report(
-            false,
-            &[
-                Outcome::Pass,
-                Outcome::Fail("why".to_owned()),
-                Outcome::Pass
-            ]
-        )
-        .is_green()
-    );
+    assert!(!report(false, &[Outcome::Pass, Outcome::Fail("why".to_owned()), Outcome::Pass]).is_green());
 }
 
 #[test]
@@ -38,10 +28,7 @@ fn a_gate_that_cannot_run_is_red_and_the_next_one_still_runs() {
     report.gate("sound", || Ok(Outcome::Pass));
     // Without the durations, which are not the same each time.
     let table = report.table();
-    let ends: Vec<&str> = table
-        .lines()
-        .filter_map(|line| line.split("s  ").nth(1))
-        .collect();
+    let ends: Vec<&str> = table.lines().filter_map(|line| line.split("s  ").nth(1)).collect();
     assert_eq!(ends, ["FAIL: no such file", "PASS"], "{table}");
     assert!(!report.is_green());
 }
@@ -61,17 +48,11 @@ fn an_accepted_gap_is_told_and_not_counted_as_green() {
     let table = report.table();
     assert!(report.is_green());
     assert!(table.contains("NOT CHECKED: no database"), "{table}");
-    assert!(
-        table.contains("1 passed, 0 failed, 1 not checked"),
-        "{table}"
-    );
+    assert!(table.contains("1 passed, 0 failed, 1 not checked"), "{table}");
 }
 
 #[test]
 fn the_table_has_one_line_per_gate() {
     let table = report(false, &[Outcome::Fail("first\nsecond".to_owned())]).table();
-    assert!(
-        table.contains("FAIL: first\n") && !table.contains("second"),
-        "{table}"
-    );
+    assert!(table.contains("FAIL: first\n") && !table.contains("second"), "{table}");
 }

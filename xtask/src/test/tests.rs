@@ -17,19 +17,13 @@ fn cargo_test(line: &str) -> String {
 #[test]
 fn without_arguments_everything_runs_to_the_end() {
     assert_eq!(nextest(""), "nextest run --workspace --profile ci");
-    assert_eq!(
-        cargo_test(""),
-        "test --lib --bins --tests --no-fail-fast --workspace"
-    );
+    assert_eq!(cargo_test(""), "test --lib --bins --tests --no-fail-fast --workspace");
 }
 
 #[test]
 fn names_select_among_all_packages() {
     assert_eq!(nextest("retry cancel"), "nextest run --workspace");
-    assert_eq!(
-        cargo_test("retry cancel"),
-        "test --lib --bins --tests --no-fail-fast --workspace --"
-    );
+    assert_eq!(cargo_test("retry cancel"), "test --lib --bins --tests --no-fail-fast --workspace --");
 }
 
 #[test]
@@ -43,8 +37,5 @@ fn a_chosen_package_replaces_the_workspace() {
 fn one_option_makes_the_selection_the_runners_own() {
     assert_eq!(Selection::of(&[]), Selection::All);
     assert_eq!(Selection::of(&args("retry")), Selection::Names);
-    assert_eq!(
-        Selection::of(&args("retry --no-capture")),
-        Selection::Options
-    );
+    assert_eq!(Selection::of(&args("retry --no-capture")), Selection::Options);
 }

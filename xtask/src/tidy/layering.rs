@@ -50,57 +50,18 @@ const TESTING: &str = "stageflow-testing";
 const FACADE: &str = "stageflow";
 
 /// On core alone, with whatever it needs of others.
-const ON_CORE: Rule = Rule {
-    name: "",
-    ours: &[CORE],
-    by_feature: &[],
-    never: &[],
-    tokio: None,
-    foreign: true,
-};
+const ON_CORE: Rule =
+    Rule { name: "", ours: &[CORE], by_feature: &[], never: &[], tokio: None, foreign: true };
 
 const RULES: &[Rule] = &[
-    Rule {
-        name: CORE,
-        ours: &[],
-        never: RUNTIMES,
-        tokio: WITHOUT_RUNTIME,
-        ..ON_CORE
-    },
-    Rule {
-        name: DAG,
-        never: ANYTHING_ASYNC,
-        tokio: WITHOUT_RUNTIME,
-        ..ON_CORE
-    },
-    Rule {
-        name: EXEC,
-        ours: &[CORE, DAG],
-        ..ON_CORE
-    },
-    Rule {
-        name: INTERCEPTORS,
-        ..ON_CORE
-    },
-    Rule {
-        name: EVENTS,
-        ..ON_CORE
-    },
-    Rule {
-        name: PLUS,
-        ours: &[CORE, DAG],
-        by_feature: &[DAG],
-        ..ON_CORE
-    },
-    Rule {
-        name: STORE,
-        ..ON_CORE
-    },
-    Rule {
-        name: TESTING,
-        ours: &[CORE, DAG, EXEC, INTERCEPTORS, EVENTS],
-        ..ON_CORE
-    },
+    Rule { name: CORE, ours: &[], never: RUNTIMES, tokio: WITHOUT_RUNTIME, ..ON_CORE },
+    Rule { name: DAG, never: ANYTHING_ASYNC, tokio: WITHOUT_RUNTIME, ..ON_CORE },
+    Rule { name: EXEC, ours: &[CORE, DAG], ..ON_CORE },
+    Rule { name: INTERCEPTORS, ..ON_CORE },
+    Rule { name: EVENTS, ..ON_CORE },
+    Rule { name: PLUS, ours: &[CORE, DAG], by_feature: &[DAG], ..ON_CORE },
+    Rule { name: STORE, ..ON_CORE },
+    Rule { name: TESTING, ours: &[CORE, DAG, EXEC, INTERCEPTORS, EVENTS], ..ON_CORE },
     Rule {
         name: FACADE,
         ours: &[CORE, DAG, EXEC, INTERCEPTORS, EVENTS, PLUS, STORE, TESTING],
@@ -130,10 +91,7 @@ pub(super) fn check() -> Result<Vec<Problem>> {
         };
         problems.extend(violations(rule, &parse(&tree(name, "--all-features")?)));
         if !rule.by_feature.is_empty() {
-            problems.extend(uninvited(
-                rule,
-                &parse(&tree(name, "--no-default-features")?),
-            ));
+            problems.extend(uninvited(rule, &parse(&tree(name, "--no-default-features")?)));
         }
     }
     Ok(problems)
@@ -162,15 +120,8 @@ fn parse(tree: &str) -> Vec<Dependency> {
         let mut words = package.split_whitespace();
         let depth = words.next()?.parse().ok()?;
         let name = words.next()?.to_owned();
-        let features = features
-            .trim_end_matches(" (*)")
-            .split(',')
-            .filter(|feature| !feature.is_empty());
-        Some(Dependency {
-            name,
-            depth,
-            features: features.map(str::to_owned).collect(),
-        })
+        let features = features.trim_end_matches(" (*)").split(',').filter(|feature| !feature.is_empty());
+        Some(Dependency { name, depth, features: features.map(str::to_owned).collect() })
     };
     tree.lines().filter_map(line).collect()
 }
@@ -184,13 +135,7 @@ fn violations(rule: &Rule, dependencies: &[Dependency]) -> Vec<Problem> {
             problems.push(problem);
         }
     };
-    for Dependency {
-        name,
-        depth,
-        features,
-    } in dependencies
-        .iter()
-        .filter(|dependency| dependency.depth > 0)
+    for Dependency { name, depth, features } in dependencies.iter().filter(|dependency| dependency.depth > 0)
     {
         let name = name.as_str();
         if is_ours(name) {
@@ -202,14 +147,10 @@ fn violations(rule: &Rule, dependencies: &[Dependency]) -> Vec<Problem> {
         if *depth == 1 && rule.never.contains(&name) {
             found(format!("may not name `{name}` in its dependencies"));
         } else if *depth == 1 && !rule.foreign {
-            found(format!(
-                "may not depend on crates of others, and names `{name}`"
-            ));
+            found(format!("may not depend on crates of others, and names `{name}`"));
         }
         if let Some(allowed) = rule.tokio.filter(|_| name == "tokio") {
-            let forbidden = features
-                .iter()
-                .filter(|feature| !allowed.contains(&feature.as_str()));
+            let forbidden = features.iter().filter(|feature| !allowed.contains(&feature.as_str()));
             forbidden.for_each(|feature| {
                 found(format!("may not cause tokio's `{feature}` to be compiled"));
             });
@@ -220,18 +161,9 @@ fn violations(rule: &Rule, dependencies: &[Dependency]) -> Vec<Problem> {
 
 /// What a crate depends on without features and may only with one.
 fn uninvited(rule: &Rule, dependencies: &[Dependency]) -> Vec<Problem> {
-    let names = dependencies
-        .iter()
-        .map(|dependency| dependency.name.as_str());
+    let names = dependencies.iter().map(|dependency| dependency.name.as_str());
     let names = names.filter(|name| rule.by_feature.contains(name));
-    names
-        .map(|name| {
-            Problem::new(
-                rule.name,
-                format!("may depend on `{name}` in a feature only"),
-            )
-        })
-        .collect()
+    names.map(|name| Problem::new(rule.name, format!("may depend on `{name}` in a feature only"))).collect()
 }
 
 fn is_ours(name: &str) -> bool {

@@ -39,9 +39,7 @@ fn lines_of_code(text: &str) -> usize {
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         let opens_tests = line == "#[cfg(test)]"
-            && lines
-                .peek()
-                .is_some_and(|next| next.starts_with("mod ") && next.ends_with('{'));
+            && lines.peek().is_some_and(|next| next.starts_with("mod ") && next.ends_with('{'));
         if opens_tests {
             // Formatted code closes the module with a brace in the first column.
             lines.by_ref().find(|line| *line == "}");

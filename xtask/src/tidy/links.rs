@@ -9,14 +9,10 @@ pub(super) fn check(files: &[File]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for file in files.iter().filter(|file| file.is_markdown()) {
         for (index, target) in links(&file.text) {
-            let found = resolve(&file.path, target)
-                .is_some_and(|path| path.is_empty() || paths.contains(&path));
+            let found =
+                resolve(&file.path, target).is_some_and(|path| path.is_empty() || paths.contains(&path));
             if !found {
-                problems.push(Problem::at(
-                    file,
-                    index,
-                    format!("the link `{target}` leads nowhere"),
-                ));
+                problems.push(Problem::at(file, index, format!("the link `{target}` leads nowhere")));
             }
         }
     }
@@ -40,9 +36,7 @@ fn links(text: &str) -> Vec<(usize, &str)> {
     let mut fence: Option<&str> = None;
     for (index, line) in text.lines().enumerate() {
         let start = line.trim_start();
-        let mark = ["```", "~~~"]
-            .into_iter()
-            .find(|mark| start.starts_with(mark));
+        let mark = ["```", "~~~"].into_iter().find(|mark| start.starts_with(mark));
         match (fence, mark) {
             (None, Some(_)) => fence = mark,
             (Some(open), Some(close)) if open == close => fence = None,
@@ -73,22 +67,13 @@ fn targets(line: &str) -> Vec<&str> {
     // Without a title, and without the brackets that allow spaces.
     targets
         .iter()
-        .map(|target| {
-            target
-                .split(" \"")
-                .next()
-                .unwrap_or(target)
-                .trim()
-                .trim_matches(['<', '>'])
-        })
+        .map(|target| target.split(" \"").next().unwrap_or(target).trim().trim_matches(['<', '>']))
         .collect()
 }
 
 /// Neither an address, nor a place on the same page, nor a Rust path that rustdoc resolves.
 fn is_relative(target: &str) -> bool {
-    let scheme = target
-        .split_once(':')
-        .is_some_and(|(scheme, _)| scheme.chars().all(char::is_alphanumeric));
+    let scheme = target.split_once(':').is_some_and(|(scheme, _)| scheme.chars().all(char::is_alphanumeric));
     !target.is_empty() && !target.starts_with('#') && !scheme
 }
 

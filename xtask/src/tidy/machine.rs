@@ -11,9 +11,7 @@ pub(super) fn check(file: &File) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, line) in file.text.lines().enumerate() {
         if let Some(path) = private_path(line) {
-            let what = format!(
-                "`{path}` is a path of one machine: write it from the root of the repository"
-            );
+            let what = format!("`{path}` is a path of one machine: write it from the root of the repository");
             problems.push(Problem::at(file, index, what));
         }
     }
@@ -51,9 +49,7 @@ fn is_private(path: &str) -> bool {
     match parts.as_slice() {
         // Where some shells that run for others keep what a command printed.
         ["tmp", second, ..] => second.starts_with("bash"),
-        [first, below @ ..] => PRIVATE
-            .iter()
-            .any(|(folder, least)| first == folder && below.len() >= *least),
+        [first, below @ ..] => PRIVATE.iter().any(|(folder, least)| first == folder && below.len() >= *least),
         [] => false,
     }
 }

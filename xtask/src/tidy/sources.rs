@@ -24,9 +24,7 @@ impl File {
     /// Whether the file is compiled as part of this workspace's own code; compile-fail cases are not.
     pub(super) fn is_our_rust(&self) -> bool {
         self.is_rust()
-            && ["crates/", "xtask/", "tests/", "benches/"]
-                .iter()
-                .any(|dir| self.path.starts_with(dir))
+            && ["crates/", "xtask/", "tests/", "benches/"].iter().any(|dir| self.path.starts_with(dir))
             && !self.path.starts_with("tests/ui/")
     }
 
@@ -40,16 +38,9 @@ impl File {
 
 /// Reads them all; what is not UTF-8 is no text and is left out.
 pub(super) fn read() -> Result<Vec<File>> {
-    let list = [
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "--deduplicate",
-    ];
-    let paths = shell::stdout(Command::new("git").args(list))
-        .context("tidy asks git which files there are")?;
+    let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"];
+    let paths =
+        shell::stdout(Command::new("git").args(list)).context("tidy asks git which files there are")?;
     let mut files = Vec::new();
     for path in paths.split('\0').filter(|path| !path.is_empty()) {
         // Deleted and not yet staged.
@@ -57,10 +48,7 @@ pub(super) fn read() -> Result<Vec<File>> {
             continue;
         };
         if let Ok(text) = String::from_utf8(bytes) {
-            files.push(File {
-                path: path.to_owned(),
-                text,
-            });
+            files.push(File { path: path.to_owned(), text });
         }
     }
     Ok(files)
@@ -68,8 +56,5 @@ pub(super) fn read() -> Result<Vec<File>> {
 
 #[cfg(test)]
 pub(super) fn file(path: &str, text: &str) -> File {
-    File {
-        path: path.to_owned(),
-        text: text.to_owned(),
-    }
+    File { path: path.to_owned(), text: text.to_owned() }
 }

@@ -5,23 +5,11 @@ use super::sources::File;
 
 /// A word, and what to do instead.
 const FORBIDDEN: &[(&str, &str)] = &[
-    (
-        "todo!(",
-        "finish it, or return an error that says what is missing",
-    ),
-    (
-        "unimplemented!(",
-        "finish it, or return an error that says what is missing",
-    ),
+    ("todo!(", "finish it, or return an error that says what is missing"),
+    ("unimplemented!(", "finish it, or return an error that says what is missing"),
     ("dbg!(", "take it out; what users should see is an event"),
-    (
-        "#[ignore",
-        "a test that does not run proves nothing: repair it or delete it",
-    ),
-    (
-        "thread::sleep(",
-        "use the run's clock; in tests wait for what happens, or pause the time",
-    ),
+    ("#[ignore", "a test that does not run proves nothing: repair it or delete it"),
+    ("thread::sleep(", "use the run's clock; in tests wait for what happens, or pause the time"),
 ];
 
 /// Excuses a sleep on the same line or the next: `// sleeps: <reason>`.
@@ -45,9 +33,7 @@ pub(super) fn check(file: &File) -> Vec<Problem> {
 
 /// Sleeping on tokio's clock is fine in a test where that clock is paused, and nowhere else.
 fn sleeping_tests(file: &File) -> Vec<Problem> {
-    let paused = ["start_paused", "time::pause("]
-        .iter()
-        .any(|word| file.text.contains(word));
+    let paused = ["start_paused", "time::pause("].iter().any(|word| file.text.contains(word));
     if !file.is_test() || paused {
         return Vec::new();
     }
@@ -56,15 +42,10 @@ fn sleeping_tests(file: &File) -> Vec<Problem> {
         let above = index.checked_sub(1).map_or("", |above| lines[above]);
         lines[index].contains(EXCUSE) || above.trim_start().starts_with(EXCUSE)
     };
-    let sleeps = lines
-        .iter()
-        .enumerate()
-        .filter(|(index, line)| contains(line, "time::sleep(") && !excused(*index));
-    let what =
-        format!("sleeps in real time: pause it (`start_paused`), or say `{EXCUSE}<reason>` above");
-    sleeps
-        .map(|(index, _)| Problem::at(file, index, what.as_str()))
-        .collect()
+    let sleeps =
+        lines.iter().enumerate().filter(|(index, line)| contains(line, "time::sleep(") && !excused(*index));
+    let what = format!("sleeps in real time: pause it (`start_paused`), or say `{EXCUSE}<reason>` above");
+    sleeps.map(|(index, _)| Problem::at(file, index, what.as_str())).collect()
 }
 
 /// Whether a word occurs that is not the end of a longer one.

@@ -25,10 +25,5 @@ fn only_libraries_under_crates_count() {
 
 #[test]
 fn this_workspace_has_its_facade() {
-    assert!(
-        libraries()
-            .expect("cargo metadata works")
-            .iter()
-            .any(|library| library.name == "stageflow")
-    );
+    assert!(libraries().expect("cargo metadata works").iter().any(|library| library.name == "stageflow"));
 }

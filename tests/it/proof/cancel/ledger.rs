@@ -107,7 +107,9 @@ impl Ledger {
         if state.begun.len() != state.ended.len() {
             state.wrong.push(format!("S-16: clean-up {number} begins before the one before it has ended"));
         }
-        if scope == Scope::Parent && state.of(Scope::Child, &state.ended) != state.of(Scope::Child, &state.registered) {
+        if scope == Scope::Parent
+            && state.of(Scope::Child, &state.ended) != state.of(Scope::Child, &state.registered)
+        {
             state.wrong.push("S-16: a clean-up begins before those of the child run have ended".to_owned());
         }
         state.begun.push((scope, number));

@@ -161,7 +161,11 @@ async fn hold(handle: RunHandle<u64>, world: &Arc<World>, what: What) {
     });
     let Ok(result) = result.await else {
         let why = locked(&handle).as_ref().and_then(RunHandle::explain);
-        panic!("S-16: the run does not end after {what:?} at poll {} ({:?}): {why:#?}", world.polls(), world.fired());
+        panic!(
+            "S-16: the run does not end after {what:?} at poll {} ({:?}): {why:#?}",
+            world.polls(),
+            world.fired()
+        );
     };
     if let Some(result) = result {
         let report = match &result {

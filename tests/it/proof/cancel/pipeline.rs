@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use stageflow::{Builder, Pipeline, Port, StageContext, StageKind, StageResult, blocking, stage_fn};
 
-use super::{
-    super::pause::yield_once,
-    ledger::Scope,
-    world::World,
-};
+use super::{super::pause::yield_once, ledger::Scope, world::World};
 
 /// How many stages there are, those of the child aside.
 pub(crate) const STAGES: usize = 14;

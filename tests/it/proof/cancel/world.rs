@@ -123,7 +123,13 @@ impl World {
     }
 
     /// Acquires something that a clean-up releases, every poll of which is a point.
-    pub(crate) fn until_the_end(self: &Arc<Self>, ctx: &StageContext, scope: Scope, what: &'static str, millis: u8) {
+    pub(crate) fn until_the_end(
+        self: &Arc<Self>,
+        ctx: &StageContext,
+        scope: Scope,
+        what: &'static str,
+        millis: u8,
+    ) {
         let world = Arc::clone(self);
         let mut pause = Box::pin(async move { world.time.pass(millis).await });
         let world = Arc::clone(self);

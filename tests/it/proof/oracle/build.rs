@@ -2,10 +2,6 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use stageflow::{
-    AnyPort, Builder, Call, Interceptor, Names, Next, OrPort, Pipeline, Port, Stage, StageBuilder, StageContext,
-    StageExit, StageInput, StageInputs, StageResult, Value, names,
-};
 use super::{
     super::{
         ON_PURPOSE,
@@ -14,6 +10,10 @@ use super::{
     case::{Case, Exit, Pace, Predicate, Source, StageCase, Wire},
     expect,
     probe::{Delivered, Probe, V},
+};
+use stageflow::{
+    AnyPort, Builder, Call, Interceptor, Names, Next, OrPort, Pipeline, Port, Stage, StageBuilder,
+    StageContext, StageExit, StageInput, StageInputs, StageResult, Value, names,
 };
 
 /// One stage, for one run.

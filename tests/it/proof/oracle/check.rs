@@ -32,7 +32,11 @@ fn s_5_every_stage_ends_as_the_rules_say(case: &Case, oracle: &Oracle, seen: &Se
     for (index, (outcome, expected)) in outcomes.iter().zip(&oracle.stages).enumerate() {
         if let StageOutcome::Cancelled(cause) = outcome {
             assert!(!oracle.exact, "S-5: nothing ended the run, and s{index} is cancelled");
-            assert_eq!(Some(cause), seen.report.cancelled().as_ref(), "S-8: s{index} is told the run's cause");
+            assert_eq!(
+                Some(cause),
+                seen.report.cancelled().as_ref(),
+                "S-8: s{index} is told the run's cause"
+            );
             continue;
         }
         let agrees = match (outcome, &expected.fate) {
@@ -45,7 +49,9 @@ fn s_5_every_stage_ends_as_the_rules_say(case: &Case, oracle: &Oracle, seen: &Se
             (StageOutcome::Skipped(SkipCause::NotTaken { route }), Fate::NotTaken(routes)) => {
                 routes.iter().any(|by| by.map_or_else(|| "input".to_owned(), name) == *route)
             }
-            (StageOutcome::Blocked { by }, Fate::Blocked(roots)) => roots.iter().any(|root| name(*root) == *by),
+            (StageOutcome::Blocked { by }, Fate::Blocked(roots)) => {
+                roots.iter().any(|root| name(*root) == *by)
+            }
             _ => false,
         };
         assert!(agrees, "S-5, S-6: s{index} is {outcome:?}, and must be {:?}", expected.fate);
@@ -134,7 +140,11 @@ fn s_8_an_early_end_has_its_cause(
     match (outcome, &cause) {
         (RunOutcome::Cancelled, CancelCause::Stage { stage, .. }) => {
             assert!(oracle.any(&Fate::Cancels), "S-8: no stage cancels the run");
-            assert_eq!(outcome_of(stage), StageOutcome::Cancelled(cause.clone()), "S-5: the one that cancelled");
+            assert_eq!(
+                outcome_of(stage),
+                StageOutcome::Cancelled(cause.clone()),
+                "S-5: the one that cancelled"
+            );
         }
         (RunOutcome::Denied, CancelCause::Denied { stage }) => {
             assert!(matches!(outcome_of(stage), StageOutcome::Failed(_)), "S-20: a denial is a failure");
@@ -149,7 +159,8 @@ fn s_8_an_early_end_has_its_cause(
                 let first = seen.report.cause().expect("a failure");
                 assert_eq!(first.stage(), stage, "S-8: the first failure is the cause");
             }
-            let failures = outcomes.iter().filter(|outcome| matches!(outcome, StageOutcome::Failed(_))).count();
+            let failures =
+                outcomes.iter().filter(|outcome| matches!(outcome, StageOutcome::Failed(_))).count();
             assert!(!case.policy.tolerates(failures, outcomes.len()), "S-7: it ends once it is too much");
         }
         other => panic!("S-8: a run cannot end as {other:?}"),

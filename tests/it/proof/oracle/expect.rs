@@ -122,7 +122,7 @@ fn expect(index: usize, stage: &StageCase, known: &[Option<Expected>]) -> Expect
         Source::Input => (0, 0),
         Source::Stage(source) => of(*source).end,
     };
-    let ready = ready(stage, &end, |source| matches!(deliver(source), Delivery::Value(_)));
+    let ready = ready(stage, end, |source| matches!(deliver(source), Delivery::Value(_)));
 
     // A condition that does not hold, or panics, decides as soon as its value is there.
     let mut routes = BTreeSet::new();
@@ -141,9 +141,7 @@ fn expect(index: usize, stage: &StageCase, known: &[Option<Expected>]) -> Expect
             });
         }
         decided.0 = decided.0.min(end(source).0);
-        if *source != Source::Input {
-            decided.1 = decided.1.min(end(source).1);
-        }
+        decided.1 = decided.1.min(end(source).1);
     }
     let without_run = |fate| Expected { fate, runs: false, start: decided, end: decided };
     if panics {
@@ -172,7 +170,8 @@ fn expect(index: usize, stage: &StageCase, known: &[Option<Expected>]) -> Expect
             },
             Wire::Named(names) => {
                 let deliver = |(source, _): &(usize, bool)| deliver(&Source::Stage(*source));
-                let (optional, required): (Vec<_>, Vec<_>) = names.iter().partition(|(_, optional)| *optional);
+                let (optional, required): (Vec<_>, Vec<_>) =
+                    names.iter().partition(|(_, optional)| *optional);
                 inputs.extend(required.into_iter().map(|name| missing(deliver(name))));
                 inputs.extend(optional.into_iter().map(|name| given(&deliver(name))));
             }

@@ -16,7 +16,7 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunne
 use self::{expect::Oracle, genes::Genes, observe::Mode};
 
 /// How many random pipelines, unless the environment says otherwise.
-const CASES: u32 = 500;
+const CASES: u32 = 1_000;
 
 const MODES: [Mode; 5] = [
     Mode::Single,
@@ -28,16 +28,16 @@ const MODES: [Mode; 5] = [
 
 fn config() -> Config {
     let set = |variable: &str| std::env::var_os(variable).is_some();
-    let mut config = Config::default();
+    let mut config = Config { failure_persistence: None, ..Config::default() };
     if !set("PROPTEST_CASES") {
         config.cases = CASES;
     }
     if !set("PROPTEST_RNG_SEED") {
         config.rng_seed = RngSeed::Fixed(1);
     }
-    config.failure_persistence = None;
-    config.max_shrink_iters = 100_000;
-    config.max_shrink_time = 30_000;
+    if !set("PROPTEST_MAX_SHRINK_ITERS") {
+        (config.max_shrink_iters, config.max_shrink_time) = (100_000, 30_000);
+    }
     config
 }
 

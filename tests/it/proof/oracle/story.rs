@@ -87,7 +87,11 @@ fn s_27_each_stage_ends_once(seen: &Seen, events: &[Event]) -> Places {
         };
         assert_eq!(told, report.outcome, "S-27: the event of s{index} agrees with the report");
         assert!(started.is_none_or(|started| started < ended), "S-27: s{index} starts before it ends");
-        assert_eq!(started.is_some(), seen.probe.was_called(index), "S-27: s{index} starts when it is called");
+        assert_eq!(
+            started.is_some(),
+            seen.probe.was_called(index),
+            "S-27: s{index} starts when it is called"
+        );
         if let Some(started) = started {
             assert_eq!(events[started].name(), "stage.started");
             assert_eq!(events[started].attempt(), Some(1), "S-28");
@@ -135,6 +139,9 @@ fn s_4_stages_start_the_moment_their_edges_are_decided(oracle: &Oracle, events: 
         let at = events[*started].elapsed();
         let (first, last) = expected.start;
         let millis = u64::try_from(at.as_millis()).expect("a short run");
-        assert!((first..=last).contains(&millis), "S-4: s{index} starts at {at:?} instead of {first}…{last} ms");
+        assert!(
+            (first..=last).contains(&millis),
+            "S-4: s{index} starts at {at:?} instead of {first}…{last} ms"
+        );
     }
 }

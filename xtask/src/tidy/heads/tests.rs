@@ -5,13 +5,9 @@ use crate::tidy::sources::file;
 
 #[test]
 fn a_file_without_a_head_is_found() {
-    for path in [
-        "crates/a/src/b.rs",
-        "crates/a/examples/b.rs",
-        "xtask/src/b.rs",
-        "tests/it/b.rs",
-        "benches/b.rs",
-    ] {
+    for path in
+        ["crates/a/src/b.rs", "crates/a/examples/b.rs", "xtask/src/b.rs", "tests/it/b.rs", "benches/b.rs"]
+    {
         assert_eq!(check(&file(path, "use std::fmt;\n")).len(), 1, "{path}");
         assert_eq!(check(&file(path, "//! What it is.\n")).len(), 0, "{path}");
     }

@@ -5,24 +5,14 @@ use crate::tidy::sources::file;
 
 /// The dead links of a page beside the file `docs/guide/a.md`.
 fn dead(text: &str) -> Vec<String> {
-    let files = [
-        file("docs/guide/page.md", text),
-        file("docs/guide/a.md", ""),
-        file("README.md", ""),
-    ];
-    check(&files)
-        .into_iter()
-        .map(|problem| problem.to_string())
-        .collect()
+    let files = [file("docs/guide/page.md", text), file("docs/guide/a.md", ""), file("README.md", "")];
+    check(&files).into_iter().map(|problem| problem.to_string()).collect()
 }
 
 #[test]
 fn a_dead_link_is_found_with_its_line() {
     let text = "# Page\n\nSee [a](a.md) and [b](b.md).\n";
-    assert_eq!(
-        dead(text),
-        ["docs/guide/page.md:3: the link `b.md` leads nowhere"]
-    );
+    assert_eq!(dead(text), ["docs/guide/page.md:3: the link `b.md` leads nowhere"]);
     assert_eq!(dead("[b]: b.md\n").len(), 1);
     assert_eq!(dead("[b](<b c.md>)").len(), 1);
     assert_eq!(dead("[b](../../../README.md)").len(), 1);

@@ -5,24 +5,13 @@ use super::check;
 use crate::tidy::sources::file;
 
 fn problems(folder: &str, template: &str) -> usize {
-    check(&file(
-        "docs/a.md",
-        &template.replace('%', &format!("/{folder}")),
-    ))
-    .len()
+    check(&file("docs/a.md", &template.replace('%', &format!("/{folder}")))).len()
 }
 
 #[test]
 fn private_paths_are_found_in_any_dress() {
-    for template in [
-        "%/a/b",
-        "see `%/a`.",
-        "(%/a)",
-        "path = \"%/a\"",
-        "-I=%/a",
-        "file://%/a",
-        "x:%/a/b.rs:3",
-    ] {
+    for template in ["%/a/b", "see `%/a`.", "(%/a)", "path = \"%/a\"", "-I=%/a", "file://%/a", "x:%/a/b.rs:3"]
+    {
         assert_eq!(problems("work", template), 1, "{template}");
         assert_eq!(problems("root", template), 1, "{template}");
         assert_eq!(problems("home/ann", template), 1, "{template}");

@@ -17,27 +17,15 @@ fn each_word_is_found_in_code_and_in_tests() {
         "#[ignore = \"slow\"]",
         "std::thread::sleep(d)",
     ] {
-        for path in [
-            "crates/a/src/b.rs",
-            "crates/a/src/b/tests.rs",
-            "tests/it/b.rs",
-            "benches/b.rs",
-        ] {
-            assert_eq!(
-                problems(path, &format!("//! Head.\n    {line};\n")),
-                1,
-                "{line} in {path}"
-            );
+        for path in ["crates/a/src/b.rs", "crates/a/src/b/tests.rs", "tests/it/b.rs", "benches/b.rs"] {
+            assert_eq!(problems(path, &format!("//! Head.\n    {line};\n")), 1, "{line} in {path}");
         }
     }
 }
 
 #[test]
 fn a_longer_name_is_another_word() {
-    assert_eq!(
-        problems("crates/a/src/b.rs", "my_todo!(); ledger_dbg!(x);"),
-        0
-    );
+    assert_eq!(problems("crates/a/src/b.rs", "my_todo!(); ledger_dbg!(x);"), 0);
 }
 
 #[test]
@@ -52,33 +40,15 @@ fn a_test_sleeps_on_a_paused_clock_only() {
     assert_eq!(problems("tests/it/b.rs", sleep), 1);
     assert_eq!(problems("crates/a/src/b/tests.rs", sleep), 1);
     assert_eq!(problems("crates/a/src/b.rs", sleep), 0);
-    assert_eq!(
-        problems(
-            "tests/it/b.rs",
-            &format!("#[tokio::test(start_paused = true)]\n{sleep}")
-        ),
-        0
-    );
+    assert_eq!(problems("tests/it/b.rs", &format!("#[tokio::test(start_paused = true)]\n{sleep}")), 0);
 }
 
 #[test]
 fn a_sleep_with_a_reason_is_excused() {
     assert_eq!(
-        problems(
-            "tests/it/b.rs",
-            "// sleeps: it is cancelled at once\ntime::sleep(HOUR).await;\n"
-        ),
+        problems("tests/it/b.rs", "// sleeps: it is cancelled at once\ntime::sleep(HOUR).await;\n"),
         0
     );
-    assert_eq!(
-        problems(
-            "tests/it/b.rs",
-            "time::sleep(HOUR).await; // sleeps: cancelled at once\n"
-        ),
-        0
-    );
-    assert_eq!(
-        problems("tests/it/b.rs", "// why\ntime::sleep(HOUR).await;\n"),
-        1
-    );
+    assert_eq!(problems("tests/it/b.rs", "time::sleep(HOUR).await; // sleeps: cancelled at once\n"), 0);
+    assert_eq!(problems("tests/it/b.rs", "// why\ntime::sleep(HOUR).await;\n"), 1);
 }

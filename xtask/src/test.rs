@@ -43,7 +43,7 @@ pub(crate) fn gates(report: &mut Report, args: &[String]) {
     match selection {
         Selection::All | Selection::Names => report.gate("doctests", || doctests(args)),
         Selection::Options => {
-            report.not_checked("doctests", "options of the test runner do not apply to them")
+            report.not_checked("doctests", "options of the test runner do not apply to them");
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
 ///     for _page in &pages {
 ///         ctx.checkpoint()?; // leaves here once the run is cancelled
 ///         done += 1;
-///         ctx.emit("copy.page", [("done", done.into())]);
+///         ctx.emit("copy.page", [("done", done)]);
 ///     }
 ///     Ok(pages.len())
 /// }

@@ -166,7 +166,7 @@ impl<I: Interceptor> DynInterceptor for I {
             let Some(own) = (&*head.inner as &dyn Any).downcast_ref::<I>() else {
                 return Err(StageExit::internal("a call met another interceptor than it began with"));
             };
-            own.around(&call, Next { call: &call, chain: rest, inputs, entered: None }).await
+            own.around(&call, Next { call: &call, chain: rest, inputs, inner_failed: None }).await
         });
     }
 }
@@ -178,7 +178,7 @@ pub fn call(slot: &mut FutureSlot, chain: &[AnyInterceptor], ctx: StageContext, 
         Some(head) if !head.placement.fails_closed() => head.inner.call(slot, ctx, inputs),
         _ => slot.put(async move {
             let call = Call::new(ctx);
-            Next { call: &call, chain: call.chain(), inputs, entered: None }.start().await
+            Next { call: &call, chain: call.chain(), inputs, inner_failed: None }.start().await
         }),
     }
 }
@@ -280,7 +280,8 @@ pub struct Next<'a> {
     call: &'a Call,
     chain: &'a [AnyInterceptor],
     inputs: Inputs,
-    entered: Option<&'a AtomicBool>,
+    /// Where a security interceptor is told that what went wrong is not its own.
+    inner_failed: Option<&'a AtomicBool>,
 }
 
 impl<'a> Next<'a> {
@@ -292,42 +293,49 @@ impl<'a> Next<'a> {
         }
     }
 
-    /// Runs what lies inside.
+    /// Runs what lies inside. Nothing of it begins before the first poll, and what is never polled is no attempt.
+    ///
+    /// # Errors
+    ///
+    /// How the inner call left without an output.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future drops the attempt.
-    pub fn run(self) -> impl Future<Output = StageResult<Value>> + Send + 'a {
-        self.start()
+    pub async fn run(self) -> StageResult<Value> {
+        let inner_failed = self.inner_failed;
+        let done = self.start().await;
+        if let (Some(inner_failed), Err(_)) = (inner_failed, &done) {
+            inner_failed.store(true, Ordering::Relaxed);
+        }
+        done
     }
 
     fn start(self) -> BoxFuture<'a, StageResult<Value>> {
-        if let Some(entered) = self.entered {
-            entered.store(true, Ordering::Relaxed);
-        }
         let Some((head, rest)) = self.chain.split_first() else {
             let attempt = self.call.attempts.fetch_add(1, Ordering::Relaxed) + 1;
             return self.call.ctx.scope().attempt(&self.call.ctx, attempt, self.inputs);
         };
         if head.placement.fails_closed() {
-            return Box::pin(guarded(head, Next { chain: rest, entered: None, ..self }));
+            return Box::pin(guarded(head, Next { chain: rest, inner_failed: None, ..self }));
         }
-        head.inner.around(self.call, Next { chain: rest, entered: None, ..self })
+        head.inner.around(self.call, Next { chain: rest, inner_failed: None, ..self })
     }
 }
 
-/// Calls a security interceptor: whatever goes wrong in it, before it let the call through, denies the call.
+/// Calls a security interceptor: whatever goes wrong in it denies the call. Only a failure from inside stays what it is.
 async fn guarded(head: &AnyInterceptor, next: Next<'_>) -> StageResult<Value> {
-    let entered = AtomicBool::new(false);
+    let inner_failed = AtomicBool::new(false);
     let call = next.call;
-    let around = AssertUnwindSafe(|| head.inner.around(call, Next { entered: Some(&entered), ..next }));
+    let around =
+        AssertUnwindSafe(|| head.inner.around(call, Next { inner_failed: Some(&inner_failed), ..next }));
     let done = match std::panic::catch_unwind(around) {
         Ok(future) => CatchUnwind(future).await,
         Err(_) => None,
     };
     match done {
         None => Err(StageExit::deny(format!("`{}` panicked", head.name))),
-        Some(Err(exit)) if exit.is_failure() && !entered.load(Ordering::Relaxed) => {
+        Some(Err(exit)) if exit.is_failure() && !inner_failed.load(Ordering::Relaxed) => {
             let denied = exit.error_class() == Some(crate::ErrorClass::Denied);
             Err(if denied { exit } else { StageExit::deny(format!("`{}` {exit}", head.name)) })
         }

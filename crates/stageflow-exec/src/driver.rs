@@ -128,10 +128,15 @@ impl Driver {
                 }
                 continue;
             }
-            let only_helpers = run.pending().is_empty() && run.holds.load(Ordering::SeqCst) == 0;
-            // A helper that is on its way out is gone in less time than it takes to be woken for it.
-            if only_helpers && (alone || run.queues.empties_soon()) {
-                return Poll::Ready(());
+            if run.pending().is_empty() && run.holds.load(Ordering::SeqCst) == 0 {
+                if alone {
+                    return Poll::Ready(());
+                }
+                // A helper that is on its way out is gone in less time than it takes to be woken for it. It may have left
+                // something behind: this looks again.
+                if run.queues.empties_soon() {
+                    continue;
+                }
             }
             if next_grace != u64::MAX {
                 let left = Duration::from_nanos(next_grace.saturating_sub(run.now()).max(1));

@@ -175,6 +175,32 @@ async fn calling_twice_makes_two_attempts() {
     );
 }
 
+/// `next.run()` does nothing until it is awaited: what is only prepared is no attempt.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_awaited_does_not_run() {
+    struct Prepare;
+    impl Interceptor for Prepare {
+        async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
+            let unused = next.clone().run();
+            tokio::task::yield_now().await;
+            assert_eq!(call.attempts(), 0);
+            drop(unused);
+            next.run().await
+        }
+    }
+    let log = Log::default();
+    let spy = log.clone();
+    let called = stage_fn(move |ctx: StageContext, (): ()| {
+        spy.add("called");
+        std::future::ready(Ok(ctx.attempt()))
+    });
+    let (engine, recorder) = recorded();
+    let prepared = pipeline(|p| p.stage("only", called).intercept(Prepare).inputs(()));
+    let done = engine.run(&prepared, ()).await.unwrap();
+    assert_eq!((*done.output(), log.lines().len()), (1, 1));
+    assert_eq!(recorder.lines().iter().filter(|line| *line == "stage.started only").count(), 1);
+}
+
 /// Inputs that a stage owns are there again for each call.
 #[tokio::test(start_paused = true)]
 async fn owned_inputs_are_there_for_each_call() {

@@ -6,6 +6,7 @@ mod depth;
 mod isolation;
 mod oracle;
 mod pause;
+mod races;
 mod seeds;
 mod shutdown;
 mod wakers;

@@ -10,12 +10,23 @@ use super::case::{Case, Exit, Limits, Pace, Predicate, Source, StageCase, Wire};
 /// What proptest draws.
 #[derive(Clone, Debug)]
 pub(crate) struct Genes {
-    run: [u8; 18],
-    stages: Vec<[u8; 20]>,
+    run: [u8; 24],
+    stages: Vec<[u8; 26]>,
 }
 
 pub(crate) fn genes() -> impl Strategy<Value = Genes> {
-    (any::<[u8; 18]>(), vec(any::<[u8; 20]>(), 1..=40)).prop_map(|(run, stages)| Genes { run, stages })
+    (any::<[u8; 24]>(), vec(any::<[u8; 26]>(), 1..=40)).prop_map(|(run, stages)| Genes { run, stages })
+}
+
+/// How much goes wrong in a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    /// Little, so that most stages run.
+    Mild,
+    /// Much, so that much is skipped and blocked.
+    Bad,
+    /// As much, and stages end the run.
+    Wild,
 }
 
 /// Reads bytes one after the other.
@@ -46,15 +57,30 @@ impl Reader<'_> {
         (0..count).map(|_| self.source(readable)).collect()
     }
 
-    fn exit(&mut self, calm: bool) -> Exit {
-        match self.below(64) {
-            0..40 => Exit::Completes,
-            40..48 => Exit::Skips,
-            48..54 => Exit::Fails,
-            54..55 => Exit::Retries,
-            55..59 => Exit::Panics,
-            _ if calm => Exit::Completes,
-            59..62 => Exit::Cancels,
+    /// The sides of an `or`: stages, as far as there are some, and now and then the input.
+    fn sides(&mut self, readable: &[usize]) -> Vec<Source> {
+        let mut sides = self.sources(readable, 3);
+        if readable.is_empty() || self.one_in(8) {
+            return sides;
+        }
+        sides.push(self.source(readable));
+        sides.retain(|side| *side != Source::Input);
+        if sides.is_empty() { vec![Source::Stage(readable[0])] } else { sides }
+    }
+
+    fn exit(&mut self, mood: Mood) -> Exit {
+        let trouble = self.below(64);
+        if mood == Mood::Mild && trouble < 52 {
+            return Exit::Completes;
+        }
+        match trouble {
+            0..38 => Exit::Completes,
+            38..46 | 52..55 => Exit::Skips,
+            46..52 | 55..57 => Exit::Fails,
+            57 => Exit::Retries,
+            58..60 => Exit::Panics,
+            _ if mood != Mood::Wild => Exit::Completes,
+            60..62 => Exit::Cancels,
             _ => Exit::Denies,
         }
     }
@@ -71,15 +97,15 @@ impl Reader<'_> {
 impl Genes {
     pub(crate) fn read(&self) -> Case {
         let mut run = Reader(self.run.iter());
-        let calm = run.below(3) != 2;
+        let mood = [Mood::Mild, Mood::Mild, Mood::Mild, Mood::Bad, Mood::Wild][run.below(5)];
         let wide = run.below(8);
         let mut stages: Vec<StageCase> = Vec::new();
         for bytes in &self.stages {
-            let stage = read_stage(&mut Reader(bytes.iter()), &stages, calm);
+            let stage = read_stage(&mut Reader(bytes.iter()), &stages, mood);
             stages.push(stage);
         }
         if wide > 4 {
-            widen(&mut stages, [20, 45, 130][wide - 5], run.below(2) == 0);
+            widen(&mut stages, [20, 45, 130][wide - 5], &mut run);
         }
         // The last stage has a value, so that there is one to be the output.
         if let Some(last) = stages.last_mut() {
@@ -87,7 +113,7 @@ impl Genes {
         }
         let mut forward = Forward::new(&stages[..self.stages.len()]);
         for (index, bytes) in self.stages.iter().enumerate() {
-            forward.add(&mut stages, index, &mut Reader(bytes[14..].iter()));
+            forward.add(&mut stages, index, &mut Reader(bytes[20..].iter()));
         }
         let readable = readable(&stages);
         let output = readable[readable.len() - 1 - run.below(readable.len().min(5))];
@@ -120,7 +146,7 @@ fn readable(stages: &[StageCase]) -> Vec<usize> {
     (0..stages.len()).filter(|stage| !stages[*stage].unit).collect()
 }
 
-fn read_stage(bytes: &mut Reader<'_>, before: &[StageCase], calm: bool) -> StageCase {
+fn read_stage(bytes: &mut Reader<'_>, before: &[StageCase], mood: Mood) -> StageCase {
     let values = readable(before);
     let wires = match bytes.below(14) {
         0 | 1 => vec![],
@@ -129,23 +155,23 @@ fn read_stage(bytes: &mut Reader<'_>, before: &[StageCase], calm: bool) -> Stage
         5 => vec![Wire::One(bytes.source(&values)), Wire::One(bytes.source(&values))],
         6 => vec![Wire::Many(bytes.sources(&values, 4))],
         7 => vec![Wire::Optional(bytes.source(&values))],
-        8 => vec![Wire::Or(bytes.sources(&values, 3))],
-        9 => vec![Wire::OrOptional(bytes.sources(&values, 3))],
+        8 => vec![Wire::Or(bytes.sides(&values))],
+        9 => vec![Wire::OrOptional(bytes.sides(&values))],
         10 => vec![Wire::Named(vec![])],
         11 => {
             let (one, optional) = (bytes.source(&values), bytes.source(&values));
-            vec![Wire::One(one), Wire::Optional(optional), Wire::Or(bytes.sources(&values, 2))]
+            vec![Wire::One(one), Wire::Optional(optional), Wire::Or(bytes.sides(&values))]
         }
         12 => {
             let many = Wire::Many(bytes.sources(&values, 2));
-            vec![many, Wire::OrOptional(bytes.sources(&values, 2)), Wire::Named(vec![])]
+            vec![many, Wire::OrOptional(bytes.sides(&values)), Wire::Named(vec![])]
         }
         _ => {
             let (owned, optional) = (bytes.source(&values), bytes.source(&values));
             vec![Wire::Owned(owned), Wire::Many(bytes.sources(&values, 2)), Wire::Optional(optional)]
         }
     };
-    let exit = bytes.exit(calm);
+    let exit = bytes.exit(mood);
     let pace = bytes.pace();
     let when = match bytes.below(8) {
         0..5 => vec![],
@@ -166,12 +192,23 @@ fn read_stage(bytes: &mut Reader<'_>, before: &[StageCase], calm: bool) -> Stage
 }
 
 /// Adds so many stages side by side and one that reads them all: wide enough for what the executor does for wide ones.
-fn widen(stages: &mut Vec<StageCase>, width: usize, from_roots: bool) {
+fn widen(stages: &mut Vec<StageCase>, width: usize, run: &mut Reader<'_>) {
     let (source, first) = (readable(stages).last().copied(), stages.len());
-    let source = source.filter(|_| !from_roots).map_or(Source::Input, Source::Stage);
-    stages.extend((0..width).map(|_| StageCase { wires: vec![Wire::One(source)], ..StageCase::default() }));
-    let all = (first..first + width).map(Source::Stage).collect();
-    stages.push(StageCase { wires: vec![Wire::Many(all)], ..StageCase::default() });
+    let source = source.filter(|_| run.below(2) == 1).map_or(Source::Input, Source::Stage);
+    let (every, one) = (1 + run.below(7), run.below(width));
+    stages.extend((0..width).map(|index| StageCase {
+        wires: vec![Wire::One(source)],
+        pace: if index % every == 1 { Pace::Yields(1) } else { Pace::AtOnce },
+        exit: if index == one { Exit::Skips } else { Exit::Completes },
+        ..StageCase::default()
+    }));
+    // The one that reads them all is skipped, the other leaves out the stage that is.
+    let all: Vec<_> = (first..first + width).map(Source::Stage).collect();
+    let but_one = all.iter().copied().filter(|side| *side != Source::Stage(first + one)).collect();
+    let readers = if run.below(2) == 0 { vec![but_one] } else { vec![all, but_one] };
+    stages.extend(
+        readers.into_iter().map(|read| StageCase { wires: vec![Wire::Many(read)], ..StageCase::default() }),
+    );
 }
 
 /// Edges by name, which may lead to stages that are declared later, as long as there is no circle.

@@ -8,6 +8,7 @@
 mod countdown;
 mod gate;
 mod help;
+mod number;
 mod task;
 
 #[path = "../../crates/stageflow-exec/src/protocol.rs"]
@@ -15,7 +16,10 @@ mod protocol;
 
 /// What `protocol` uses.
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+    pub(crate) use loom::{
+        hint::spin_loop,
+        sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    };
 }
 
 /// Sequentially consistent stores, as loom can check them.

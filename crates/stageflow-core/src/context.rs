@@ -74,6 +74,13 @@ impl StageContext {
         Self { scope: Arc::clone(&self.scope), stage: self.stage, attempt, until }
     }
 
+    /// Turns it to another stage of the same worker.
+    #[inline]
+    pub(crate) fn renew(&mut self, stage: u32, until: u64) {
+        self.stage = stage;
+        self.until = until;
+    }
+
     #[doc(hidden)]
     #[inline]
     pub fn scope(&self) -> &(dyn StageScope + 'static) {

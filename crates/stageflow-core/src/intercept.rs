@@ -1,26 +1,14 @@
 //! `around(call, next)`: the one mechanism for everything that changes how a stage is called.
 
-use std::{
-    any::Any,
-    fmt,
-    future::Future,
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    task::{Context, Poll},
-};
+use std::{any::Any, fmt, future::Future, sync::Arc};
 
 use serde::Serialize;
 
 use crate::{
-    context::StageContext,
-    exit::{StageExit, StageResult},
-    input::{InputItem, Inputs},
-    snapshot::ContextSnapshot,
-    stage::{FutureSlot, StageKind},
+    call::{self, Call, Next},
+    exit::StageResult,
+    slot::FutureSlot,
+    stage::StageKind,
     value::{Value, shorten},
 };
 
@@ -135,51 +123,21 @@ impl Placement {
             Self::Inside(layer) => (layer, 2),
         }
     }
-
-    fn fails_closed(self) -> bool {
-        matches!(self, Self::At(Layer::Authenticate | Layer::Tenant))
-    }
 }
-
-type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The dyn-compatible twin of [`Interceptor`].
 trait DynInterceptor: Any + Send + Sync {
-    fn around<'a>(&'a self, call: &'a Call, next: Next<'a>) -> BoxFuture<'a, StageResult<Value>>;
-
-    /// A whole call whose outermost interceptor this is, in one allocation.
-    fn call(&self, slot: &mut FutureSlot, ctx: StageContext, inputs: Inputs);
+    fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize);
+    fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize, name: Arc<str>);
 }
 
 impl<I: Interceptor> DynInterceptor for I {
-    fn around<'a>(&'a self, call: &'a Call, next: Next<'a>) -> BoxFuture<'a, StageResult<Value>> {
-        Box::pin(Interceptor::around(self, call, next))
+    fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {
+        slot.put(call::around::<I>(call, depth));
     }
 
-    fn call(&self, slot: &mut FutureSlot, ctx: StageContext, inputs: Inputs) {
-        // Like a stage's future: it owns the context, through which the chain lives as long as it does.
-        slot.put(async move {
-            let call = Call::new(ctx);
-            let Some((head, rest)) = call.chain().split_first() else {
-                return Err(StageExit::internal("a call lost its interceptors"));
-            };
-            let Some(own) = (&*head.inner as &dyn Any).downcast_ref::<I>() else {
-                return Err(StageExit::internal("a call met another interceptor than it began with"));
-            };
-            own.around(&call, Next { call: &call, chain: rest, inputs, inner_failed: None }).await
-        });
-    }
-}
-
-/// Begins the call of a stage with interceptors around it.
-#[doc(hidden)]
-pub fn call(slot: &mut FutureSlot, chain: &[AnyInterceptor], ctx: StageContext, inputs: Inputs) {
-    match chain.first() {
-        Some(head) if !head.placement.fails_closed() => head.inner.call(slot, ctx, inputs),
-        _ => slot.put(async move {
-            let call = Call::new(ctx);
-            Next { call: &call, chain: call.chain(), inputs, inner_failed: None }.start().await
-        }),
+    fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize, name: Arc<str>) {
+        slot.put(call::guard::<I>(call, depth, name));
     }
 }
 
@@ -194,6 +152,7 @@ pub struct AnyInterceptor {
     applies: Arc<Applies>,
     name: Arc<str>,
     placement: Placement,
+    fails_closed: bool,
 }
 
 impl AnyInterceptor {
@@ -204,7 +163,8 @@ impl AnyInterceptor {
         let inner = Arc::new(interceptor);
         let asked = Arc::clone(&inner);
         let applies = move |stage: &str, kind| asked.applies_to(stage, kind);
-        Self { inner, applies: Arc::new(applies), name, placement }
+        let fails_closed = matches!(placement, Placement::At(Layer::Authenticate | Layer::Tenant));
+        Self { inner, applies: Arc::new(applies), name, placement, fails_closed }
     }
 
     #[doc(hidden)]
@@ -221,138 +181,26 @@ impl AnyInterceptor {
     pub fn applies_to(&self, stage: &str, kind: StageKind) -> bool {
         (self.applies)(stage, kind)
     }
+
+    /// Begins a call at the place of this interceptor. The future owns the call, through which the interceptor lives as long.
+    #[inline]
+    pub(crate) fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {
+        if self.fails_closed {
+            self.inner.begin_guarded(slot, call, depth, Arc::clone(&self.name));
+        } else {
+            self.inner.begin(slot, call, depth);
+        }
+    }
+
+    /// The interceptor itself, if it is an `I`.
+    #[inline]
+    pub(crate) fn downcast<I: Interceptor>(&self) -> Option<&I> {
+        (&*self.inner as &dyn Any).downcast_ref()
+    }
 }
 
 impl fmt::Debug for AnyInterceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {:?}", self.name, self.placement)
-    }
-}
-
-/// One call of a stage: all its attempts.
-#[derive(Debug)]
-pub struct Call {
-    ctx: StageContext,
-    attempts: AtomicU32,
-}
-
-impl Call {
-    fn new(ctx: StageContext) -> Self {
-        Self { ctx, attempts: AtomicU32::new(0) }
-    }
-
-    /// The context of the stage. Its attempt number is that of the first attempt.
-    pub fn context(&self) -> &StageContext {
-        &self.ctx
-    }
-
-    /// The immutable facts of the run.
-    pub fn snapshot(&self) -> &ContextSnapshot {
-        self.ctx.snapshot()
-    }
-
-    /// The name of the stage.
-    pub fn stage_name(&self) -> &str {
-        self.ctx.stage_name()
-    }
-
-    /// The kind of the stage.
-    pub fn stage_kind(&self) -> StageKind {
-        self.ctx.stage_kind()
-    }
-
-    fn chain(&self) -> &[AnyInterceptor] {
-        self.ctx.scope().chain(self.ctx.index())
-    }
-
-    /// How many attempts were started so far.
-    pub fn attempts(&self) -> u32 {
-        self.attempts.load(Ordering::Relaxed)
-    }
-}
-
-/// What lies inside an interceptor: the other interceptors and, innermost, the attempt.
-///
-/// Cloning it keeps the inputs for another [`run`](Self::run): they are shared, not copied.
-#[derive(Clone, Debug)]
-#[must_use = "the stage does not run unless `next.run()` is awaited"]
-pub struct Next<'a> {
-    call: &'a Call,
-    chain: &'a [AnyInterceptor],
-    inputs: Inputs,
-    /// Where a security interceptor is told that what went wrong is not its own.
-    inner_failed: Option<&'a AtomicBool>,
-}
-
-impl<'a> Next<'a> {
-    /// The input at `index`, if it is a `T`.
-    pub fn input<T: Any + Send + Sync>(&self, index: usize) -> Option<&T> {
-        match self.inputs.get(index)? {
-            InputItem::One(value) => value.downcast_ref(),
-            _ => None,
-        }
-    }
-
-    /// Runs what lies inside. Nothing of it begins before the first poll, and what is never polled is no attempt.
-    ///
-    /// # Errors
-    ///
-    /// How the inner call left without an output.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future drops the attempt.
-    pub async fn run(self) -> StageResult<Value> {
-        let inner_failed = self.inner_failed;
-        let done = self.start().await;
-        if let (Some(inner_failed), Err(_)) = (inner_failed, &done) {
-            inner_failed.store(true, Ordering::Relaxed);
-        }
-        done
-    }
-
-    fn start(self) -> BoxFuture<'a, StageResult<Value>> {
-        let Some((head, rest)) = self.chain.split_first() else {
-            let attempt = self.call.attempts.fetch_add(1, Ordering::Relaxed) + 1;
-            return self.call.ctx.scope().attempt(&self.call.ctx, attempt, self.inputs);
-        };
-        if head.placement.fails_closed() {
-            return Box::pin(guarded(head, Next { chain: rest, inner_failed: None, ..self }));
-        }
-        head.inner.around(self.call, Next { chain: rest, inner_failed: None, ..self })
-    }
-}
-
-/// Calls a security interceptor: whatever goes wrong in it denies the call. Only a failure from inside stays what it is.
-async fn guarded(head: &AnyInterceptor, next: Next<'_>) -> StageResult<Value> {
-    let inner_failed = AtomicBool::new(false);
-    let call = next.call;
-    let around =
-        AssertUnwindSafe(|| head.inner.around(call, Next { inner_failed: Some(&inner_failed), ..next }));
-    let done = match std::panic::catch_unwind(around) {
-        Ok(future) => CatchUnwind(future).await,
-        Err(_) => None,
-    };
-    match done {
-        None => Err(StageExit::deny(format!("`{}` panicked", head.name))),
-        Some(Err(exit)) if exit.is_failure() && !inner_failed.load(Ordering::Relaxed) => {
-            let denied = exit.error_class() == Some(crate::ErrorClass::Denied);
-            Err(if denied { exit } else { StageExit::deny(format!("`{}` {exit}", head.name)) })
-        }
-        Some(done) => done,
-    }
-}
-
-/// `None` when the inner future panics.
-struct CatchUnwind<'a, T>(BoxFuture<'a, T>);
-
-impl<T> Future for CatchUnwind<'_, T> {
-    type Output = Option<T>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        match std::panic::catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Some),
-            Err(_) => Poll::Ready(None),
-        }
     }
 }

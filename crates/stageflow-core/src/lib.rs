@@ -12,11 +12,13 @@
 //! | [`snapshot`] | [`ContextSnapshot`]: who runs this, for whom, until when |
 //! | [`exit`] | [`StageExit`], [`ErrorClass`], [`ClassifyExt`] |
 //! | [`outcome`] | how stages and runs end |
-//! | [`intercept`] | [`Interceptor`], [`Next`], [`Layer`] |
+//! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps |
 //! | [`event`] | [`Event`], [`EventSink`], [`Recorder`] |
 //! | [`wait`] | [`WaitReason`]: why a stage is not finished yet |
 //! | [`code`] | the stable error codes |
 
+#[doc(hidden)]
+pub mod call;
 pub mod code;
 pub mod context;
 pub mod event;
@@ -29,6 +31,8 @@ pub mod outcome;
 pub mod policy;
 mod recorder;
 pub mod scope;
+#[doc(hidden)]
+pub mod slot;
 pub mod snapshot;
 pub mod stage;
 #[doc(hidden)]
@@ -39,6 +43,7 @@ pub mod value;
 pub mod wait;
 
 pub use crate::{
+    call::{Call, Next, Run},
     code::Code,
     context::StageContext,
     event::{CustomEvent, Delivery, Event, EventKind, EventSink, FieldValue, RunInfo},
@@ -46,7 +51,7 @@ pub use crate::{
     extensions::Extensions,
     id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},
     input::{InputError, Owned, StageInput, StageInputs},
-    intercept::{Call, Interceptor, Layer, Next},
+    intercept::{Interceptor, Layer},
     outcome::{CancelCause, Failure, RunOutcome, SkipCause, StageOutcome},
     policy::{FailurePolicy, Keep, Priority},
     recorder::Recorder,

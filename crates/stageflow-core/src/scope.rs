@@ -11,7 +11,7 @@ use crate::{
     event::CustomEvent,
     exit::{BoxError, StageExit, StageResult},
     input::Inputs,
-    intercept::AnyInterceptor,
+    slot::FutureSlot,
     snapshot::ContextSnapshot,
     stage::{ErasedStage, Stage, StageFuture, StageKind},
     value::Value,
@@ -29,7 +29,6 @@ pub trait StageScope: Send + Sync {
     fn stage_name(&self, stage: u32) -> &str;
     fn stage_kind(&self, stage: u32) -> StageKind;
     fn stage(&self, stage: u32) -> Option<&dyn ErasedStage>;
-    fn chain(&self, stage: u32) -> &[AnyInterceptor];
     fn is_cancelled(&self) -> bool;
     fn cancel_reason(&self) -> Option<String>;
     fn cancellation(&self) -> CancellationToken;
@@ -39,7 +38,7 @@ pub trait StageScope: Send + Sync {
     fn elapsed_nanos(&self) -> u64;
     fn random(&self) -> u64;
     fn set_wait(&self, stage: u32, reason: Option<WaitReason>);
-    fn attempt(&self, ctx: &StageContext, attempt: u32, inputs: Inputs) -> StageFuture;
+    fn attempt(&self, slot: &mut FutureSlot, ctx: &StageContext, attempt: u32, inputs: Option<Inputs>);
     fn run_child(&self, ctx: &StageContext, plan: Arc<dyn Any + Send + Sync>, input: Value) -> StageFuture;
 }
 
@@ -100,10 +99,6 @@ impl StageScope for Detached {
         None
     }
 
-    fn chain(&self, _: u32) -> &[AnyInterceptor] {
-        &[]
-    }
-
     fn is_cancelled(&self) -> bool {
         self.token.is_cancelled()
     }
@@ -134,8 +129,8 @@ impl StageScope for Detached {
 
     fn set_wait(&self, _: u32, _: Option<WaitReason>) {}
 
-    fn attempt(&self, _: &StageContext, _: u32, _: Inputs) -> StageFuture {
-        no_engine()
+    fn attempt(&self, slot: &mut FutureSlot, _: &StageContext, _: u32, _: Option<Inputs>) {
+        slot.put(no_engine());
     }
 
     fn run_child(&self, _: &StageContext, _: Arc<dyn Any + Send + Sync>, _: Value) -> StageFuture {

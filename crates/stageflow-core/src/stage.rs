@@ -1,21 +1,14 @@
 //! `(ctx, Input) -> async Result<Output, StageExit>`: what a stage is.
 
-use std::{
-    any::Any,
-    fmt,
-    future::Future,
-    marker::PhantomData,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{any::Any, fmt, future::Future, marker::PhantomData, pin::Pin};
 
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{
     context::StageContext,
     exit::{StageExit, StageResult},
     input::{InputError, InputSource, StageInput},
+    slot::FutureSlot,
     value::{TypeTag, Value},
 };
 
@@ -107,31 +100,6 @@ pub enum StageRole {
 /// The erased future of one attempt.
 #[doc(hidden)]
 pub type StageFuture = Pin<Box<dyn Future<Output = StageResult<Value>> + Send>>;
-
-/// A place for the future of a call. What one call leaves of it, memory of the right size, serves the next.
-#[doc(hidden)]
-#[derive(Debug, Default)]
-pub struct FutureSlot(Option<ReusableBoxFuture<'static, StageResult<Value>>>);
-
-impl FutureSlot {
-    /// Puts a future in; what is left of the last one is dropped.
-    #[inline]
-    pub fn put(&mut self, future: impl Future<Output = StageResult<Value>> + Send + 'static) {
-        match &mut self.0 {
-            Some(place) => place.set(future),
-            None => self.0 = Some(ReusableBoxFuture::new(future)),
-        }
-    }
-
-    /// Polls the future.
-    #[inline]
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>> {
-        match &mut self.0 {
-            Some(future) => future.poll(cx),
-            None => Poll::Ready(Err(StageExit::internal("a call was polled before it began"))),
-        }
-    }
-}
 
 /// What kind of work a stage does. Limits can be set per kind; nothing else depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

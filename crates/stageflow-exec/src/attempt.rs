@@ -1,12 +1,11 @@
 //! Calling a stage: its inputs, its chain of interceptors, and innermost the attempt.
 
-use std::{sync::Arc, task::Poll};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use stageflow_core::{
     Code, ErrorClass, EventKind, InputError, StageContext, StageExit, StageInputs, StageResult, Value, code,
     input::{InputItem, InputSource, Inputs, NamedItem, NoInputs},
-    intercept,
-    stage::{FutureSlot, StageFuture},
+    slot::FutureSlot,
     time::{Human, nanos},
 };
 use stageflow_dag::plan::{Edge, EdgeKind, INPUT};
@@ -20,18 +19,18 @@ pub(crate) fn begin(
     stage: u32,
     slot: &mut FutureSlot,
 ) -> StageResult<()> {
-    let ctx = worker.context(run, stage);
-    if !run.bare && is_wrapped(run, stage) {
-        let inputs =
-            if delivers(run, stage) { gather(run, stage).map_err(invalid_input)? } else { Inputs::default() };
-        match run.chains.as_ref().map_or(&[][..], |chains| chains.of(stage)) {
-            [] => slot.put(attempt(&worker.scope, &ctx, 1, inputs)),
-            chain => intercept::call(slot, chain, ctx, inputs),
+    if !run.bare {
+        let chain = run.chain(stage);
+        if chain.is_some() || run.is_limited {
+            let inputs =
+                if delivers(run, stage) { Some(gather(run, stage).map_err(invalid_input)?) } else { None };
+            worker.call(run, stage, slot, chain, inputs);
+            return Ok(());
         }
-        return Ok(());
     }
+    let ctx = worker.context(run, stage);
     run.cell(stage).mark_attempt(1);
-    worker.note(run, stage, 1, EventKind::StageStarted);
+    worker.scope.attempt_started(stage, 1);
     let started = if run.outputs.is_counted() {
         let inputs = gather(run, stage).map_err(invalid_input)?;
         run.plan.stage(stage).start_in(slot, ctx, &mut inputs.into_source())
@@ -43,55 +42,70 @@ pub(crate) fn begin(
 
 /// Whether there is anything between the worker and the stage: interceptors or limits.
 pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
-    run.is_limited || run.chains.as_ref().is_some_and(|chains| !chains.of(stage).is_empty())
+    run.is_limited || run.chain(stage).is_some()
 }
 
 /// One attempt: permit, attempt timeout, event, number.
 ///
 /// Permits are held from the end of the wait to the end of the attempt. A stage that waits for its child run holds those of
 /// its own run only, or an engine's limit of one would never let the child run.
-pub(crate) fn attempt(scope: &WorkerScope, ctx: &StageContext, number: u32, inputs: Inputs) -> StageFuture {
+pub(crate) fn attempt(
+    scope: &WorkerScope,
+    slot: &mut FutureSlot,
+    ctx: &StageContext,
+    number: u32,
+    inputs: Option<Inputs>,
+) {
     let run = &scope.run;
     let stage = ctx.index();
     let timeout = run.plan.settings(stage).and_then(|settings| settings.attempt_timeout);
-    let limited = run.is_limited;
-    let role = run.plan.stage(stage).role();
-    if !limited && timeout.is_none() {
+    if !run.is_limited && timeout.is_none() {
         run.cell(stage).mark_attempt(number);
         scope.attempt_started(stage, number);
-        return start(run, ctx.for_attempt(number, ctx.until_nanos()), inputs);
+        return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), inputs);
     }
-    let (run, ctx) = (Arc::clone(run), ctx.clone());
-    Box::pin(async move {
-        let _permits = if limited {
-            Some(InFlight::new(&run, stage, run.limits.acquire(&ctx, role).await))
-        } else {
-            None
-        };
-        let now = run.now();
-        let until = timeout.map_or(u64::MAX, |timeout| now.saturating_add(nanos(timeout)));
-        let cell = run.cell(stage);
-        cell.mark_attempt(number);
-        if number == 1 && limited {
-            cell.mark_started(now);
+    slot.put(limited(Arc::clone(run), ctx.clone(), number, inputs, timeout));
+}
+
+/// An attempt that waits for its permit, and whose time may be up.
+async fn limited(
+    run: Arc<RunCore>,
+    ctx: StageContext,
+    number: u32,
+    inputs: Option<Inputs>,
+    timeout: Option<Duration>,
+) -> StageResult<Value> {
+    let stage = ctx.index();
+    let _permits = if run.is_limited {
+        let role = run.plan.stage(stage).role();
+        Some(InFlight::new(&run, stage, run.limits.acquire(&ctx, role).await))
+    } else {
+        None
+    };
+    let now = run.now();
+    let until = timeout.map_or(u64::MAX, |timeout| now.saturating_add(nanos(timeout)));
+    let cell = run.cell(stage);
+    cell.mark_attempt(number);
+    if number == 1 && run.is_limited {
+        cell.mark_started(now);
+    }
+    run.emit(stage, number, EventKind::StageStarted);
+    let mut slot = FutureSlot::default();
+    start(&run, &mut slot, ctx.for_attempt(number, until.min(ctx.until_nanos())), inputs);
+    let mut timer = None;
+    poll_fn(move |cx| {
+        if let Poll::Ready(done) = slot.poll(cx) {
+            return Poll::Ready(done);
         }
-        run.emit(stage, number, EventKind::StageStarted);
-        let mut future = start(&run, ctx.for_attempt(number, until.min(ctx.until_nanos())), inputs);
-        let Some(timeout) = timeout else { return future.await };
-        let mut timer = None;
-        std::future::poll_fn(move |cx| {
-            if let Poll::Ready(done) = future.as_mut().poll(cx) {
-                return Poll::Ready(done);
-            }
-            // A stage that is ready at once pays for no timer.
-            let timer = timer.get_or_insert_with(|| Timer::new(timeout, code::ATTEMPT_TIMEOUT));
-            if timer.is_up(cx) {
-                return Poll::Ready(Err(timed_out(&run, stage, timer.code)));
-            }
-            Poll::Pending
-        })
-        .await
+        let Some(timeout) = timeout else { return Poll::Pending };
+        // A stage that is ready at once pays for no timer.
+        let timer = timer.get_or_insert_with(|| Timer::new(timeout, code::ATTEMPT_TIMEOUT));
+        if timer.is_up(cx) {
+            return Poll::Ready(Err(timed_out(&run, stage, timer.code)));
+        }
+        Poll::Pending
     })
+    .await
 }
 
 /// The permits of an attempt, where work that goes on elsewhere finds them.
@@ -115,17 +129,15 @@ impl Drop for InFlight {
     }
 }
 
-fn start(run: &RunCore, ctx: StageContext, inputs: Inputs) -> StageFuture {
-    let stage = ctx.index();
-    let stage = run.plan.stage(stage);
-    let started = if inputs.is_empty() {
-        stage.start(ctx, &mut NoInputs)
-    } else {
-        stage.start(ctx, &mut inputs.into_source())
+#[inline]
+fn start(run: &RunCore, slot: &mut FutureSlot, ctx: StageContext, inputs: Option<Inputs>) {
+    let stage = run.plan.stage(ctx.index());
+    let started = match inputs {
+        None => stage.start_in(slot, ctx, &mut NoInputs),
+        Some(inputs) => stage.start_in(slot, ctx, &mut inputs.into_source()),
     };
-    match started {
-        Ok(future) => future,
-        Err(error) => Box::pin(std::future::ready(Err(invalid_input(error)))),
+    if let Err(error) = started {
+        slot.put(std::future::ready(Err(invalid_input(error))));
     }
 }
 
@@ -147,9 +159,15 @@ fn invalid_input(error: InputError) -> StageExit {
     StageExit::failure(code, ErrorClass::Permanent, error.into())
 }
 
-/// Whether some edge of a stage delivers a value, or has to be let go of.
+/// Whether some edge of a stage delivers a value, or has to be let go of. Edges that only order stand behind those that
+/// deliver, and before conditions.
+#[inline]
 fn delivers(run: &RunCore, stage: u32) -> bool {
-    run.plan.edges(stage).iter().any(|edge| edge.kind != EdgeKind::After)
+    match run.plan.edges(stage) {
+        [] => false,
+        [first, ..] if first.kind != EdgeKind::After => true,
+        [.., last] => last.kind != EdgeKind::After,
+    }
 }
 
 /// Takes the inputs of a stage out of the slots, and lets go of what it will not read.

@@ -24,7 +24,7 @@ fn applies(interceptor: &AnyInterceptor, stage: &str, kind: StageKind) -> bool {
 /// Which interceptors wrap which stage of a plan, outermost first.
 #[derive(Debug, Default)]
 pub(crate) struct Chains {
-    distinct: Vec<Box<[AnyInterceptor]>>,
+    distinct: Vec<Arc<[AnyInterceptor]>>,
     /// Which of them each stage has; empty if no stage has any.
     per_stage: Vec<u32>,
 }
@@ -62,7 +62,7 @@ impl Chains {
                 let index = if chain.is_empty() {
                     NONE
                 } else {
-                    distinct.push(chain.into_boxed_slice());
+                    distinct.push(chain.into());
                     u32::try_from(distinct.len() - 1).unwrap_or(NONE)
                 };
                 if own.is_empty() {
@@ -74,10 +74,10 @@ impl Chains {
         Self { distinct, per_stage }
     }
 
-    /// The chain of a stage; empty for most.
-    pub(crate) fn of(&self, stage: u32) -> &[AnyInterceptor] {
-        let index = self.per_stage.get(stage as usize).copied().unwrap_or(NONE);
-        self.distinct.get(index as usize).map_or(&[], |chain| chain)
+    /// The chain of a stage, if it has one.
+    #[inline]
+    pub(crate) fn of(&self, stage: u32) -> Option<&Arc<[AnyInterceptor]>> {
+        self.distinct.get(*self.per_stage.get(stage as usize)? as usize)
     }
 
     /// Whether no stage has an interceptor.

@@ -135,7 +135,8 @@ impl Engine {
         let plan = pipeline.plan();
         let chains = Chains::resolve(&self.shared.interceptors, plan);
         let rows = (0u32..).take(plan.len()).map(|stage| {
-            let names = chains.of(stage).iter().map(|one| one.name().to_owned()).collect();
+            let chain = chains.of(stage).map_or(&[][..], |chain| chain);
+            let names = chain.iter().map(|one| one.name().to_owned()).collect();
             (plan.stage_name(stage).to_owned(), names)
         });
         InterceptorOrder(rows.collect())

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{Code, stage::FutureSlot};
+use stageflow_core::{Code, slot::FutureSlot};
 use tokio::time::Sleep;
 
 use crate::{helper, protocol::TaskState, run::RunCore};

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{Code, code, stage::FutureSlot};
+use stageflow_core::{Code, code, slot::FutureSlot};
 
 use crate::{
     attempt,

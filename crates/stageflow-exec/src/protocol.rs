@@ -1,4 +1,4 @@
-//! The three protocols between workers, wakers and the driver, free of everything else.
+//! The protocols between workers, wakers and the driver, free of everything else.
 //!
 //! They use only what `super::sync` offers, so that `tests/model` can run them under a model checker.
 
@@ -171,4 +171,43 @@ impl Held {
 fn unpack(held: u64) -> (u32, u32) {
     #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
     ((held >> 32) as u32, held as u32)
+}
+
+/// The start of an attempt that has no event number yet. It gets one together with the end of its stage, or before that from
+/// whoever emits something for the stage.
+#[derive(Debug)]
+pub(crate) struct Unnumbered(AtomicU8);
+
+const NUMBERED: u8 = 0;
+const WAITING: u8 = 1;
+/// Somebody is about to number it.
+const CLAIMED: u8 = 2;
+
+impl Unnumbered {
+    pub(crate) fn none() -> Self {
+        Self(AtomicU8::new(NUMBERED))
+    }
+
+    /// An attempt starts; the last one has its number.
+    #[inline]
+    pub(crate) fn start(&self) {
+        self.0.store(WAITING, Ordering::Release);
+    }
+
+    /// `true` obliges the caller to draw a number and say so. `false`: from here on everything gets a higher one.
+    #[inline]
+    pub(crate) fn claim(&self) -> bool {
+        loop {
+            match self.0.compare_exchange(WAITING, CLAIMED, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(NUMBERED) => return false,
+                Err(_) => super::sync::spin_loop(),
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn numbered(&self) {
+        self.0.store(NUMBERED, Ordering::Release);
+    }
 }

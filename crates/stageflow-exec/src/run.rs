@@ -13,7 +13,7 @@ use std::{
 use slab::Slab;
 use stageflow_core::{
     CancelCause, ContextSnapshot, Failure, RunInfo, RunOutcome, StageOutcome, Value, WaitReason,
-    scope::CleanUp,
+    intercept::AnyInterceptor, scope::CleanUp,
 };
 use stageflow_dag::plan::Plan;
 use tokio::runtime::Handle;
@@ -200,6 +200,12 @@ impl RunCore {
         let unit = Value::new(());
         let completed = self.cell(source).state() == State::Completed;
         (completed && self.plan.stage(source).output().matches(&unit)).then_some(unit)
+    }
+
+    /// The interceptors around a stage, if there are any.
+    #[inline]
+    pub(crate) fn chain(&self, stage: u32) -> Option<&Arc<[AnyInterceptor]>> {
+        self.chains.as_ref()?.of(stage)
     }
 
     #[inline]

@@ -4,7 +4,7 @@ use std::{
     any::Any,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
 };
 
@@ -12,21 +12,26 @@ use stageflow_core::{
     ContextSnapshot, CustomEvent, Event, EventKind, RunInfo, StageContext, StageKind, Value, WaitReason,
     event::EventRecord,
     input::Inputs,
-    intercept::AnyInterceptor,
     scope::{CleanUp, Hold, StageScope},
+    slot::FutureSlot,
     stage::{ErasedStage, StageFuture},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{attempt, child, protocol::Held, run::RunCore};
+use crate::{
+    attempt, child,
+    protocol::{Held, Unnumbered},
+    run::RunCore,
+    sinks::RunEvents,
+};
 
 /// One worker's view of its run. Contexts share it, so that they do not all count on one shared place.
 pub(crate) struct WorkerScope {
     pub(crate) run: Arc<RunCore>,
     /// The stage the worker polls for the first time at the moment: its events go the short way.
     entered: AtomicU32,
-    /// The number of the event that its first attempt has started, for the worker to note; zero for none.
-    started: AtomicU64,
+    /// The start of its first attempt, which the worker notes together with its end.
+    start: Unnumbered,
     /// Shared by the events noted here, so that workers do not all count on one shared place.
     info: Arc<RunInfo>,
     pub(crate) held: Held,
@@ -44,7 +49,7 @@ impl WorkerScope {
             },
             run,
             entered: AtomicU32::new(NOBODY),
-            started: AtomicU64::new(0),
+            start: Unnumbered::none(),
             held: Held::none(),
         }
     }
@@ -63,23 +68,52 @@ impl WorkerScope {
         Event::new(Arc::clone(&self.info), record)
     }
 
-    /// The number under which the stage's first attempt has started, if it has since the last look.
+    /// Draws numbers for `count` events of the stage that was entered, and before them one for its start if that has none:
+    /// the first number, and whether it is that of the start.
     #[inline]
-    pub(crate) fn take_started(&self) -> Option<u64> {
-        let seq = self.started.load(Ordering::Relaxed);
-        if seq != 0 {
-            self.started.store(0, Ordering::Relaxed);
+    pub(crate) fn draw(&self, events: &RunEvents, count: u64) -> Option<(u64, bool)> {
+        if !self.start.claim() {
+            return Some((events.next_seqs(count)?, false));
         }
-        (seq != 0).then_some(seq)
+        let first = events.next_seqs(count + 1);
+        self.start.numbered();
+        Some((first?, true))
     }
 
-    /// An attempt has started: within the worker's first poll of the stage, the worker notes it.
+    /// The number of the start of the stage that was entered, if it has none yet.
+    pub(crate) fn draw_start(&self, events: &RunEvents) -> Option<u64> {
+        if !self.start.claim() {
+            return None;
+        }
+        let seq = events.next_seqs(1);
+        self.start.numbered();
+        seq
+    }
+
+    /// An attempt has started: the worker notes the first one of the stage that it has entered.
     pub(crate) fn attempt_started(&self, stage: u32, attempt: u32) {
-        let Some(events) = &self.run.events else { return };
+        if self.run.events.is_none() {
+            return;
+        }
         if attempt == 1 && self.entered.load(Ordering::Relaxed) == stage {
-            self.started.store(events.next_seq().unwrap_or(0), Ordering::Relaxed);
+            self.start.start();
         } else {
+            self.emit_start(stage);
             self.run.emit(stage, attempt, EventKind::StageStarted);
+        }
+    }
+
+    /// Emits the start of a stage's first attempt if that has not been done, before something else is emitted for it.
+    pub(crate) fn emit_start(&self, stage: u32) {
+        if let Some(events) = &self.run.events
+            && self.entered.load(Ordering::Relaxed) == stage
+            && self.start.claim()
+        {
+            let record = events.record(self.run.now(), stage, 1, EventKind::StageStarted);
+            self.start.numbered();
+            if let Some(record) = record {
+                events.deliver(vec![self.event(record)]);
+            }
         }
     }
 }
@@ -112,10 +146,6 @@ impl StageScope for WorkerScope {
         Some(self.run.plan.stage(stage))
     }
 
-    fn chain(&self, stage: u32) -> &[AnyInterceptor] {
-        self.run.chains.as_ref().map_or(&[], |chains| chains.of(stage))
-    }
-
     fn is_cancelled(&self) -> bool {
         self.run.is_stopping()
     }
@@ -133,6 +163,7 @@ impl StageScope for WorkerScope {
 
     fn emit(&self, stage: u32, attempt: u32, event: CustomEvent) {
         if self.run.events.is_some() && !self.run.is_done() {
+            self.emit_start(stage);
             self.run.emit(stage, attempt, EventKind::Custom(Arc::new(event)));
         }
     }
@@ -172,11 +203,12 @@ impl StageScope for WorkerScope {
         };
     }
 
-    fn attempt(&self, ctx: &StageContext, attempt: u32, inputs: Inputs) -> StageFuture {
-        attempt::attempt(self, ctx, attempt, inputs)
+    fn attempt(&self, slot: &mut FutureSlot, ctx: &StageContext, attempt: u32, inputs: Option<Inputs>) {
+        attempt::attempt(self, slot, ctx, attempt, inputs);
     }
 
     fn run_child(&self, ctx: &StageContext, plan: Arc<dyn Any + Send + Sync>, input: Value) -> StageFuture {
+        self.emit_start(ctx.index());
         child::run(&self.run, ctx, plan, input)
     }
 }

@@ -24,7 +24,7 @@ impl Worker {
         cell.mark_ended(self.now);
         // Before the state, from which another worker may decide an `or` and start a stage.
         if run.events.is_some() {
-            self.note(run, stage, run.cell(stage).attempts(), EventKind::StageCompleted);
+            self.note(run, stage, cell.attempts(), EventKind::StageCompleted);
         }
         if run.groups.is_empty() {
             cell.set_state(State::Completed);

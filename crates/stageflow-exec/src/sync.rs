@@ -1,3 +1,6 @@
 //! The synchronisation primitives of the protocols: replaced as a whole when a model checker runs them.
 
-pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+};

@@ -9,9 +9,13 @@ use std::{
 
 use crossbeam_deque::Worker as Deque;
 use stageflow_core::{
-    Event, EventKind, Randomness, StageContext, StageExit, StageResult, Value, code,
+    Event, EventKind, Randomness, StageContext, StageExit, StageResult, Value,
+    call::Calls,
+    code,
     event::EventRecord,
-    stage::FutureSlot,
+    input::Inputs,
+    intercept::AnyInterceptor,
+    slot::FutureSlot,
     time::{SeededRandom, nanos},
 };
 
@@ -59,11 +63,14 @@ pub(crate) struct Worker {
     spare: Option<Spare>,
     /// Memory that the future of the last stage has left.
     slot: FutureSlot,
+    calls: Calls,
     /// Something was put into the deque since this worker last looked whether anybody would come for it.
     offered: bool,
     pub(crate) watch: Watch,
     /// The last reading of the clock.
     pub(crate) now: u64,
+    /// When the stage was started that is polled for the first time.
+    started_at: u64,
     /// Events that are not yet handed over.
     events: Vec<Event>,
     /// How many stages in a row were polled in no time.
@@ -124,9 +131,11 @@ impl Worker {
             ready,
             spare: None,
             slot: FutureSlot::default(),
+            calls: Calls::default(),
             offered: false,
             watch: Watch::new(),
             now: 0,
+            started_at: 0,
             events: Vec::new(),
             quick_polls: 0,
             ended: 0,
@@ -350,6 +359,7 @@ impl Worker {
             self.call_for_help(run);
         }
 
+        self.started_at = self.now;
         let spare = self.spare.take().unwrap_or_else(|| Spare::new(run));
         spare.node.set_stage(stage);
         let mut cx = Context::from_waker(&spare.waker);
@@ -366,10 +376,7 @@ impl Worker {
             Ok(()) => slot.poll(&mut cx),
             Err(exit) => Poll::Ready(Err(exit)),
         }));
-        self.scope.exit();
-        if let Some(seq) = self.scope.take_started() {
-            self.keep(EventRecord { seq, nanos: self.now, stage, attempt: 1, kind: EventKind::StageStarted });
-        }
+        self.calls.end();
         match polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic)))) {
             Poll::Ready(result) => {
                 self.slot = slot;
@@ -379,27 +386,43 @@ impl Worker {
                     spare.node.task.finish();
                 }
                 self.finish(run, stage, result);
+                self.scope.exit();
             }
-            Poll::Pending => self.suspend(run, stage, spare, slot),
+            Poll::Pending => {
+                self.note_start(run, stage);
+                self.scope.exit();
+                self.suspend(run, stage, spare, slot);
+            }
         }
     }
 
-    /// Notes an event about a stage.
+    /// Notes how a stage has ended, and that it had started if that is not known yet.
     #[inline]
     pub(crate) fn note(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
+        let Some(events) = &run.events else { return };
+        let Some((mut seq, starts)) = self.scope.draw(events, 1) else { return };
+        if starts {
+            self.keep(seq, self.started_at, stage, 1, EventKind::StageStarted);
+            seq += 1;
+        }
+        self.keep(seq, self.now, stage, attempt, kind);
+        if self.events.len() >= EVENTS_MAX || self.quick_polls < QUICK_POLLS {
+            self.flush_events(run);
+        }
+    }
+
+    /// Notes that a stage has started, if that is not known yet.
+    fn note_start(&mut self, run: &Arc<RunCore>, stage: u32) {
         if let Some(events) = &run.events
-            && let Some(record) = events.record(self.now, stage, attempt, kind)
+            && let Some(seq) = self.scope.draw_start(events)
         {
-            self.keep(record);
-            if self.events.len() >= EVENTS_MAX || self.quick_polls < QUICK_POLLS {
-                self.flush_events(run);
-            }
+            self.keep(seq, self.started_at, stage, 1, EventKind::StageStarted);
         }
     }
 
     #[inline]
-    fn keep(&mut self, record: EventRecord) {
-        self.events.push(self.scope.event(record));
+    fn keep(&mut self, seq: u64, nanos: u64, stage: u32, attempt: u32, kind: EventKind) {
+        self.events.push(self.scope.event(EventRecord { seq, nanos, stage, attempt, kind }));
     }
 
     fn flush_events(&mut self, run: &RunCore) {
@@ -437,12 +460,36 @@ impl Worker {
         }
     }
 
+    /// Until when a stage that starts now may take, in nanoseconds of the run.
+    fn until(&self, run: &Arc<RunCore>, stage: u32) -> u64 {
+        let own = if run.plan.all_settings().is_empty() { None } else { pending::timer_of(run, stage) };
+        let until = own.map_or(u64::MAX, |(timeout, _)| self.now.saturating_add(nanos(timeout)));
+        until.min(run.deadline)
+    }
+
     /// A context for the first attempt of a stage.
     pub(crate) fn context(&self, run: &Arc<RunCore>, stage: u32) -> StageContext {
-        let own = if run.bare { None } else { pending::timer_of(run, stage) };
-        let until = own.map_or(u64::MAX, |(timeout, _)| self.now.saturating_add(nanos(timeout)));
         let scope: Arc<WorkerScope> = Arc::clone(&self.scope);
-        StageContext::new(scope, stage, 1, until.min(run.deadline))
+        StageContext::new(scope, stage, 1, self.until(run, stage))
+    }
+
+    /// Begins the call of a stage around which something stands.
+    #[inline]
+    pub(crate) fn call(
+        &mut self,
+        run: &Arc<RunCore>,
+        stage: u32,
+        slot: &mut FutureSlot,
+        chain: Option<&Arc<[AnyInterceptor]>>,
+        inputs: Option<Inputs>,
+    ) {
+        match chain {
+            Some(chain) => {
+                let until = self.until(run, stage);
+                self.calls.begin(slot, &self.scope, (stage, until), chain, inputs);
+            }
+            None => attempt::attempt(&self.scope, slot, &self.context(run, stage), 1, inputs),
+        }
     }
 
     /// Ends a stage with what its call gave.

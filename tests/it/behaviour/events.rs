@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use stageflow::{Event, EventKind, FailurePolicy, FieldValue, RunOutcome, TraceContext, prelude::*};
+use stageflow::{
+    Call, Event, EventKind, FailurePolicy, FieldValue, Interceptor, Next, RunOutcome, TraceContext, Value,
+    prelude::*,
+};
 
 use super::kit::{error_of, exits, gives, idle, naps, never, pipeline, recorded, report_of, same, solo, sum};
 
@@ -220,8 +223,8 @@ async fn each_attempt_is_told() {
 
 struct Again;
 
-impl stageflow::Interceptor for Again {
-    async fn around(&self, _: &stageflow::Call, next: stageflow::Next<'_>) -> StageResult<stageflow::Value> {
+impl Interceptor for Again {
+    async fn around(&self, _: &Call, next: Next<'_>) -> StageResult<Value> {
         loop {
             let done = next.clone().run().await;
             if done.is_ok() {
@@ -245,4 +248,64 @@ async fn each_run_counts_for_itself() {
         let numbers: Vec<_> = events.iter().filter(|event| event.run_id() == id).map(Event::seq).collect();
         assert_eq!(numbers, [1, 2, 3, 4]);
     }
+}
+
+/// S-28: the start of a stage stands before everything that it, its attempts and its own run emit, also once a worker has seen
+/// so many quick stages in a row that it notes starts and ends together.
+#[tokio::test(start_paused = true)]
+async fn a_start_is_numbered_before_what_the_stage_emits() {
+    struct Twice;
+    impl Interceptor for Twice {
+        async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
+            let _first = next.clone().run().await;
+            call.context().emit("between", [("attempts", call.attempts())]);
+            next.run().await
+        }
+    }
+    let child = {
+        let mut p = Pipeline::builder("inner");
+        let output = p.stage("only", gives(())).inputs(());
+        p.build(output).unwrap()
+    };
+    let links = pipeline(|p| {
+        let emits = |name: &'static str| {
+            stage_fn(move |ctx: StageContext, (): ()| async move {
+                ctx.emit(name, [("x", 1)]);
+                Ok(())
+            })
+        };
+        let mut last = p.stage("first", gives(())).inputs(());
+        for link in 0..20 {
+            last = p.stage(format!("quiet-{link}"), gives(())).after(last).inputs(());
+            last = p.stage(format!("loud-{link}"), emits("spoken")).after(last).inputs(());
+            last = p.stage(format!("twice-{link}"), emits("said")).intercept(Twice).after(last).inputs(());
+            last = p.stage(format!("child-{link}"), child.clone()).inputs(last);
+        }
+        p.stage("sum", gives(1_u32)).after(last).inputs(())
+    });
+    let (engine, recorder) = recorded();
+    engine.run(&links, ()).await.unwrap();
+    let lines: Vec<_> =
+        recorder.events().iter().filter(|it| it.pipeline() == "test").filter_map(story).collect();
+    for link in 0..20 {
+        let of = |stage: String| -> Vec<String> {
+            let own = lines.iter().filter(|(told, _)| *told == stage);
+            own.map(|(_, line)| line.clone()).collect()
+        };
+        assert_eq!(of(format!("quiet-{link}")), ["stage.started 1", "stage.completed 1"]);
+        assert_eq!(of(format!("loud-{link}")), ["stage.started 1", "spoken 1", "stage.completed 1"]);
+        let twice =
+            ["stage.started 1", "said 1", "between 1", "stage.started 2", "said 2", "stage.completed 2"];
+        assert_eq!(of(format!("twice-{link}")), twice);
+        let child = ["stage.started 1", "pipeline.child_started 1", "stage.completed 1"];
+        assert_eq!(of(format!("child-{link}")), child);
+    }
+    let numbers: Vec<_> =
+        recorder.events().iter().filter(|it| it.pipeline() == "test").map(Event::seq).collect();
+    assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "{numbers:?}");
+}
+
+/// The stage of an event, and what it says.
+fn story(event: &Event) -> Option<(String, String)> {
+    Some((event.stage()?.to_owned(), format!("{} {}", event.name(), event.attempt()?)))
 }

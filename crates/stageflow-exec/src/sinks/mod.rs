@@ -4,12 +4,14 @@ mod queue;
 mod stream;
 
 use std::{
-    collections::VecDeque,
+    cmp,
+    collections::{BinaryHeap, binary_heap::PeekMut},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    vec,
 };
 
 use smallvec::SmallVec;
@@ -125,7 +127,8 @@ pub(crate) struct RunEvents {
 struct Outbox {
     /// The number of the last event that went out.
     sent: u64,
-    waiting: VecDeque<Option<Event>>,
+    /// The batch whose next event has the lowest number is on top.
+    waiting: BinaryHeap<Batch>,
     delivering: bool,
 }
 
@@ -137,20 +140,56 @@ impl Outbox {
             && events.last().is_some_and(|last| last.seq() == self.sent + events.len() as u64)
     }
 
-    fn insert(&mut self, event: Event) {
-        let index = usize::try_from(event.seq() - self.sent - 1).unwrap_or(usize::MAX);
-        if index >= self.waiting.len() {
-            self.waiting.resize_with(index + 1, || None);
-        }
-        self.waiting[index] = Some(event);
-    }
-
+    /// Merges what can go out.
     fn take_ready(&mut self) -> Vec<Event> {
-        let count = self.waiting.iter().take_while(|event| event.is_some()).count();
-        self.sent += count as u64;
-        self.waiting.drain(..count).flatten().collect()
+        let mut ready = Vec::new();
+        while let Some(mut batch) = self.waiting.peek_mut() {
+            if batch.next_seq() != Some(self.sent + 1) {
+                break;
+            }
+            if ready.is_empty() {
+                ready.reserve(batch.0.len());
+            }
+            while batch.next_seq() == Some(self.sent + 1) {
+                ready.extend(batch.0.next());
+                self.sent += 1;
+            }
+            if batch.next_seq().is_none() {
+                PeekMut::pop(batch);
+            }
+        }
+        ready
     }
 }
+
+/// Events of one worker, in order; the lower its next number, the greater it is.
+struct Batch(vec::IntoIter<Event>);
+
+impl Batch {
+    fn next_seq(&self) -> Option<u64> {
+        self.0.as_slice().first().map(Event::seq)
+    }
+}
+
+impl Ord for Batch {
+    fn cmp(&self, other: &Self) -> cmp::Ordering {
+        other.next_seq().cmp(&self.next_seq())
+    }
+}
+
+impl PartialOrd for Batch {
+    fn partial_cmp(&self, other: &Self) -> Option<cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Batch {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Batch {}
 
 /// Set in the number of the last event of a run.
 const CLOSED: u64 = 1 << 63;
@@ -180,7 +219,7 @@ impl RunEvents {
         attempt: u32,
         kind: EventKind,
     ) -> Option<EventRecord> {
-        Some(EventRecord { seq: self.next_seq()?, nanos, stage, attempt, kind })
+        Some(EventRecord { seq: self.next_seqs(1)?, nanos, stage, attempt, kind })
     }
 
     /// The record of the last event: no other gets a number.
@@ -192,10 +231,10 @@ impl RunEvents {
         })
     }
 
-    /// The next number.
+    /// The next `count` numbers: the first of them.
     #[inline]
-    pub(crate) fn next_seq(&self) -> Option<u64> {
-        let before = self.seq.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn next_seqs(&self, count: u64) -> Option<u64> {
+        let before = self.seq.fetch_add(count, Ordering::SeqCst);
         (before & CLOSED == 0).then_some(before + 1)
     }
 
@@ -208,9 +247,7 @@ impl RunEvents {
             outbox.sent += events.len() as u64;
             events
         } else {
-            for event in events {
-                outbox.insert(event);
-            }
+            outbox.waiting.push(Batch(events.into_iter()));
             if outbox.delivering {
                 return;
             }

@@ -1,0 +1,291 @@
+//! One call of a stage: the interceptors around it, one inside the other, and innermost its attempts.
+
+use std::{
+    any::Any,
+    fmt,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use crate::{
+    context::StageContext,
+    exit::{ErrorClass, StageExit, StageResult},
+    input::{InputItem, Inputs},
+    intercept::{AnyInterceptor, Interceptor},
+    scope::StageScope,
+    slot::{self, FutureSlot},
+    snapshot::ContextSnapshot,
+    stage::StageKind,
+    value::Value,
+};
+
+/// One call of a stage: all its attempts.
+pub struct Call {
+    ctx: StageContext,
+    /// Outermost first.
+    chain: Arc<[AnyInterceptor]>,
+    attempts: AtomicU32,
+    has_inputs: bool,
+    /// What the stage takes: here until an attempt takes it.
+    inputs: Mutex<Inputs>,
+    /// Whether there may be another attempt, for which the inputs have to stay.
+    repeats: AtomicBool,
+}
+
+impl Call {
+    fn new(ctx: StageContext, chain: Arc<[AnyInterceptor]>, inputs: Option<Inputs>) -> Self {
+        Self {
+            ctx,
+            chain,
+            attempts: AtomicU32::new(0),
+            has_inputs: inputs.is_some(),
+            inputs: Mutex::new(inputs.unwrap_or_default()),
+            repeats: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes a call that has ended the next one of the same worker.
+    #[inline]
+    fn renew(&mut self, stage: u32, until: u64, chain: &Arc<[AnyInterceptor]>, inputs: Option<Inputs>) {
+        self.ctx.renew(stage, until);
+        if !Arc::ptr_eq(&self.chain, chain) {
+            self.chain = Arc::clone(chain);
+        }
+        *self.attempts.get_mut() = 0;
+        *self.repeats.get_mut() = false;
+        self.has_inputs = inputs.is_some();
+        if let Some(inputs) = inputs {
+            *self.inputs.get_mut().unwrap_or_else(PoisonError::into_inner) = inputs;
+        }
+    }
+
+    /// The context of the stage. Its attempt number is that of the first attempt.
+    pub fn context(&self) -> &StageContext {
+        &self.ctx
+    }
+
+    /// The immutable facts of the run.
+    pub fn snapshot(&self) -> &ContextSnapshot {
+        self.ctx.snapshot()
+    }
+
+    /// The name of the stage.
+    pub fn stage_name(&self) -> &str {
+        self.ctx.stage_name()
+    }
+
+    /// The kind of the stage.
+    pub fn stage_kind(&self) -> StageKind {
+        self.ctx.stage_kind()
+    }
+
+    /// How many attempts were started so far.
+    pub fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    /// The interceptor at `depth`, if it is an `I`.
+    fn interceptor<I: Interceptor>(&self, depth: usize) -> StageResult<&I> {
+        let found = self.chain.get(depth).and_then(AnyInterceptor::downcast);
+        found.ok_or_else(|| StageExit::internal("a call met another interceptor than it began with"))
+    }
+
+    fn inputs(&self) -> MutexGuard<'_, Inputs> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The inputs of one more attempt, if the stage takes any: moved to the one that is known to be the only one.
+    #[inline]
+    fn take_inputs(&self) -> Option<Inputs> {
+        let take = || {
+            let mut inputs = self.inputs();
+            let repeats = self.repeats.load(Ordering::Relaxed);
+            if repeats { inputs.clone() } else { std::mem::take(&mut *inputs) }
+        };
+        self.has_inputs.then(take)
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("ctx", &self.ctx)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What lies inside an interceptor: the other interceptors and, innermost, the attempt.
+///
+/// Cloning it keeps the inputs for another [`run`](Self::run): they are shared, not copied. A stage that takes
+/// [`Owned`](crate::Owned) gets clones of its inputs then.
+#[derive(Debug)]
+#[must_use = "the stage does not run unless `next.run()` is awaited"]
+pub struct Next<'a> {
+    call: &'a Arc<Call>,
+    /// How many interceptors stand outside of what runs next.
+    depth: usize,
+    /// Where a security interceptor is told that what went wrong is not its own.
+    inner_failed: Option<&'a AtomicBool>,
+}
+
+impl Clone for Next<'_> {
+    fn clone(&self) -> Self {
+        self.call.repeats.store(true, Ordering::Relaxed);
+        Self { ..*self }
+    }
+}
+
+impl<'a> Next<'a> {
+    /// The input at `index`, if it is a `T` and no attempt has taken it.
+    pub fn input<T: Any + Send + Sync>(&self, index: usize) -> Option<Arc<T>> {
+        match self.call.inputs().get(index)? {
+            InputItem::One(value) => value.clone().downcast().ok(),
+            _ => None,
+        }
+    }
+
+    /// Runs what lies inside. Nothing of it begins before the first poll, and what is never polled is no attempt.
+    ///
+    /// # Errors
+    ///
+    /// How the inner call left without an output.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the attempt.
+    #[inline]
+    pub fn run(self) -> Run<'a> {
+        Run { next: self, inner: FutureSlot::default(), has_begun: false }
+    }
+}
+
+/// The future of what lies inside an interceptor: made by [`Next::run`].
+#[derive(Debug)]
+#[must_use = "the stage does not run unless this is awaited"]
+pub struct Run<'a> {
+    next: Next<'a>,
+    inner: FutureSlot,
+    has_begun: bool,
+}
+
+impl Future for Run<'_> {
+    type Output = StageResult<Value>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if !this.has_begun {
+            this.has_begun = true;
+            this.inner = slot::take();
+            begin(&mut this.inner, this.next.call, this.next.depth);
+        }
+        let done = std::task::ready!(this.inner.poll(cx));
+        slot::keep(std::mem::take(&mut this.inner));
+        if let (Some(inner_failed), Err(_)) = (this.next.inner_failed, &done) {
+            inner_failed.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(done)
+    }
+}
+
+/// Begins what stands at `depth`: an interceptor, or the attempt.
+#[inline(always)]
+fn begin(slot: &mut FutureSlot, call: &Arc<Call>, depth: usize) {
+    match call.chain.get(depth) {
+        Some(head) => head.begin(slot, Arc::clone(call), depth),
+        None => {
+            let number = call.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+            call.ctx.scope().attempt(slot, &call.ctx, number, call.take_inputs());
+        }
+    }
+}
+
+/// Calls an interceptor.
+pub(crate) async fn around<I: Interceptor>(call: Arc<Call>, depth: usize) -> StageResult<Value> {
+    let own = call.interceptor::<I>(depth)?;
+    own.around(&call, Next { call: &call, depth: depth + 1, inner_failed: None }).await
+}
+
+/// Calls a security interceptor: whatever goes wrong in it denies the call. Only a failure from inside stays what it is.
+pub(crate) async fn guard<I: Interceptor>(
+    call: Arc<Call>,
+    depth: usize,
+    name: Arc<str>,
+) -> StageResult<Value> {
+    let own = call.interceptor::<I>(depth)?;
+    let inner_failed = AtomicBool::new(false);
+    let next = Next { call: &call, depth: depth + 1, inner_failed: Some(&inner_failed) };
+    let done = match catch_unwind(AssertUnwindSafe(|| own.around(&call, next))) {
+        Ok(future) => {
+            let mut future = pin!(future);
+            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+                Ok(poll) => poll.map(Some),
+                Err(_) => Poll::Ready(None),
+            })
+            .await
+        }
+        Err(_) => None,
+    };
+    match done {
+        None => Err(StageExit::deny(format!("`{name}` panicked"))),
+        Some(Err(exit)) if exit.is_failure() && !inner_failed.load(Ordering::Relaxed) => {
+            let denied = exit.error_class() == Some(ErrorClass::Denied);
+            Err(if denied { exit } else { StageExit::deny(format!("`{name}` {exit}")) })
+        }
+        Some(done) => done,
+    }
+}
+
+/// Makes the calls of one worker, one after the other in the same memory where the last one has left it.
+#[doc(hidden)]
+#[derive(Debug, Default)]
+pub struct Calls(Option<Arc<Call>>);
+
+impl Calls {
+    /// Begins the call of a stage with interceptors around it. The scope must be the same each time.
+    #[inline]
+    pub fn begin<S: StageScope + 'static>(
+        &mut self,
+        slot: &mut FutureSlot,
+        scope: &Arc<S>,
+        (stage, until): (u32, u64),
+        chain: &Arc<[AnyInterceptor]>,
+        inputs: Option<Inputs>,
+    ) {
+        let mut known = self.0.take();
+        match known.as_mut().and_then(Arc::get_mut) {
+            Some(call) => call.renew(stage, until, chain, inputs),
+            None => {
+                let scope: Arc<S> = Arc::clone(scope);
+                let ctx = StageContext::new(scope, stage, 1, until);
+                known = Some(Arc::new(Call::new(ctx, Arc::clone(chain), inputs)));
+            }
+        }
+        if let Some(call) = &known {
+            begin(slot, call, 0);
+        }
+        self.0 = known;
+    }
+
+    /// Lets go of what the last call was given.
+    #[inline]
+    pub fn end(&mut self) {
+        if !self.0.as_ref().is_some_and(|call| call.has_inputs) {
+            return;
+        }
+        match self.0.as_mut().and_then(Arc::get_mut) {
+            Some(call) => {
+                call.has_inputs = false;
+                *call.inputs.get_mut().unwrap_or_else(PoisonError::into_inner) = Inputs::default();
+            }
+            // It goes on elsewhere.
+            None => self.0 = None,
+        }
+    }
+}

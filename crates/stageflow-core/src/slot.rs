@@ -1,0 +1,103 @@
+//! Memory for the futures of calls, used again by the next call.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use crate::{
+    exit::{StageExit, StageResult},
+    value::Value,
+};
+
+/// A place for the future of a call. What one call leaves of it, memory for a future of its type, serves the next.
+#[doc(hidden)]
+#[derive(Default)]
+pub struct FutureSlot(Option<Box<dyn Place>>);
+
+/// How many places a thread keeps.
+const KEPT: usize = 8;
+
+trait Place: Any + Send {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>>;
+}
+
+/// Memory for one type of future. One that has ended stays in it, but has let go of what it held.
+struct Typed<F>(Pin<Box<F>>);
+
+impl<F: Future<Output = StageResult<Value>> + Send + 'static> Place for Typed<F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl FutureSlot {
+    /// Puts a future in, which must let go of everything as it ends, as those of async blocks do. What is left of the last
+    /// one is dropped.
+    #[inline]
+    pub fn put<F>(&mut self, future: F)
+    where
+        F: Future<Output = StageResult<Value>> + Send + 'static,
+    {
+        let place = self.0.as_deref_mut().map(|place| place as &mut dyn Any);
+        match place.and_then(<dyn Any>::downcast_mut::<Typed<F>>) {
+            Some(place) => place.0.set(future),
+            None => self.0 = Some(Box::new(Typed(Box::pin(future)))),
+        }
+    }
+
+    /// Polls the future.
+    #[inline]
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>> {
+        match &mut self.0 {
+            Some(place) => place.poll(cx),
+            None => Poll::Ready(Err(StageExit::internal(
+                "a call was polled before it began, or after it had ended",
+            ))),
+        }
+    }
+}
+
+impl fmt::Debug for FutureSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FutureSlot")
+    }
+}
+
+/// Places that wait for the next call, the last one on top.
+struct Idle {
+    count: Cell<usize>,
+    places: [Cell<Option<Box<dyn Place>>>; KEPT],
+}
+
+thread_local! {
+    static IDLE: Idle = const { Idle { count: Cell::new(0), places: [const { Cell::new(None) }; KEPT] } };
+}
+
+/// A place, with memory if this thread has some left.
+#[inline]
+pub(crate) fn take() -> FutureSlot {
+    let taken = IDLE.try_with(|idle| {
+        let top = idle.count.get().checked_sub(1)?;
+        idle.count.set(top);
+        idle.places.get(top)?.take()
+    });
+    FutureSlot(taken.ok().flatten())
+}
+
+/// Keeps a place whose future has ended.
+#[inline]
+pub(crate) fn keep(slot: FutureSlot) {
+    let Some(place) = slot.0 else { return };
+    let _kept = IDLE.try_with(|idle| {
+        let top = idle.count.get();
+        if let Some(free) = idle.places.get(top) {
+            free.set(Some(place));
+            idle.count.set(top + 1);
+        }
+    });
+}

@@ -19,7 +19,7 @@ use crate::{
     input::{InputItem, Inputs},
     intercept::{AnyInterceptor, Interceptor},
     scope::StageScope,
-    slot::{self, FutureSlot},
+    slot::FutureSlot,
     snapshot::ContextSnapshot,
     stage::StageKind,
     value::Value,
@@ -182,11 +182,11 @@ impl Future for Run<'_> {
         let this = &mut *self;
         if !this.has_begun {
             this.has_begun = true;
-            this.inner = slot::take();
+            this.inner = FutureSlot::take();
             begin(&mut this.inner, this.next.call, this.next.depth);
         }
         let done = std::task::ready!(this.inner.poll(cx));
-        slot::keep(std::mem::take(&mut this.inner));
+        std::mem::take(&mut this.inner).keep();
         if let (Some(inner_failed), Err(_)) = (this.next.inner_failed, &done) {
             inner_failed.store(true, Ordering::Relaxed);
         }

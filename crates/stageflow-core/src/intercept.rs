@@ -16,7 +16,7 @@ use crate::{
 ///
 /// Everything it enters it leaves, on every path: it is one async function around the inner ones. Its verdicts
 /// are typed: go on (`next.run().await`), replace the output (`Ok(Value)`), deny
-/// ([`StageExit::deny`]), cancel ([`StageExit::cancel`]).
+/// ([`StageExit::deny`](crate::StageExit::deny)), cancel ([`StageExit::cancel`](crate::StageExit::cancel)).
 ///
 /// The engine owns the innermost step, the *attempt*: permit, attempt timeout, events and attempt number. An
 /// interceptor that calls `next` twice gets all of that right by itself.

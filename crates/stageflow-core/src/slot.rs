@@ -36,6 +36,30 @@ impl<F: Future<Output = StageResult<Value>> + Send + 'static> Place for Typed<F>
 }
 
 impl FutureSlot {
+    /// A place, with memory if this thread has some left.
+    #[inline]
+    pub fn take() -> Self {
+        let taken = IDLE.try_with(|idle| {
+            let top = idle.count.get().checked_sub(1)?;
+            idle.count.set(top);
+            idle.places.get(top)?.take()
+        });
+        Self(taken.ok().flatten())
+    }
+
+    /// Leaves the memory of a future that has ended to the next call on this thread.
+    #[inline]
+    pub fn keep(self) {
+        let Some(place) = self.0 else { return };
+        let _kept = IDLE.try_with(|idle| {
+            let top = idle.count.get();
+            if let Some(free) = idle.places.get(top) {
+                free.set(Some(place));
+                idle.count.set(top + 1);
+            }
+        });
+    }
+
     /// Puts a future in, which must let go of everything as it ends, as those of async blocks do. What is left of the last
     /// one is dropped.
     #[inline]
@@ -76,28 +100,4 @@ struct Idle {
 
 thread_local! {
     static IDLE: Idle = const { Idle { count: Cell::new(0), places: [const { Cell::new(None) }; KEPT] } };
-}
-
-/// A place, with memory if this thread has some left.
-#[inline]
-pub(crate) fn take() -> FutureSlot {
-    let taken = IDLE.try_with(|idle| {
-        let top = idle.count.get().checked_sub(1)?;
-        idle.count.set(top);
-        idle.places.get(top)?.take()
-    });
-    FutureSlot(taken.ok().flatten())
-}
-
-/// Keeps a place whose future has ended.
-#[inline]
-pub(crate) fn keep(slot: FutureSlot) {
-    let Some(place) = slot.0 else { return };
-    let _kept = IDLE.try_with(|idle| {
-        let top = idle.count.get();
-        if let Some(free) = idle.places.get(top) {
-            free.set(Some(place));
-            idle.count.set(top + 1);
-        }
-    });
 }

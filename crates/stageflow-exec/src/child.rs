@@ -8,8 +8,8 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, ErrorClass, EventKind, RunOutcome, StageContext, StageExit, StageResult, Value, WaitReason,
-    code, id::RunId, scope::Hold, snapshot::Parent, stage::StageFuture,
+    CancelCause, ErrorClass, EventKind, RunInfo, RunOutcome, StageContext, StageExit, StageResult, Value,
+    WaitReason, code, id::RunId, scope::Hold, snapshot::Parent, stage::StageFuture,
 };
 use stageflow_dag::plan::Plan;
 
@@ -36,16 +36,17 @@ pub(crate) fn run(
         return done(StageExit::failure(code::MAX_DEPTH, ErrorClass::Permanent, error.into()));
     }
     let started = parent.shared.clock.wall();
+    let snapshot = Arc::new(snapshot(parent, ctx, &plan, depth, started));
+    let info = || RunInfo::new(Arc::clone(&snapshot), started, Arc::<Plan>::clone(&plan));
     let child = RunCore::new(Seed {
-        started,
         // What panics here is caught as a panic of the stage.
         chains: parent.shared.chains(&plan),
-        snapshot: snapshot(parent, ctx, &plan, depth, started),
+        events: parent.shared.events(info, None, &parent.handle),
+        snapshot,
         plan,
         input,
         shared: Arc::clone(&parent.shared),
         handle: parent.handle.clone(),
-        events: parent.shared.events(None, &parent.handle),
         keep: None,
         max_in_flight: None,
         depth,

@@ -1,6 +1,12 @@
 //! The runtime's clock: real in production, virtual where tokio's time is paused.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use stageflow_core::Clock;
 use tokio::time::Instant;
@@ -34,8 +40,8 @@ impl Clock for TokioClock {
     }
 }
 
-/// From so many stages on, a run is worth the half millisecond that calibrating the counter takes, once per process.
-const MIN_STAGES: usize = 64;
+/// After so many stages the half millisecond that calibrating the counter takes, once per process, is worth it.
+const MIN_STAGES: usize = 2_000;
 
 /// A worker's watch: tokio's clock, carried on by the processor's counter until the worker looks at tokio's again.
 ///
@@ -86,9 +92,17 @@ impl Watch {
 
 static COUNTER: OnceLock<quanta::Clock> = OnceLock::new();
 
+/// How many stages were begun before there was a counter.
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
+
 fn counter(run: &RunCore) -> Option<&'static quanta::Clock> {
-    if !run.shared.own_clock || run.plan.len() < MIN_STAGES {
+    if !run.shared.own_clock {
         return None;
+    }
+    let known = COUNTER.get();
+    let stages = run.plan.len();
+    if known.is_some() || BEGUN.fetch_add(stages, Ordering::Relaxed) + stages < MIN_STAGES {
+        return known;
     }
     Some(COUNTER.get_or_init(quanta::Clock::new))
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{Event, EventKind, RunOutcome, event::NO_STAGE};
+use stageflow_core::{EventKind, RunOutcome, event::NO_STAGE};
 use tokio::time::Sleep;
 
 use crate::{
@@ -60,7 +60,6 @@ impl Driver {
     /// Works on ready stages; ready with the next phase once there is no stage to start any more.
     fn work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let run = Arc::clone(&self.run);
-        run.queues.register_driver(cx.waker());
         let Some(worker) = &mut self.worker else { return Poll::Ready(()) };
         loop {
             if run.deadline != u64::MAX && run.now() >= run.deadline {
@@ -73,6 +72,9 @@ impl Driver {
                     return Poll::Pending;
                 }
                 Progress::Idle => {}
+            }
+            if run.remaining.load(Ordering::SeqCst) != 0 {
+                run.queues.register_driver(cx.waker());
             }
             run.queues.park_driver();
             let over = run.remaining.load(Ordering::SeqCst) == 0;
@@ -153,12 +155,12 @@ impl Driver {
     fn close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let run = &self.run;
         if run.outcome.get().is_none() {
-            run.ended_at.get_or_init(|| Duration::from_nanos(run.now()));
+            run.set_end();
             let outcome = run.judge();
             if let Some(events) = &run.events
                 && let Some(record) = events.last_record(run.now(), NO_STAGE, ended(run, outcome))
             {
-                events.deliver(vec![Event::new(Arc::clone(&run.info), record)]);
+                events.deliver(vec![events.event(record)]);
             }
             run.outcome.get_or_init(|| outcome);
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use stageflow_core::{
-    Clock, Code, EventSink, Interceptor, Layer, Randomness, StageKind, code,
+    Clock, Code, EventSink, Interceptor, Layer, Randomness, RunInfo, StageKind, code,
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
@@ -83,11 +83,16 @@ impl EngineShared {
     }
 
     /// The way of a run's events; `None` if nobody listens.
-    pub(crate) fn events(&self, stream: Option<Arc<Queue>>, handle: &Handle) -> Option<RunEvents> {
+    pub(crate) fn events(
+        &self,
+        info: impl FnOnce() -> RunInfo,
+        stream: Option<Arc<Queue>>,
+        handle: &Handle,
+    ) -> Option<RunEvents> {
         if self.sinks.is_empty() && stream.is_none() {
             return None;
         }
-        Some(RunEvents::new(self.sinks.iter().cloned(), stream, handle.clone()))
+        Some(RunEvents::new(info(), self.sinks.iter().cloned(), stream, handle.clone()))
     }
 }
 

@@ -94,7 +94,7 @@ impl Explanation {
         Self {
             run_id: run.snapshot.identity().run_id(),
             pipeline: run.plan.name().to_string(),
-            elapsed: run.ended_at.get().copied().unwrap_or(Duration::from_nanos(now)),
+            elapsed: run.took().unwrap_or(Duration::from_nanos(now)),
             stopping: run.ending.cause().filter(|_| stopping).map(|cause| cause.for_stages().to_string()),
             ended: run.is_done(),
             waits,

@@ -13,7 +13,7 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, ContextSnapshot, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunOutcome,
+    CancelCause, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunInfo, RunOutcome,
     SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
 };
 use stageflow_dag::{
@@ -71,7 +71,8 @@ pub struct RunBuilder<O> {
     engine: Engine,
     plan: Arc<Plan>,
     input: Value,
-    snapshot: SnapshotBuilder,
+    /// What was set; most runs set nothing.
+    snapshot: Option<Box<SnapshotBuilder>>,
     keep: Option<Keep>,
     max_in_flight: Option<u32>,
     has_deadline: bool,
@@ -81,9 +82,8 @@ pub struct RunBuilder<O> {
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident: $ty:ty,)*) => {$(
         $(#[$doc])*
-        pub fn $name(mut self, value: impl Into<$ty>) -> Self {
-            self.snapshot = self.snapshot.$name(value);
-            self
+        pub fn $name(self, value: impl Into<$ty>) -> Self {
+            self.edit(|snapshot| snapshot.$name(value))
         }
     )*};
 }
@@ -95,7 +95,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             engine,
             plan,
             input: Value::new(input),
-            snapshot: ContextSnapshot::builder(),
+            snapshot: None,
             keep: None,
             max_in_flight: None,
             has_deadline: false,
@@ -123,34 +123,29 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
     }
 
     /// Sets the priority.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.snapshot = self.snapshot.priority(priority);
-        self
+    pub fn priority(self, priority: Priority) -> Self {
+        self.edit(|snapshot| snapshot.priority(priority))
     }
 
     /// How long the run may take from now on. With nothing left no stage starts.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.snapshot = self.snapshot.deadline(deadline);
         self.has_deadline = true;
-        self
+        self.edit(|snapshot| snapshot.deadline(deadline))
     }
 
     /// Sets the execution mode.
-    pub fn execution_mode(mut self, mode: impl Into<Arc<str>>) -> Self {
-        self.snapshot = self.snapshot.execution_mode(mode);
-        self
+    pub fn execution_mode(self, mode: impl Into<Arc<str>>) -> Self {
+        self.edit(|snapshot| snapshot.execution_mode(mode))
     }
 
     /// Adds metadata.
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
-        self.snapshot = self.snapshot.metadata(key, value);
-        self
+    pub fn metadata(self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.edit(|snapshot| snapshot.metadata(key, value))
     }
 
     /// Adds a typed extension that stages read by [`StageContext::extension`](stageflow_core::StageContext::extension).
-    pub fn extension<T: Any + Send + Sync>(mut self, value: T) -> Self {
-        self.snapshot = self.snapshot.extension(value);
-        self
+    pub fn extension<T: Any + Send + Sync>(self, value: T) -> Self {
+        self.edit(|snapshot| snapshot.extension(value))
     }
 
     /// Which outputs stay for the report; the pipeline's own setting otherwise.
@@ -162,6 +157,12 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
     /// At most so many stages of this run are in flight at a time, at least one; the pipeline's own setting otherwise.
     pub fn max_in_flight(mut self, limit: u32) -> Self {
         self.max_in_flight = Some(limit.max(1));
+        self
+    }
+
+    fn edit(mut self, edit: impl FnOnce(SnapshotBuilder) -> SnapshotBuilder) -> Self {
+        let snapshot = self.snapshot.take().map_or_else(SnapshotBuilder::default, |snapshot| *snapshot);
+        self.snapshot = Some(Box::new(edit(snapshot)));
         self
     }
 
@@ -186,7 +187,8 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
 
     fn admit(self, handle: Handle, stream: Option<Arc<Queue>>) -> Result<Arc<RunCore>, RunError> {
         let shared = Arc::clone(&self.engine.shared);
-        let mut snapshot = self.snapshot.pipeline(Arc::clone(self.plan.name()));
+        let mut snapshot = self.snapshot.map_or_else(SnapshotBuilder::default, |snapshot| *snapshot);
+        snapshot = snapshot.pipeline(Arc::clone(self.plan.name()));
         if let (false, Some(deadline)) = (self.has_deadline, self.plan.policies().deadline) {
             snapshot = snapshot.deadline(deadline);
         }
@@ -200,15 +202,15 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             return Err(RunError::refused(code::NO_RUNTIME, message));
         }
         let started = shared.clock.wall();
-        let snapshot = snapshot.build_with(|| RunId::from_parts(started, &*shared.random));
+        let snapshot = Arc::new(snapshot.build_with(|| RunId::from_parts(started, &*shared.random)));
         let refused = |panic| {
             RunError::refused(code::PANIC, format!("`applies_to` panicked in {}", panic_message(panic)))
         };
         let chains = catch_unwind(AssertUnwindSafe(|| shared.chains(&self.plan))).map_err(refused)?;
+        let info = || RunInfo::new(Arc::clone(&snapshot), started, Arc::<Plan>::clone(&self.plan));
         let run = RunCore::new(Seed {
-            started,
             chains,
-            events: shared.events(stream, &handle),
+            events: shared.events(info, stream, &handle),
             plan: self.plan,
             input: self.input,
             snapshot,
@@ -248,7 +250,6 @@ pub struct RunFuture<O> {
     state: State<O>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "it is moved once, an allocation would cost more")]
 enum State<O> {
     New(Option<RunBuilder<O>>),
     Driving(Box<Driver>),

@@ -26,6 +26,7 @@ mod outputs;
 mod pending;
 mod protocol;
 mod queue;
+mod ready;
 mod report;
 mod row;
 mod run;

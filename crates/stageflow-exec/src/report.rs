@@ -70,7 +70,7 @@ impl RunReport {
 
     /// How long it took, clean-ups included.
     pub fn duration(&self) -> Duration {
-        self.run.ended_at.get().copied().unwrap_or_default()
+        self.run.took().unwrap_or_default()
     }
 
     /// Every stage, in declaration order.

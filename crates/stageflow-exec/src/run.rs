@@ -5,14 +5,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use slab::Slab;
 use stageflow_core::{
-    CancelCause, ContextSnapshot, Failure, RunInfo, RunOutcome, StageOutcome, Value, WaitReason,
+    CancelCause, ContextSnapshot, Failure, RunOutcome, StageOutcome, Value, WaitReason,
     intercept::AnyInterceptor, scope::CleanUp,
 };
 use stageflow_dag::plan::Plan;
@@ -36,7 +36,6 @@ use crate::{
 pub(crate) struct RunCore {
     pub(crate) plan: Arc<Plan>,
     pub(crate) snapshot: Arc<ContextSnapshot>,
-    pub(crate) info: Arc<RunInfo>,
     pub(crate) shared: Arc<EngineShared>,
     pub(crate) chains: Option<Arc<Chains>>,
     pub(crate) limits: RunLimits,
@@ -56,7 +55,8 @@ pub(crate) struct RunCore {
     pub(crate) origin: u64,
     /// Nanoseconds of the run; `u64::MAX` for none.
     pub(crate) deadline: u64,
-    pub(crate) ended_at: OnceLock<Duration>,
+    /// Nanoseconds of the run; [`NOT_YET`] before.
+    ended_at: AtomicU64,
     pub(crate) outcome: OnceLock<RunOutcome>,
 
     /// How many stages have not ended.
@@ -72,12 +72,16 @@ pub(crate) struct RunCore {
     pub(crate) holds: AtomicUsize,
     pub(crate) clean_ups: Mutex<Option<Vec<(u32, CleanUp)>>>,
     children: Mutex<Vec<Weak<RunCore>>>,
-    pub(crate) details: Mutex<Details>,
+    /// Made when something is to be noted: most runs just complete.
+    details: OnceLock<Box<Mutex<Details>>>,
     /// Kept for errors that lend it.
     pub(crate) first_failure: OnceLock<Option<Failure>>,
     /// The run's place in its engine's list.
     pub(crate) live_key: OnceLock<usize>,
 }
+
+/// No time at which a run ends.
+const NOT_YET: u64 = u64::MAX;
 
 /// What is known of the few stages that did not simply complete.
 #[derive(Debug, Default)]
@@ -107,11 +111,10 @@ pub struct CleanUpFailure {
 
 /// What a run starts from.
 pub(crate) struct Seed {
-    pub(crate) started: SystemTime,
     pub(crate) chains: Option<Arc<Chains>>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) input: Value,
-    pub(crate) snapshot: ContextSnapshot,
+    pub(crate) snapshot: Arc<ContextSnapshot>,
     pub(crate) shared: Arc<EngineShared>,
     pub(crate) handle: Handle,
     pub(crate) events: Option<RunEvents>,
@@ -122,24 +125,9 @@ pub(crate) struct Seed {
 
 impl RunCore {
     pub(crate) fn new(seed: Seed) -> Arc<Self> {
-        let Seed {
-            started,
-            chains,
-            plan,
-            input,
-            snapshot,
-            shared,
-            handle,
-            events,
-            keep,
-            max_in_flight,
-            depth,
-        } = seed;
+        let Seed { chains, plan, input, snapshot, shared, handle, events, keep, max_in_flight, depth } = seed;
         let policies = plan.policies();
         let keep_all = keep.unwrap_or(policies.keep) == stageflow_core::Keep::All;
-        let snapshot = Arc::new(snapshot);
-        let names: Arc<Plan> = Arc::clone(&plan);
-        let info = Arc::new(RunInfo::new(Arc::clone(&snapshot), started, names));
         let count = u32::try_from(plan.len()).unwrap_or(u32::MAX);
         let limits = RunLimits::new(
             max_in_flight.or(policies.max_in_flight),
@@ -160,7 +148,7 @@ impl RunCore {
             groups: (0..plan.groups()).map(|_| AtomicBool::new(false)).collect(),
             origin: shared.clock.monotonic_nanos(),
             deadline: snapshot.deadline().map_or(u64::MAX, stageflow_core::time::nanos),
-            ended_at: OnceLock::new(),
+            ended_at: AtomicU64::new(NOT_YET),
             outcome: OnceLock::new(),
             remaining: AtomicUsize::new(plan.len()),
             troubled: AtomicBool::new(false),
@@ -171,12 +159,11 @@ impl RunCore {
             holds: AtomicUsize::new(0),
             clean_ups: Mutex::new(Some(Vec::new())),
             children: Mutex::new(Vec::new()),
-            details: Mutex::new(Details::default()),
+            details: OnceLock::new(),
             first_failure: OnceLock::new(),
             live_key: OnceLock::new(),
             plan,
             snapshot,
-            info,
             shared,
             limits,
             events,
@@ -188,6 +175,16 @@ impl RunCore {
     /// Nanoseconds since the run started.
     pub(crate) fn now(&self) -> u64 {
         self.shared.clock.monotonic_nanos().saturating_sub(self.origin)
+    }
+
+    /// The run has ended, and it took until now.
+    pub(crate) fn set_end(&self) {
+        self.ended_at.store(self.now(), Ordering::SeqCst);
+    }
+
+    /// How long the run took, once it has ended.
+    pub(crate) fn took(&self) -> Option<Duration> {
+        Some(self.ended_at.load(Ordering::SeqCst)).filter(|end| *end != NOT_YET).map(Duration::from_nanos)
     }
 
     /// The output of a stage that completed, or the pipeline's input, where it is still there.
@@ -227,7 +224,12 @@ impl RunCore {
     }
 
     pub(crate) fn details(&self) -> MutexGuard<'_, Details> {
-        self.details.lock().unwrap_or_else(PoisonError::into_inner)
+        self.details.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no stage has failed.
+    fn has_no_failure(&self) -> bool {
+        self.details.get().is_none() || self.details().failures.is_empty()
     }
 
     pub(crate) fn pending(&self) -> MutexGuard<'_, Slab<Arc<Node>>> {
@@ -313,7 +315,7 @@ impl RunCore {
             Some(EndCause::Deadline) => RunOutcome::TimedOut,
             Some(EndCause::Cancel(_)) | None => RunOutcome::Cancelled,
             Some(EndCause::Committed) => {
-                if self.details().failures.is_empty() {
+                if self.has_no_failure() {
                     RunOutcome::Completed
                 } else if self.output_completed() {
                     RunOutcome::CompletedWithFailures
@@ -326,6 +328,9 @@ impl RunCore {
 
     /// The failure that the outcome follows from: the denial where a call was denied, else the first that was observed.
     pub(crate) fn cause(&self) -> Option<Failure> {
+        if self.has_no_failure() {
+            return None;
+        }
         let details = self.details();
         let denial = match self.ending.cause() {
             Some(EndCause::Denied { stage }) => details.failures.iter().find(|(_, it)| it.stage() == stage),

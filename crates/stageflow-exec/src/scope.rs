@@ -9,8 +9,7 @@ use std::{
 };
 
 use stageflow_core::{
-    ContextSnapshot, CustomEvent, Event, EventKind, RunInfo, StageContext, StageKind, Value, WaitReason,
-    event::EventRecord,
+    ContextSnapshot, CustomEvent, EventKind, RunInfo, StageContext, StageKind, Value, WaitReason,
     input::Inputs,
     scope::{CleanUp, Hold, StageScope},
     slot::FutureSlot,
@@ -33,7 +32,7 @@ pub(crate) struct WorkerScope {
     /// The start of its first attempt, which the worker notes together with its end.
     start: Unnumbered,
     /// Shared by the events noted here, so that workers do not all count on one shared place.
-    info: Arc<RunInfo>,
+    info: Option<Arc<RunInfo>>,
     pub(crate) held: Held,
 }
 
@@ -42,11 +41,7 @@ const NOBODY: u32 = u32::MAX;
 impl WorkerScope {
     pub(crate) fn new(run: Arc<RunCore>) -> Self {
         Self {
-            info: if run.events.is_some() {
-                Arc::new(RunInfo::clone(&run.info))
-            } else {
-                Arc::clone(&run.info)
-            },
+            info: run.events.as_ref().map(|events| Arc::new(RunInfo::clone(events.info()))),
             run,
             entered: AtomicU32::new(NOBODY),
             start: Unnumbered::none(),
@@ -62,10 +57,10 @@ impl WorkerScope {
         self.entered.store(NOBODY, Ordering::Relaxed);
     }
 
-    /// An event of this run.
+    /// What the events noted here share; nothing where nobody listens.
     #[inline]
-    pub(crate) fn event(&self, record: EventRecord) -> Event {
-        Event::new(Arc::clone(&self.info), record)
+    pub(crate) fn info(&self) -> Option<&Arc<RunInfo>> {
+        self.info.as_ref()
     }
 
     /// Draws numbers for `count` events of the stage that was entered, and before them one for its start if that has none:
@@ -112,7 +107,7 @@ impl WorkerScope {
             let record = events.record(self.run.now(), stage, 1, EventKind::StageStarted);
             self.start.numbered();
             if let Some(record) = record {
-                events.deliver(vec![self.event(record)]);
+                events.deliver(vec![events.event(record)]);
             }
         }
     }
@@ -124,7 +119,7 @@ impl RunCore {
         if let Some(events) = &self.events
             && let Some(record) = events.record(self.now(), stage, attempt, kind)
         {
-            events.deliver(vec![Event::new(Arc::clone(&self.info), record)]);
+            events.deliver(vec![events.event(record)]);
         }
     }
 }

@@ -7,16 +7,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use crossbeam_deque::Worker as Deque;
 use stageflow_core::{
-    Event, EventKind, Randomness, StageContext, StageExit, StageResult, Value,
-    call::Calls,
-    code,
-    event::EventRecord,
-    input::Inputs,
-    intercept::AnyInterceptor,
-    slot::FutureSlot,
-    time::{SeededRandom, nanos},
+    Event, EventKind, StageContext, StageExit, StageResult, Value, call::Calls, code, event::EventRecord,
+    input::Inputs, intercept::AnyInterceptor, slot::FutureSlot, time::nanos,
 };
 
 use crate::{
@@ -26,10 +19,10 @@ use crate::{
     decide::Verdict,
     ending::EndCause,
     helper,
-    node::{Node, Spare},
+    node::Spare,
     pending,
-    queue::ROW,
-    row::{MIN_ROW, ROOTS, Row},
+    ready::{Ready, Task},
+    row::{MIN_ROW, ROOTS},
     run::RunCore,
     scope::WorkerScope,
 };
@@ -64,8 +57,6 @@ pub(crate) struct Worker {
     /// Memory that the future of the last stage has left.
     slot: FutureSlot,
     calls: Calls,
-    /// Something was put into the deque since this worker last looked whether anybody would come for it.
-    offered: bool,
     pub(crate) watch: Watch,
     /// The last reading of the clock.
     pub(crate) now: u64,
@@ -77,7 +68,6 @@ pub(crate) struct Worker {
     quick_polls: u32,
     /// Stages that ended here and are not yet taken off the run's count.
     ended: usize,
-    tick: u32,
 }
 
 thread_local! {
@@ -104,42 +94,22 @@ impl Drop for Working {
     }
 }
 
-/// Stages that are ready here.
-enum Ready {
-    /// In the order in which they became ready: the row that is being worked off, then `next`, which is used while the deque
-    /// is empty, so that a chain touches no shared memory, then the deque.
-    Fifo { row: Option<Arc<Row>>, next: Option<u32>, deque: Option<Deque<u32>> },
-    /// In an order drawn from a seed.
-    Seeded { tasks: Vec<Task>, random: SeededRandom },
-}
-
-enum Task {
-    Start(u32),
-    Resume(Arc<Node>),
-}
-
 impl Worker {
     pub(crate) fn new(run: &Arc<RunCore>) -> Self {
-        let ready = match run.queues.seed {
-            None => Ready::Fifo { row: None, next: None, deque: None },
-            Some(seed) => Ready::Seeded { tasks: Vec::new(), random: SeededRandom::new(seed) },
-        };
         let scope = Arc::new(WorkerScope::new(Arc::clone(run)));
         run.queues.add_scope(&scope);
         Self {
             scope,
-            ready,
+            ready: Ready::new(run),
             spare: None,
-            slot: FutureSlot::default(),
+            slot: FutureSlot::take(),
             calls: Calls::default(),
-            offered: false,
             watch: Watch::new(),
             now: 0,
             started_at: 0,
             events: Vec::new(),
             quick_polls: 0,
             ended: 0,
-            tick: 0,
         }
     }
 
@@ -166,17 +136,17 @@ impl Worker {
                 run.end(EndCause::Deadline);
             }
             if run.is_stopping() {
-                self.give_back(run);
+                self.ready.give_back(run);
                 self.hand_over(run);
                 return Progress::Stopping;
             }
-            let task = self.next(run).or_else(|| {
+            let task = self.ready.next(run).or_else(|| {
                 if run.queues.is_alone() && self.scope.held.is_empty() {
                     return None;
                 }
                 // What was held back may make something ready.
                 self.tell_held(run);
-                self.next(run).or_else(|| self.steal(run))
+                self.ready.next(run).or_else(|| self.ready.steal(run))
             });
             match task {
                 Some(Task::Start(stage)) => self.start(run, stage),
@@ -193,122 +163,23 @@ impl Worker {
         }
     }
 
-    /// Puts stages that were woken back where the driver looks for them while it stops the run: those in their grace, and those that
-    /// wait for a child run, go on.
-    fn give_back(&mut self, run: &Arc<RunCore>) {
-        if let Ready::Seeded { tasks, .. } = &mut self.ready {
-            for task in tasks.drain(..) {
-                if let Task::Resume(node) = task {
-                    run.queues.push_resumed(node);
-                }
-            }
-        }
-    }
-
     /// A stage has become ready.
     #[inline]
-    pub(crate) fn push(&mut self, run: &Arc<RunCore>, stage: u32) {
+    pub(crate) fn push(&mut self, run: &RunCore, stage: u32) {
         run.cell(stage).mark_ready(self.now);
-        match &mut self.ready {
-            Ready::Seeded { tasks, .. } => tasks.push(Task::Start(stage)),
-            Ready::Fifo { row, next, deque } => {
-                let idle = row.is_none() && next.is_none();
-                match deque {
-                    Some(deque) if idle && deque.is_empty() => *next = Some(stage),
-                    None if idle => *next = Some(stage),
-                    deque => {
-                        deque.get_or_insert_with(|| run.queues.deque()).push(stage);
-                        self.offered = true;
-                    }
-                }
-            }
-        }
+        self.ready.push(run, stage);
     }
 
     /// All successors of a stage, or all roots, have become ready. `false` if they have to be pushed one by one.
-    pub(crate) fn push_row(&mut self, run: &Arc<RunCore>, source: u32, count: usize) -> bool {
-        let Ready::Fifo { row, next, deque } = &mut self.ready else { return false };
-        let opened = run.queues.open_row(source, 0, u32::try_from(count).unwrap_or(u32::MAX), self.now);
-        let idle = row.is_none() && next.is_none() && deque.as_ref().is_none_or(Deque::is_empty);
-        if idle {
-            *row = Some(opened);
-        } else {
-            let key = u32::try_from(opened.key).unwrap_or(u32::MAX);
-            deque.get_or_insert_with(|| run.queues.deque()).push(ROW | key);
-        }
-        true
-    }
-
-    fn next(&mut self, run: &Arc<RunCore>) -> Option<Task> {
-        match &mut self.ready {
-            Ready::Seeded { tasks, random } => {
-                while let Some(node) = run.queues.pop_resumed() {
-                    tasks.push(Task::Resume(node));
-                }
-                let count = tasks.len() as u64;
-                let index = if count < 2 { 0 } else { random.next_u64() % count };
-                #[expect(clippy::cast_possible_truncation, reason = "the index is below the length")]
-                (count > 0).then(|| tasks.swap_remove(index as usize))
-            }
-            Ready::Fifo { row, next, deque } => {
-                self.tick = self.tick.wrapping_add(1);
-                let woken_first = self.tick & 1 == 0;
-                if woken_first && let Some(node) = run.queues.pop_resumed() {
-                    return Some(Task::Resume(node));
-                }
-                loop {
-                    if let Some(open) = row {
-                        if let Some(stage) = open.claim(&run.plan) {
-                            run.cell(stage).mark_ready(open.ready);
-                            return Some(Task::Start(stage));
-                        }
-                        run.queues.close_row(open);
-                        *row = None;
-                    }
-                    match next.take().or_else(|| deque.as_ref()?.pop()) {
-                        Some(entry) if entry & ROW != 0 => *row = run.queues.row(entry & !ROW),
-                        Some(stage) => return Some(Task::Start(stage)),
-                        None => break,
-                    }
-                }
-                run.queues.pop_resumed().map(Task::Resume)
-            }
-        }
-    }
-
-    /// Takes work from other workers.
-    fn steal(&mut self, run: &Arc<RunCore>) -> Option<Task> {
-        let Ready::Fifo { row, deque, .. } = &mut self.ready else { return None };
-        *row = run.queues.steal_row();
-        if row.is_none() {
-            if !run.queues.has_stealable() {
-                return None;
-            }
-            let deque = deque.get_or_insert_with(|| run.queues.deque());
-            self.offered = true;
-            match run.queues.steal(deque)? {
-                entry if entry & ROW != 0 => *row = run.queues.row(entry & !ROW),
-                stage => return Some(Task::Start(stage)),
-            }
-        }
-        self.next(run)
-    }
-
-    /// Lets other workers find the one stage that only this worker would.
-    fn offer_next(&mut self, run: &Arc<RunCore>) {
-        if let Ready::Fifo { next, deque, .. } = &mut self.ready
-            && let Some(stage) = next.take()
-        {
-            deque.get_or_insert_with(|| run.queues.deque()).push(stage);
-            self.offered = true;
-        }
+    pub(crate) fn push_row(&mut self, run: &RunCore, source: u32, count: usize) -> bool {
+        self.ready.push_row(run, source, count, self.now)
     }
 
     /// Calls somebody if there is more to do than the stage this worker is about to enter.
     pub(crate) fn call_for_help(&mut self, run: &Arc<RunCore>) {
         let queues = &run.queues;
-        self.offer_next(run);
-        if std::mem::take(&mut self.offered) {
+        self.ready.offer_next(run);
+        if self.ready.take_offered() {
             // Pairs with the look of a helper that has given its place back, and of a driver that has declared itself parked:
             // either they see what was offered, or this worker sees that they are gone.
             std::sync::atomic::fence(Ordering::SeqCst);
@@ -318,12 +189,8 @@ impl Worker {
         }
         // Somebody could start what is only waiting to be told.
         self.tell_own(run);
-        self.offer_next(run);
-        let Ready::Fifo { row, deque, .. } = &self.ready else { return };
-        if deque.as_ref().is_some_and(|deque| !deque.is_empty())
-            || row.as_ref().is_some_and(|row| !row.is_empty())
-            || queues.has_resumed()
-        {
+        self.ready.offer_next(run);
+        if self.ready.has_more(run) {
             // Pairs with the look that a worker takes after it has declared itself idle.
             std::sync::atomic::fence(Ordering::SeqCst);
             if !helper::wake_parked_driver(run) {
@@ -422,7 +289,10 @@ impl Worker {
 
     #[inline]
     fn keep(&mut self, seq: u64, nanos: u64, stage: u32, attempt: u32, kind: EventKind) {
-        self.events.push(self.scope.event(EventRecord { seq, nanos, stage, attempt, kind }));
+        if let Some(info) = self.scope.info() {
+            let record = EventRecord { seq, nanos, stage, attempt, kind };
+            self.events.push(Event::new(Arc::clone(info), record));
+        }
     }
 
     fn flush_events(&mut self, run: &RunCore) {
@@ -509,14 +379,8 @@ impl Drop for Worker {
     fn drop(&mut self) {
         let run = Arc::clone(&self.scope.run);
         self.hand_over(&run);
-        if let Ready::Fifo { next, deque, .. } = &mut self.ready {
-            if let (Some(stage), Some(deque)) = (next.take(), deque.as_ref()) {
-                deque.push(stage);
-            }
-            if let Some(deque) = deque.take() {
-                run.queues.return_deque(deque);
-            }
-        }
+        std::mem::take(&mut self.slot).keep();
+        self.ready.leave(&run);
     }
 }
 

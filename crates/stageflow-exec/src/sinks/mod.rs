@@ -15,7 +15,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use stageflow_core::{Delivery, Event, EventKind, EventSink, event::EventRecord};
+use stageflow_core::{Delivery, Event, EventKind, EventSink, RunInfo, event::EventRecord};
 use tokio::runtime::Handle;
 
 pub(crate) use self::queue::Queue;
@@ -117,6 +117,8 @@ pub(crate) struct RunEvents {
     /// The number of the last event of all.
     last: AtomicU64,
     outbox: Mutex<Outbox>,
+    /// What the events of the run have in common.
+    info: Arc<RunInfo>,
     sinks: SmallVec<[Arc<SinkHandle>; 4]>,
     stream: Option<Arc<Queue>>,
     handle: Handle,
@@ -196,6 +198,7 @@ const CLOSED: u64 = 1 << 63;
 
 impl RunEvents {
     pub(crate) fn new(
+        info: RunInfo,
         sinks: impl IntoIterator<Item = Arc<SinkHandle>>,
         stream: Option<Arc<Queue>>,
         handle: Handle,
@@ -204,10 +207,20 @@ impl RunEvents {
             seq: AtomicU64::new(0),
             last: AtomicU64::new(0),
             outbox: Mutex::default(),
+            info: Arc::new(info),
             sinks: sinks.into_iter().collect(),
             stream,
             handle,
         }
+    }
+
+    pub(crate) fn info(&self) -> &Arc<RunInfo> {
+        &self.info
+    }
+
+    /// An event of the run.
+    pub(crate) fn event(&self, record: EventRecord) -> Event {
+        Event::new(Arc::clone(&self.info), record)
     }
 
     /// A record with the next number: from here on the number has to be delivered. `None` after the last event.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    patrol,
     run::RunCore,
     worker::{self, Progress, Worker},
 };
@@ -21,6 +22,7 @@ pub(crate) fn call_one(run: &Arc<RunCore>) {
     // A task spawned from a worker thread sits in the one place of that thread which no other can steal from. The empty
     // task takes its place there, which puts the helper into the open and wakes another thread for it.
     run.handle.spawn(async {});
+    patrol::watch(&run.handle);
 }
 
 /// Wakes the driver if it is parked; `false` if it was not.
@@ -29,6 +31,7 @@ pub(crate) fn wake_parked_driver(run: &RunCore) -> bool {
     if was_parked && worker::is_working() {
         // As above: the stage that made the work may block this thread, and the driver with it.
         run.handle.spawn(async {});
+        patrol::watch(&run.handle);
     }
     was_parked
 }

@@ -23,6 +23,7 @@ mod limits;
 mod live;
 mod node;
 mod outputs;
+mod patrol;
 mod pending;
 mod protocol;
 mod queue;

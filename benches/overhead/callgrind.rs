@@ -1,6 +1,6 @@
 //! Instructions per stage, which are the same on any machine: this program runs itself under valgrind's callgrind.
 //!
-//! Counting begins at zero when `counted_from_here` is called, after the plan is built and was run twice, and goes on to the
+//! Counting begins at zero when `counted_from_here` is called, after the plan is built and was run a few times, and goes on to the
 //! end of the process, on one worker. Results are never dropped, so teardown does not count. A worker gives way every
 //! 200 µs, which under valgrind is every few dozen stages: that adds some 20 to 40 instructions per stage to ours, and
 //! makes them differ by a few percent from time to time.
@@ -24,8 +24,8 @@ const ROWS: &[Row] = &[Row::Ours, Row::Observed, Row::JoinSet];
 
 /// About so many stages are counted.
 const STAGES: usize = 50_000;
-/// Runs before the counted ones.
-const WARM_UP: usize = 2;
+/// About so many stages run before the counted ones: more than it takes until the process has its counter for short times.
+const WARM_UP: usize = 5_000;
 
 /// What was counted, or why nothing could be.
 pub(crate) type Counts = Result<Vec<Count>, &'static str>;
@@ -104,7 +104,7 @@ pub(crate) fn cell(row: Row, shape: Shape, runs: usize) -> Result<()> {
         Ok(prepared) => prepared,
         Err(why) => bail!("{row} does not run {shape}: {why}"),
     };
-    prepared.case.hold(&runtime, WARM_UP);
+    prepared.case.hold(&runtime, WARM_UP.div_ceil(shape.graph().len()).max(2));
     counted_from_here();
     prepared.case.hold(&runtime, runs);
     std::process::exit(0);

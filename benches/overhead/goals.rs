@@ -123,7 +123,7 @@ fn against_peers(facts: &Facts, goals: &mut Vec<Goal>) {
     for peer in [Row::Dagx, Row::Dagrs, Row::GraphFlow] {
         let ahead = |shape| facts.ratio(peer, Row::Ours, shape, Body::Noop);
         goals.push(Goal {
-            name: format!("{peer} ÷ ours, every shape it can express"),
+            name: format!("{peer} ÷ ours, every listed shape it can express"),
             limit: Limit::AtLeast(1.3),
             measured: worst(cells::SHAPES, f64::min, ahead),
             unit: "×",

@@ -336,6 +336,13 @@ impl fmt::Display for Event {
     }
 }
 
+/// Whether the engine's own events have such names.
+fn is_reserved(name: &str) -> bool {
+    const OF_STAGES: [&str; 6] = ["started", "completed", "failed", "skipped", "cancelled", "blocked"];
+    ["pipeline.", "events."].iter().any(|space| name.starts_with(space))
+        || name.strip_prefix("stage.").is_some_and(|what| OF_STAGES.contains(&what))
+}
+
 /// An event of a stage's or a policy's own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CustomEvent {
@@ -345,13 +352,20 @@ pub struct CustomEvent {
 
 impl CustomEvent {
     /// An event with a name such as `route.decided` and a few small fields.
+    ///
+    /// Names of the engine's own events are reserved, so that nobody takes one for the other: `custom.` is put before
+    /// `pipeline.…`, `events.…`, and `stage.started` and its like.
     pub fn new<K, V>(name: impl Into<String>, fields: impl IntoIterator<Item = (K, V)>) -> Self
     where
         K: Into<String>,
         V: Into<FieldValue>,
     {
         let fields = fields.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Self { name: name.into(), fields }
+        let mut name = name.into();
+        if is_reserved(&name) {
+            name.insert_str(0, "custom.");
+        }
+        Self { name, fields }
     }
 
     /// The name.

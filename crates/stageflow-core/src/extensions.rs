@@ -16,14 +16,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwn
 /// [`restore`](Self::restore).
 #[derive(Clone, Default)]
 pub struct Extensions {
-    typed: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    typed: HashMap<TypeId, Typed>,
     named: BTreeMap<String, serde_json::Value>,
 }
 
+#[derive(Clone)]
+struct Typed {
+    value: Arc<dyn Any + Send + Sync>,
+    /// Under which name it is serialised, if it is.
+    name: Option<Box<str>>,
+}
+
 impl Extensions {
-    /// Adds a value; one of the same type is replaced.
+    /// Adds a value; one of the same type is replaced, and is no longer serialised if it was.
     pub fn insert<T: Any + Send + Sync>(&mut self, value: T) {
-        self.typed.insert(TypeId::of::<T>(), Arc::new(value));
+        self.replace(value, None);
+    }
+
+    fn replace<T: Any + Send + Sync>(&mut self, value: T, name: Option<&str>) {
+        let new = Typed { value: Arc::new(value), name: name.map(Box::from) };
+        let old = self.typed.insert(TypeId::of::<T>(), new).and_then(|old| old.name);
+        if let Some(old) = old.filter(|old| Some(&**old) != name) {
+            self.named.remove(&*old);
+        }
     }
 
     /// Adds a value that is kept under `name` when the snapshot is serialised.
@@ -36,13 +51,13 @@ impl Extensions {
         T: Any + Send + Sync + Serialize,
     {
         self.named.insert(name.to_owned(), serde_json::to_value(&value)?);
-        self.insert(value);
+        self.replace(value, Some(name));
         Ok(())
     }
 
     /// The value of type `T`.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.typed.get(&TypeId::of::<T>())?.downcast_ref()
+        self.typed.get(&TypeId::of::<T>())?.value.downcast_ref()
     }
 
     /// Reads the value that was serialised under `name` back into its type.

@@ -82,6 +82,7 @@ pub struct Parent {
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ContextSnapshot {
+    #[serde(deserialize_with = "known_schema")]
     schema: u32,
     identity: Identity,
     parent: Option<Parent>,
@@ -98,6 +99,16 @@ pub struct ContextSnapshot {
 
 /// The version of the serialised form.
 const SCHEMA: u32 = 1;
+
+/// A form that is newer than this code may mean something else by the same fields: it is not read as if it did not.
+fn known_schema<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        SCHEMA => Ok(SCHEMA),
+        other => Err(serde::de::Error::custom(format!(
+            "a snapshot in form {other}, and this version of stageflow reads form {SCHEMA}: read it with the version that wrote it"
+        ))),
+    }
+}
 
 impl ContextSnapshot {
     /// A builder in which everything is optional.

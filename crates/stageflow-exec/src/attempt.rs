@@ -99,8 +99,12 @@ async fn limited(
         }
         let Some(timeout) = timeout else { return Poll::Pending };
         // A stage that is ready at once pays for no timer.
-        let timer = timer.get_or_insert_with(|| Timer::new(timeout, code::ATTEMPT_TIMEOUT));
-        if timer.is_up(cx) {
+        if timer.is_none() {
+            timer = Some(Timer::new(timeout, code::ATTEMPT_TIMEOUT)?);
+        }
+        if let Some(timer) = &mut timer
+            && timer.is_up(cx)
+        {
             return Poll::Ready(Err(timed_out(&run, stage, timer.code)));
         }
         Poll::Pending

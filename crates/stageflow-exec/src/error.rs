@@ -61,9 +61,12 @@ impl RunError {
     }
 
     /// Whether another run may succeed without a change of code or input.
+    ///
+    /// Of the runs that were refused, those that met an engine which is shutting down may: another engine takes them.
     pub fn recoverable(&self) -> bool {
         match self.outcome() {
-            Some(RunOutcome::TimedOut | RunOutcome::Cancelled) | None => true,
+            Some(RunOutcome::TimedOut | RunOutcome::Cancelled) => true,
+            None => self.code() == code::SHUTTING_DOWN,
             Some(RunOutcome::Failed) => self.failure().is_some_and(|failure| failure.recoverable()),
             _ => false,
         }

@@ -1,6 +1,8 @@
 //! A stage whose future is pending: who wakes it, where it waits.
 
 use std::{
+    future::Future as _,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -10,10 +12,10 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{Code, slot::FutureSlot};
+use stageflow_core::{Code, ErrorClass, StageExit, StageResult, code, slot::FutureSlot};
 use tokio::time::Sleep;
 
-use crate::{helper, protocol::TaskState, run::RunCore};
+use crate::{helper, protocol::TaskState, run::RunCore, timer};
 
 /// A task of the run: the waker of one stage and, while it is pending, its future.
 ///
@@ -45,17 +47,25 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    pub(crate) fn new(after: Duration, code: Code) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep(after)), code }
+    /// # Errors
+    ///
+    /// A runtime without timers, which is known of a run's own stages before it starts, but not of those of a child run.
+    pub(crate) fn new(after: Duration, code: Code) -> StageResult<Self> {
+        match timer::sleep(after) {
+            Some(sleep) => Ok(Self { sleep, code }),
+            None => {
+                let error = "it has a timeout, and the runtime has no timer".into();
+                Err(StageExit::failure(code::NO_RUNTIME, ErrorClass::Invalid, error))
+            }
+        }
     }
 
-    /// Whether the time is up.
+    /// Whether the time is up. It never is on a runtime that shuts down, where tokio panics.
     pub(crate) fn is_up(&mut self, cx: &mut Context<'_>) -> bool {
-        matches!(self.sleep.as_mut().poll(cx), Poll::Ready(()))
+        let polled = catch_unwind(AssertUnwindSafe(|| self.sleep.as_mut().poll(cx)));
+        matches!(polled, Ok(Poll::Ready(())))
     }
 }
-
-use std::future::Future as _;
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

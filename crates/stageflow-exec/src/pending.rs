@@ -31,29 +31,25 @@ impl Worker {
         self.now = self.watch.now(run);
         let Spare { node, waker } = spare;
         let mut body = Body { waker, future, timer: None };
-        // A runtime without a timer panics here: that is a failure of the stage, not of the worker.
-        let up = catch_unwind(AssertUnwindSafe(|| {
-            body.timer = timer_of(run, stage).map(|(after, code)| Timer::new(after, code));
-            // Registers the waker with the timer.
-            let mut cx = Context::from_waker(&body.waker);
-            body.timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx))
-        }));
-        match up {
-            Ok(false) => {
-                let key = run.pending().insert(Arc::clone(&node));
-                node.key.store(key, Ordering::Relaxed);
-                self.park(run, &node, body);
-            }
-            Ok(true) => {
-                node.task.finish();
-                self.time_out(run, stage, body);
-            }
-            Err(panic) => {
-                node.task.finish();
-                let _dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
-                self.finish(run, stage, Err(panicked(panic)));
+        if let Some((after, code)) = timer_of(run, stage) {
+            match Timer::new(after, code) {
+                Ok(timer) => body.timer = Some(timer),
+                Err(exit) => {
+                    node.task.finish();
+                    let _dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
+                    return self.finish(run, stage, Err(exit));
+                }
             }
         }
+        // Registers the waker with the timer.
+        let mut cx = Context::from_waker(&body.waker);
+        if body.timer.as_mut().is_some_and(|timer| timer.is_up(&mut cx)) {
+            node.task.finish();
+            return self.time_out(run, stage, body);
+        }
+        let key = run.pending().insert(Arc::clone(&node));
+        node.key.store(key, Ordering::Relaxed);
+        self.park(run, &node, body);
     }
 
     /// Goes on with a stage that was woken.

@@ -368,7 +368,7 @@ impl RunCore {
                 }
             }
         }
-        if self.holds.fetch_sub(1, Ordering::AcqRel) == 1 && self.queues.is_closed() {
+        if self.holds.fetch_sub(1, Ordering::SeqCst) == 1 && self.queues.is_closed() {
             self.queues.wake_driver();
         }
     }

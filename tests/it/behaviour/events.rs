@@ -181,6 +181,29 @@ async fn stages_emit_events_of_their_own() {
     assert_eq!(events[2].to_string().trim(), "3      0ns page.read only page=7 of=\"x\" share=0.5");
 }
 
+/// Nobody can give an event of their own the name of one of the engine's.
+#[tokio::test(start_paused = true)]
+async fn the_names_of_the_engines_events_are_reserved() {
+    let (engine, recorder) = recorded();
+    let emits = stage_fn(|ctx: StageContext, (): ()| async move {
+        ctx.record_stage_event("completed", [("forged", true)]);
+        for name in ["pipeline.completed", "events.gap", "stage.completed_twice", "stage."] {
+            ctx.emit(name, [("forged", true)]);
+        }
+        Ok(1_u32)
+    });
+    engine.run(&solo(emits), ()).await.unwrap();
+    let own: Vec<String> = recorder.lines().drain(2..7).collect();
+    let expected = [
+        "custom.stage.completed only",
+        "custom.pipeline.completed only",
+        "custom.events.gap only",
+        "stage.completed_twice only",
+        "stage. only",
+    ];
+    assert_eq!(own, expected);
+}
+
 /// S-29: nothing comes after the last event of a run, whoever still has a context.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_emitted_after_the_end() {

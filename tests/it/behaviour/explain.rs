@@ -140,6 +140,7 @@ async fn a_stage_that_does_not_yield_is_named() {
     assert!(explained.to_string().contains("is running and has not yielded"), "{explained}");
     let refused = error_of(engine.run(&busy, ())).await;
     assert_eq!((refused.code(), refused.outcome()), (code::SHUTTING_DOWN, None));
+    assert!(refused.recoverable(), "another engine takes it");
     switch.open();
     let error = error_of(run).await;
     assert_eq!(error.outcome(), Some(RunOutcome::Cancelled));

@@ -67,6 +67,7 @@ fn a_runtime_without_timers_runs_what_needs_none() {
     let refused = |result: RunResult<u32>| {
         let error = result.map(drop).unwrap_err();
         assert_eq!((error.code(), error.outcome()), (code::NO_RUNTIME, None), "{error}");
+        assert!(!error.recoverable(), "another run would be refused as well");
     };
     refused(bare().block_on(only.run(()).deadline(1.secs()).into_future()));
     let limited = [
@@ -80,6 +81,19 @@ fn a_runtime_without_timers_runs_what_needs_none() {
     for limited in limited {
         refused(bare().block_on(limited.run(()).into_future()));
         refused(bare().block_on(async { limited.start(()).await }));
+    }
+    // Of a child it is found out when its stage is about to wait.
+    let children: [Pipeline<(), u32>; 2] = [
+        pipeline(|p| p.stage("only", never()).timeout(1.secs()).inputs(())),
+        pipeline(|p| p.stage("only", never()).attempt_timeout(1.secs()).inputs(())),
+    ];
+    for child in children {
+        let parent = pipeline(|p| {
+            let input = p.input();
+            p.stage("kid", child).inputs(input)
+        });
+        let error = bare().block_on(parent.run(()).into_future()).map(drop).unwrap_err();
+        assert_eq!((error.code(), error.outcome()), (code::NO_RUNTIME, Some(RunOutcome::Failed)), "{error}");
     }
 }
 

@@ -66,6 +66,24 @@ fn a_snapshot_is_the_same_after_a_round_trip() {
 }
 
 #[test]
+fn a_form_of_another_version_is_not_read() {
+    let mut json = serde_json::to_value(ContextSnapshot::builder().build()).unwrap();
+    json["schema"] = 2.into();
+    let error = serde_json::from_value::<ContextSnapshot>(json).unwrap_err();
+    assert!(error.to_string().starts_with("a snapshot in form 2, and this version"), "{error}");
+}
+
+#[test]
+fn what_replaces_a_named_value_replaces_what_is_serialised() {
+    let mut extensions = Extensions::default();
+    extensions.insert_named("first", 1_u32).unwrap();
+    extensions.insert_named("second", 2_u32).unwrap();
+    assert_eq!(extensions.names().collect::<Vec<_>>(), ["second"]);
+    extensions.insert(3_u32);
+    assert_eq!((extensions.get(), extensions.names().count()), (Some(&3_u32), 0));
+}
+
+#[test]
 fn what_is_missing_in_the_json_is_said() {
     let json = serde_json::to_value(ContextSnapshot::builder().build()).unwrap();
     for key in ["identity", "pipeline", "priority"] {

@@ -111,26 +111,30 @@ impl Driver {
             run.queues.park_driver();
             let alone = run.queues.close();
             let (mut next_grace, mut parked) = (u64::MAX, Vec::new());
-            for (_, node) in &*run.pending() {
+            run.pending.for_each(|node| {
                 let until = run.grace_until(node.stage(), run.stopped_at());
                 if run.is_stopping() && run.now() >= until {
                     parked.push(Arc::clone(node));
                 } else {
                     next_grace = next_grace.min(until);
                 }
-            }
+            });
             for node in parked {
                 worker.drop_parked(&run, &node);
             }
-            if let Some(node) = run.queues.pop_resumed() {
+            let mut resumed = false;
+            while let Some(node) = run.queues.pop_resumed() {
+                resumed = true;
                 worker.resume(&run, &node);
                 if !tokio::task::coop::has_budget_remaining() {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
+            }
+            if resumed {
                 continue;
             }
-            if run.pending().is_empty() && run.holds.load(Ordering::SeqCst) == 0 {
+            if run.pending.is_empty() && run.holds.load(Ordering::SeqCst) == 0 {
                 if alone {
                     return Poll::Ready(());
                 }
@@ -185,9 +189,10 @@ impl Drop for Driver {
         // The runtime is gone: nobody will poll what is left, but it is to be dropped, or it would keep the run alive.
         let run = &self.run;
         // What a helper polls at this moment stays where the run finds it at its own end.
-        let nodes: Vec<_> = run.pending().iter().map(|(_, node)| Arc::clone(node)).collect();
+        let mut nodes = Vec::new();
+        run.pending.for_each(|node| nodes.push(Arc::clone(node)));
         for node in nodes.into_iter().filter(|node| node.task.claim()) {
-            run.pending().try_remove(node.key.load(Ordering::Relaxed));
+            run.pending.remove(&node);
             let _panicked = catch_unwind(AssertUnwindSafe(|| drop(node.take_body())));
         }
         // Nodes that were woken meanwhile.

@@ -60,7 +60,10 @@ impl Explanation {
 
     pub(crate) fn of(run: &RunCore) -> Self {
         let now = run.now();
-        let pending: HashSet<u32> = run.pending().iter().map(|(_, node)| node.stage()).collect();
+        let mut pending = HashSet::new();
+        run.pending.for_each(|node| {
+            pending.insert(node.stage());
+        });
         let stopping = run.is_stopping();
         let waits = run.unfinished().map(|stage| {
             let cell = run.cell(stage);

@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -47,8 +47,7 @@ impl Worker {
             node.task.finish();
             return self.time_out(run, stage, body);
         }
-        let key = run.pending().insert(Arc::clone(&node));
-        node.key.store(key, Ordering::Relaxed);
+        run.pending.insert(self.shard, &node);
         self.park(run, &node, body);
     }
 
@@ -96,8 +95,7 @@ impl Worker {
 
     fn retire(&self, run: &Arc<RunCore>, node: &Node) {
         node.task.finish();
-        let key = node.key.load(Ordering::Relaxed);
-        run.pending().try_remove(key);
+        run.pending.remove(node);
     }
 
     /// Puts a pending stage aside until it is woken.
@@ -122,8 +120,7 @@ impl Worker {
         if node.task.claim()
             && let Some(body) = node.take_body()
         {
-            let key = node.key.load(Ordering::Relaxed);
-            run.pending().try_remove(key);
+            run.pending.remove(node);
             self.drop_future(run, node.stage(), body.future);
         }
     }

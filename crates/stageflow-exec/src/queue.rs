@@ -1,15 +1,15 @@
 //! Ready work of a run: who finds it, who is woken for it.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::Waker,
 };
 
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
+use crossbeam_queue::SegQueue;
 use slab::Slab;
 use stageflow_dag::plan::SPECIAL;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -26,8 +26,7 @@ pub(crate) const ROW: u32 = SPECIAL;
 #[derive(Debug)]
 pub(crate) struct Queues {
     /// Pending stages that were woken, in the order of their waking.
-    resumed: Mutex<VecDeque<Arc<Node>>>,
-    resumed_len: AtomicUsize,
+    resumed: SegQueue<Arc<Node>>,
     /// Whether there ever was a deque or a row to steal from.
     shared: AtomicBool,
     stealers: Mutex<Vec<Stealer<u32>>>,
@@ -55,8 +54,7 @@ impl Queues {
         let several = seed.is_none() && handle.runtime_flavor() == RuntimeFlavor::MultiThread;
         let workers = if several { handle.metrics().num_workers() } else { 1 };
         Self {
-            resumed: Mutex::new(VecDeque::new()),
-            resumed_len: AtomicUsize::new(0),
+            resumed: SegQueue::new(),
             shared: AtomicBool::new(false),
             stealers: Mutex::new(Vec::new()),
             rows: Mutex::new(Slab::new()),
@@ -75,25 +73,17 @@ impl Queues {
 
     /// Queues a stage that was woken.
     pub(crate) fn push_resumed(&self, node: Arc<Node>) {
-        let mut resumed = lock(&self.resumed);
-        resumed.push_back(node);
-        self.resumed_len.store(resumed.len(), Ordering::SeqCst);
+        self.resumed.push(node);
     }
 
     /// Takes the stage that was woken first.
     pub(crate) fn pop_resumed(&self) -> Option<Arc<Node>> {
-        if self.resumed_len.load(Ordering::SeqCst) == 0 {
-            return None;
-        }
-        let mut resumed = lock(&self.resumed);
-        let node = resumed.pop_front();
-        self.resumed_len.store(resumed.len(), Ordering::SeqCst);
-        node
+        self.resumed.pop()
     }
 
     /// Whether some stage was woken and not yet taken.
     pub(crate) fn has_resumed(&self) -> bool {
-        self.resumed_len.load(Ordering::SeqCst) != 0
+        !self.resumed.is_empty()
     }
 
     /// A deque for a worker, from which the others can steal.

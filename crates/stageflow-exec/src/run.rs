@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use slab::Slab;
 use stageflow_core::{
     CancelCause, ContextSnapshot, Failure, RunOutcome, StageOutcome, Value, WaitReason,
     intercept::AnyInterceptor, scope::CleanUp,
@@ -20,13 +19,13 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    aside::Aside,
     cell::{Cell, State},
     chains::Chains,
     decide::MIN_HELD,
     ending::{EndCause, Ending},
     engine::EngineShared,
     limits::{Permits, RunLimits},
-    node::Node,
     outputs::Outputs,
     queue::Queues,
     sinks::RunEvents,
@@ -67,7 +66,7 @@ pub(crate) struct RunCore {
     token: OnceLock<CancellationToken>,
     pub(crate) queues: Queues,
     /// Stages whose futures are pending.
-    pub(crate) pending: Mutex<Slab<Arc<Node>>>,
+    pub(crate) pending: Aside,
     /// Work of stages that goes on elsewhere.
     pub(crate) holds: AtomicUsize,
     pub(crate) clean_ups: Mutex<Option<Vec<(u32, CleanUp)>>>,
@@ -155,7 +154,7 @@ impl RunCore {
             ending: Ending::default(),
             token: OnceLock::new(),
             queues: Queues::new(&handle, shared.seed, plan.max_in_degree() >= MIN_HELD),
-            pending: Mutex::new(Slab::new()),
+            pending: Aside::default(),
             holds: AtomicUsize::new(0),
             clean_ups: Mutex::new(Some(Vec::new())),
             children: Mutex::new(Vec::new()),
@@ -230,10 +229,6 @@ impl RunCore {
     /// Whether no stage has failed.
     fn has_no_failure(&self) -> bool {
         self.details.get().is_none() || self.details().failures.is_empty()
-    }
-
-    pub(crate) fn pending(&self) -> MutexGuard<'_, Slab<Arc<Node>>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the run early: the one path for every cause (S-16).
@@ -377,8 +372,7 @@ impl RunCore {
 impl Drop for RunCore {
     fn drop(&mut self) {
         // Stages that were left pending by a helper after the runtime had dropped the driver: each keeps itself alive.
-        let nodes: Vec<_> = self.pending().drain().collect();
-        for node in nodes {
+        for node in self.pending.drain() {
             let _panicked = catch_unwind(AssertUnwindSafe(|| drop(node.take_body())));
         }
     }

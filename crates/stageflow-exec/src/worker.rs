@@ -57,6 +57,8 @@ pub(crate) struct Worker {
     /// Memory that the future of the last stage has left.
     slot: FutureSlot,
     calls: Calls,
+    /// Where it puts pending stages aside.
+    pub(crate) shard: usize,
     pub(crate) watch: Watch,
     /// The last reading of the clock.
     pub(crate) now: u64,
@@ -104,6 +106,7 @@ impl Worker {
             spare: None,
             slot: FutureSlot::take(),
             calls: Calls::default(),
+            shard: run.pending.shard(),
             watch: Watch::new(),
             now: 0,
             started_at: 0,

@@ -57,12 +57,8 @@ struct Patrol {
 impl Patrol {
     fn walk(mut self) {
         loop {
-            // sleeps: in a thread for blocking work
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "no worker can be asked to wait: all of them may be stuck"
-            )]
-            thread::sleep(PERIOD);
+            // A thread of tokio's, so it may wake up early: then the nudge comes early.
+            thread::park_timeout(PERIOD);
             let id = self.id;
             let calls = with_patrols(|patrols| {
                 let at = patrols.iter().position(|(known, _)| *known == id)?;

@@ -75,3 +75,7 @@ pub use stageflow_exec::{
     Explanation, InterceptorOrder, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
     ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
 };
+
+#[cfg(feature = "testing")]
+#[doc(inline)]
+pub use stageflow_testing as testing;

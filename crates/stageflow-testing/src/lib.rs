@@ -1,0 +1,1 @@
+//! Testing pipelines: what a test of a pipeline needs, and nothing that a production build should have.

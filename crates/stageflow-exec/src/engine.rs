@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use crate::{
     chains::{ChainCache, Chains},
     clock::TokioClock,
+    explain::Explanation,
     handle::{RunBuilder, RunHandle},
     limits::{EngineLimits, Limit},
     live::LiveRuns,
@@ -161,6 +162,11 @@ impl Engine {
         for sink in &self.shared.sinks {
             sink.flushed().await;
         }
+    }
+
+    /// What every unfinished stage of every live run waits for, as of now.
+    pub fn explain(&self) -> Vec<Explanation> {
+        self.shared.live.all().iter().map(|run| Explanation::of(run)).collect()
     }
 
     /// Waits for all runs to end by themselves, up to `budget`; the number of those that have not.

@@ -66,7 +66,7 @@ impl LiveRuns {
         }
     }
 
-    fn all(&self) -> Vec<Arc<RunCore>> {
+    pub(crate) fn all(&self) -> Vec<Arc<RunCore>> {
         self.lock()
             .map_or_else(Vec::new, |state| state.runs.iter().filter_map(|(_, run)| run.upgrade()).collect())
     }

@@ -27,6 +27,7 @@ pages! {
     limits_and_engine "docs/guide/06-limits-and-engine.md"
     interceptors_and_events "docs/guide/07-interceptors-and-events.md"
     composing_pipelines "docs/guide/08-composing-pipelines.md"
+    testing "docs/guide/09-testing.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_cancelled "docs/errors/CANCELLED.md"
     error_cleanup_failed "docs/errors/CLEANUP_FAILED.md"

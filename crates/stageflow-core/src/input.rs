@@ -16,6 +16,7 @@ use crate::{
 /// | `Arc<T>` | `Port<T>`, or `a.or(b)` | the output, shared |
 /// | [`Owned<T>`] | `Port<T>` | the output: moved if this is its last reader, cloned otherwise |
 /// | `Vec<Arc<T>>` | `Vec<Port<T>>` | the outputs, in the order of the ports |
+/// | `Vec<Option<Arc<T>>>` | `Vec<OptionalPort<T>>` | the same, `None` for each that is not there |
 /// | `Option<Arc<T>>` | `port.optional()` | the output, or `None` if it will never come |
 /// | [`StageInputs`] | names | outputs to be read by name |
 /// | a tuple of up to 12 of these | a tuple of wires | each of them |
@@ -186,6 +187,19 @@ impl<T: Any + Send + Sync> StageInput for Vec<Arc<T>> {
     fn take(source: &mut dyn InputSource) -> Result<Self, InputError> {
         match source.next()? {
             InputItem::Many(count) => (0..count).map(|_| one(source)).collect(),
+            _ => Err(InputError::mismatch()),
+        }
+    }
+}
+
+impl<T: Any + Send + Sync> sealed::Sealed for Vec<Option<Arc<T>>> {}
+
+impl<T: Any + Send + Sync> StageInput for Vec<Option<Arc<T>>> {
+    fn take(source: &mut dyn InputSource) -> Result<Self, InputError> {
+        match source.next()? {
+            InputItem::Many(count) => {
+                (0..count).map(|_| <Option<Arc<T>> as StageInput>::take(source)).collect()
+            }
             _ => Err(InputError::mismatch()),
         }
     }

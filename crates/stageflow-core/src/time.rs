@@ -112,7 +112,7 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Prints a duration with at most three significant digits and a unit: `950ns`, `1.2ms`, `3m05s`.
+/// Prints a duration with at most three significant digits and a unit: `950ns`, `1.2ms`, `3m05s`, `5h02m`, `9d01h`.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Human(pub Duration);
@@ -125,7 +125,11 @@ impl fmt::Display for Human {
             1_000..1_000_000 => scaled(nanos, 1_000, "µs"),
             1_000_000..1_000_000_000 => scaled(nanos, 1_000_000, "ms"),
             1_000_000_000..60_000_000_000 => scaled(nanos, 1_000_000_000, "s"),
-            _ => format!("{}m{:02}s", self.0.as_secs() / 60, self.0.as_secs() % 60),
+            _ => match self.0.as_secs() {
+                secs @ 0..3_600 => format!("{}m{:02}s", secs / 60, secs % 60),
+                secs @ 3_600..86_400 => format!("{}h{:02}m", secs / 3_600, secs / 60 % 60),
+                secs => format!("{}d{:02}h", secs / 86_400, secs / 3_600 % 24),
+            },
         };
         f.pad(&text)
     }

@@ -179,10 +179,10 @@ impl Wires<'_> {
         self.push(source, kind);
     }
 
-    pub(crate) fn many(&mut self, ports: impl ExactSizeIterator<Item = AnyPort>) {
+    pub(crate) fn many(&mut self, ports: impl ExactSizeIterator<Item = AnyPort>, each: EdgeKind) {
         let count = u32::try_from(ports.len()).unwrap_or(u32::MAX);
         self.push(INPUT, EdgeKind::Many(count));
-        ports.for_each(|port| self.port(port, EdgeKind::One { owned: false }));
+        ports.for_each(|port| self.port(port, each));
     }
 
     pub(crate) fn group(&mut self, sides: &[AnyPort], optional: bool) {

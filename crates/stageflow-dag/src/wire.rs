@@ -19,6 +19,7 @@ use crate::{
 /// | `port.optional()`, `a.or(b).optional()` | `Option<Arc<T>>` |
 /// | `a.or(b)` | `Arc<T>` |
 /// | `Vec<Port<T>>`, an array or a slice of ports | `Vec<Arc<T>>` |
+/// | `Vec<OptionalPort<T>>` or an array of them | `Vec<Option<Arc<T>>>` |
 /// | a name, an array, slice or `Vec` of names, [`names`] | `StageInputs` |
 /// | a tuple of up to 12 of these | the tuple of what they feed |
 /// | `()` | `()` |
@@ -74,7 +75,7 @@ macro_rules! lists {
         impl<T: Any + Send + Sync> Wire<Vec<Arc<T>>> for $list {
             fn connect(self, wires: &mut Wires<'_>) {
                 let ports: &[Port<T>] = self.as_ref();
-                wires.many(ports.iter().map(|port| port.erase()));
+                wires.many(ports.iter().map(|port| port.erase()), EdgeKind::One { owned: false });
             }
         }
     )+};
@@ -88,7 +89,19 @@ lists! {
 
 impl<T: Any + Send + Sync, const N: usize> Wire<Vec<Arc<T>>> for [Port<T>; N] {
     fn connect(self, wires: &mut Wires<'_>) {
-        wires.many(self.iter().map(|port| port.erase()));
+        wires.many(self.iter().map(|port| port.erase()), EdgeKind::One { owned: false });
+    }
+}
+
+impl<T: Any + Send + Sync> Wire<Vec<Option<Arc<T>>>> for Vec<OptionalPort<T>> {
+    fn connect(self, wires: &mut Wires<'_>) {
+        wires.many(self.iter().map(|port| port.0.erase()), EdgeKind::Optional);
+    }
+}
+
+impl<T: Any + Send + Sync, const N: usize> Wire<Vec<Option<Arc<T>>>> for [OptionalPort<T>; N] {
+    fn connect(self, wires: &mut Wires<'_>) {
+        wires.many(self.iter().map(|port| port.0.erase()), EdgeKind::Optional);
     }
 }
 

@@ -255,7 +255,7 @@ impl Rule {
 /// use stageflow_testing::{FaultInjector, Faults};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-/// let mut p = Pipeline::<(), u32>::builder("one");
+/// let mut p = Pipeline::builder::<()>("one");
 /// let one = p.stage("one", stage_fn(|_ctx: StageContext, (): ()| async { Ok(1_u32) })).inputs(());
 /// let pipeline = p.build(one)?;
 ///

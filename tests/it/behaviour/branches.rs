@@ -187,3 +187,29 @@ async fn a_condition_may_look_at_the_input() {
     let report = report_of(even.run(5)).await;
     assert_eq!(statuses(&report), ["even: skipped: branch not taken at `input`"]);
 }
+
+/// S-6: a list of optional inputs says of each whether it is there, also of so many that their ends are told in bundles.
+#[tokio::test(start_paused = true)]
+async fn a_list_of_optional_inputs_says_of_each_whether_it_is_there() {
+    for width in [1_usize, 3, 100] {
+        let pipeline: Pipeline<(), Vec<bool>> = pipeline(|p| {
+            p.on_failure(FailurePolicy::Continue);
+            let parts = p.parallel("part", 0..width, |index| {
+                stage_fn(move |_: StageContext, (): ()| async move {
+                    match index % 3 {
+                        0 => Ok(index),
+                        1 => Err(StageExit::fail("broken")),
+                        _ => Err(StageExit::skip("not today")),
+                    }
+                })
+            });
+            let parts: Vec<_> = parts.inputs(()).into_iter().map(Port::optional).collect();
+            let seen = stage_fn(|_: StageContext, parts: Vec<Option<Arc<usize>>>| async move {
+                Ok(parts.iter().map(Option::is_some).collect::<Vec<_>>())
+            });
+            p.stage("seen", seen).inputs(parts)
+        });
+        let run = pipeline.run(()).await.expect("what fails is optional");
+        assert_eq!(*run.output(), (0..width).map(|index| index % 3 == 0).collect::<Vec<_>>());
+    }
+}

@@ -26,7 +26,9 @@ fn durations_read_well() {
         (60.secs(), "1m00s"),
         (185.secs(), "3m05s"),
         (25.mins(), "25m00s"),
-        (Duration::MAX, "307445734561825860m15s"),
+        (3_600.secs(), "1h00m"),
+        (26.mins() * 60, "1d02h"),
+        (Duration::MAX, "213503982334601d07h"),
     ] {
         assert_eq!(Human(duration).to_string(), text);
     }

@@ -49,6 +49,9 @@ fn each_wire_makes_its_edges() {
     let list = [(INPUT, EdgeKind::Many(2)), (0, ONE), (1, ONE)];
     assert_eq!(edges::<Vec<Shared>, _>(|_, a, b| vec![a, b]), list);
     assert_eq!(edges::<Vec<Shared>, _>(|_, a, b| [a, b]), list);
+    let partial = [(INPUT, EdgeKind::Many(2)), (0, EdgeKind::Optional), (1, EdgeKind::Optional)];
+    assert_eq!(edges::<Vec<Option<Shared>>, _>(|_, a, b| vec![a.optional(), b.optional()]), partial);
+    assert_eq!(edges::<Vec<Option<Shared>>, _>(|_, a, b| [a.optional(), b.optional()]), partial);
     assert_eq!(edges::<Vec<Shared>, _>(|_, _, _| Vec::<Port<u32>>::new()), [(INPUT, EdgeKind::Many(0))]);
     assert_eq!(
         edges::<(Shared, Vec<Shared>, (Option<Shared>,)), _>(|_, a, b| (a, [b], (b.optional(),))),

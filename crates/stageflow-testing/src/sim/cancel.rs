@@ -270,6 +270,9 @@ where
         if left() > 0 {
             problems.push(format!("{} tasks are left behind the end of the run", left()));
         }
+        if at_a_poll(points) && locked(&points.act).is_some() {
+            problems.push("the run never came to this poll".to_owned());
+        }
         problems.extend(ledger.problems());
         let outcome = ended(&sim.recorder().events(), self.pipeline.len(), &mut problems);
         if let (Some(outcome), Some(normal)) = (outcome, normal)
@@ -319,6 +322,11 @@ fn ended(events: &[Event], stages: usize, problems: &mut Vec<String>) -> Option<
         EventKind::PipelineEnded { outcome, .. } => Some(*outcome),
         _ => None,
     })
+}
+
+/// Whether something was to happen.
+fn at_a_poll(points: &Points) -> bool {
+    points.at != usize::MAX
 }
 
 type Act = Box<dyn FnOnce() + Send>;

@@ -11,6 +11,7 @@ use std::{
 
 use std::fmt::Write as _;
 
+use stageflow_core::time::Human;
 use tokio::runtime::Builder;
 
 use super::{Sim, SimFailure};
@@ -164,7 +165,7 @@ where
 
 /// Why nothing happened for the whole time limit.
 fn hung(sim: &Sim, time_limit: Duration) -> String {
-    let mut text = format!("it did not end in {time_limit:?} of virtual time");
+    let mut text = format!("it did not end in {} of virtual time", Human(time_limit));
     for run in sim.engine().explain() {
         let _infallible = write!(text, "\n{run}");
     }
@@ -224,8 +225,9 @@ impl fmt::Display for SimReport {
         let Self { seeds, virtual_time, events, .. } = self;
         write!(
             f,
-            "{seeds} seeds, {} different traces, {events} events, {virtual_time:?} of virtual time",
-            self.traces.len()
+            "{seeds} seeds, {} different traces, {events} events, {} of virtual time",
+            self.traces.len(),
+            Human(*virtual_time)
         )?;
         self.fired.iter().try_for_each(|(name, fired)| write!(f, "\n  {name}: {fired} times"))
     }

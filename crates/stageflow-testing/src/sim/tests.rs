@@ -137,7 +137,7 @@ fn a_simulation_in_which_nothing_can_happen_any_more_says_what_it_waits_for() {
         sim.faults(Faults::at("part-005").hang());
     });
     let text = failed.expect_err("it hangs").to_string();
-    assert!(text.starts_with("seed 3 failed: it did not end in 8640000s of virtual time\nrun "), "{text}");
+    assert!(text.starts_with("seed 3 failed: it did not end in 100d00h of virtual time\nrun "), "{text}");
     assert!(text.contains("part-005") && text.contains("and the same when simulated again"), "{text}");
 }
 
@@ -380,4 +380,42 @@ fn ten_thousand_seeds_take_no_minutes() {
     let mut most: HashMap<bool, u64> = HashMap::new();
     *most.entry(true).or_default() += report.fired("permanent failure everywhere");
     assert!(most[&true] > 500, "{report}");
+}
+
+#[test]
+fn traces_differ_in_what_happened_as_well_as_in_when() {
+    let trace = |name: &'static str, delay: u64| {
+        let mut p = Pipeline::builder("one");
+        let input = p.input();
+        let only = p.stage(name, stage_fn(plus)).inputs(input);
+        let pipeline = p.build(only).expect("a pipeline");
+        let kept = std::cell::RefCell::new(None);
+        Sim::seeds(0..1).run(|sim| {
+            sim.latency(name, Duration::from_millis(delay));
+            let (pipeline, kept) = (pipeline.clone(), &kept);
+            async move {
+                sim.run(&pipeline, 1).await.expect("it completes");
+                kept.replace(Some(sim.trace()));
+            }
+        });
+        kept.into_inner().expect("it ran")
+    };
+    let (one, same, named, late) = (trace("a", 1), trace("a", 1), trace("b", 1), trace("a", 2));
+    assert_eq!((one.hash(), one.first_difference(&same)), (same.hash(), None));
+    assert!(one.hash() != named.hash() && one.hash() != late.hash());
+    let (index, first, second) = one.first_difference(&named).expect("the name");
+    assert_eq!(index, 1);
+    assert!(first.is_some_and(|line| line.ends_with("stage.started a")), "{first:?}");
+    assert!(second.is_some_and(|line| line.ends_with("stage.started b")), "{second:?}");
+}
+
+#[test]
+fn a_clean_up_that_never_ran_is_a_problem() {
+    let ledger = Ledger::new();
+    // A context of no run: nobody awaits its clean-ups.
+    ledger.until_clean_up(&StageContext::for_test(), "a table", async {});
+    assert_eq!(
+        ledger.problems(),
+        ["`a table` was never given back", "the clean-up of `a table` ran 0 times"]
+    );
 }

@@ -41,6 +41,7 @@ fn a_test_sleeps_on_a_paused_clock_only() {
     assert_eq!(problems("crates/a/src/b/tests.rs", sleep), 1);
     assert_eq!(problems("crates/a/src/b.rs", sleep), 0);
     assert_eq!(problems("tests/it/b.rs", &format!("#[tokio::test(start_paused = true)]\n{sleep}")), 0);
+    assert_eq!(problems("tests/it/b.rs", &format!("Sim::seeds(0..9).run(test);\n{sleep}")), 0);
 }
 
 #[test]

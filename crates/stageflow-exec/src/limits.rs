@@ -1,4 +1,4 @@
-//! Concurrency limits: per run, tenant, kind and engine, always taken in that order.
+//! Concurrency limits: per kind, run, tenant and engine, always taken in one order.
 
 use std::{
     collections::HashMap,
@@ -45,7 +45,8 @@ impl RunLimits {
     ) -> Self {
         let of_kind = |(kind, limit): (StageKind, Limit)| (Some(kind), limit);
         let of_kinds = kinds.iter().map(|(kind, n)| of_kind((*kind, Limit::new("kind", *n))));
-        let mut all: Vec<_> = run.map(|n| (None, Limit::new("run", n))).into_iter().chain(of_kinds).collect();
+        // Who waits for its kind keeps no permit of the run from the others.
+        let mut all: Vec<_> = of_kinds.chain(run.map(|n| (None, Limit::new("run", n)))).collect();
         let own = all.len();
         all.extend(engine.tenant(tenant).map(|limit| (None, limit)));
         all.extend(engine.kinds.iter().cloned().map(of_kind));

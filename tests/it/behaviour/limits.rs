@@ -6,7 +6,7 @@ use stageflow::{EngineBuilder, FailurePolicy, Pipeline as Built, RunOutcome, cod
 
 use super::{
     child::parent_of,
-    kit::{Gauge, Log, Switch, error_of, idle, never, pipeline, report_of, solo, sum, within},
+    kit::{Gauge, Log, Switch, error_of, idle, naps, never, pipeline, report_of, solo, sum, within},
 };
 
 /// `count` stages of kind work that are inside the gauge for 10 ms each.
@@ -296,4 +296,24 @@ async fn a_limit_holds_on_several_threads() {
         assert_eq!(*run.await.unwrap().output(), 300);
     }
     assert_eq!((gauge.most(), gauge.now()), (3, 0));
+}
+
+/// S-11: stages that wait for a permit of their kind keep no permit of the run from stages of other kinds.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_its_kind_holds_up_no_other() {
+    let pipeline = pipeline(|p| {
+        p.max_in_flight(3).limit_kind(StageKind::Agent, 1);
+        let agents =
+            p.parallel("agent", 0..10, |_| naps(10.millis(), 1_u32)).kind(StageKind::Agent).inputs(());
+        let others = p.parallel("other", 0..4, |_| naps(1.millis(), 1_u32)).inputs(());
+        p.stage("sum", sum()).inputs([agents, others].concat())
+    });
+    let run = within(pipeline.start(())).await.unwrap();
+    let report = run.report();
+    let end = |name: &str| {
+        let stage = report.stage(name).expect("a stage");
+        stage.queued.unwrap_or_default() + stage.ran.unwrap_or_default()
+    };
+    assert_eq!(end("agent-009"), 100.millis(), "one agent after the other");
+    assert_eq!(end("other-003"), 2.millis(), "the others, two at a time beside them");
 }

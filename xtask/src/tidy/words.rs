@@ -33,7 +33,9 @@ pub(super) fn check(file: &File) -> Vec<Problem> {
 
 /// Sleeping on tokio's clock is fine in a test where that clock is paused, and nowhere else.
 fn sleeping_tests(file: &File) -> Vec<Problem> {
-    let paused = ["start_paused", "time::pause(", "Sim::seeds(", "Sim::cancel_at_every_poll("].iter().any(|word| file.text.contains(word));
+    let paused = ["start_paused", "time::pause(", "Sim::seeds(", "Sim::cancel_at_every_poll("]
+        .iter()
+        .any(|word| file.text.contains(word));
     if !file.is_test() || paused {
         return Vec::new();
     }

@@ -95,10 +95,7 @@ impl Sim {
     #[track_caller]
     pub fn seed_from_env() -> Option<u64> {
         let text = std::env::var(SEED_VARIABLE).ok()?;
-        match text.trim().parse() {
-            Ok(seed) => Some(seed),
-            Err(_) => panic!("{SEED_VARIABLE} is `{text}`, which is no number from 0 to {}", u64::MAX),
-        }
+        Some(seeds::parse(&text).unwrap_or_else(|problem| panic!("{problem}")))
     }
 
     /// Cancels a run of the pipeline at every single poll of its stages; settle the options, then

@@ -12,7 +12,7 @@ use std::{
 use std::fmt::Write as _;
 
 use stageflow_core::time::Human;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Handle};
 
 use super::{Sim, SimFailure};
 use crate::trace::{Trace, TraceHash};
@@ -130,8 +130,24 @@ struct Simulated {
     failed: Option<String>,
 }
 
+/// A seed as text.
+pub(super) fn parse(text: &str) -> Result<u64, String> {
+    let no_number = |_| format!("{SEED_VARIABLE} is `{text}`, which is no number from 0 to {}", u64::MAX);
+    text.trim().parse().map_err(no_number)
+}
+
 /// A runtime of one thread whose time is virtual.
+///
+/// # Panics
+///
+/// Inside of another runtime.
+#[track_caller]
 pub(super) fn runtime() -> tokio::runtime::Runtime {
+    let inside = Handle::try_current().is_ok();
+    assert!(
+        !inside,
+        "a simulation has a runtime of its own: call it in a `#[test]`, not in a `#[tokio::test]`"
+    );
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap_or_else(|error| panic!("a runtime for the simulation: {error}"))
 }

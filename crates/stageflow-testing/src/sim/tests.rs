@@ -419,3 +419,21 @@ fn a_clean_up_that_never_ran_is_a_problem() {
         ["`a table` was never given back", "the clean-up of `a table` ran 0 times"]
     );
 }
+
+#[test]
+fn a_seed_that_is_no_number_is_said_to_be_none() {
+    assert_eq!(super::seeds::parse(" 17\n"), Ok(17));
+    for text in ["", "-1", "1e3", "18446744073709551616", "seventeen"] {
+        let problem = super::seeds::parse(text).expect_err("no number");
+        assert_eq!(
+            problem,
+            format!("STAGEFLOW_SEED is `{text}`, which is no number from 0 to 18446744073709551615")
+        );
+    }
+}
+
+#[tokio::test]
+#[should_panic(expected = "a simulation has a runtime of its own: call it in a `#[test]`")]
+async fn a_simulation_inside_of_a_runtime_says_where_it_belongs() {
+    Sim::seeds(0..1).run(|_| async {});
+}

@@ -51,6 +51,7 @@ pages! {
     error_outside_authentication "docs/errors/OUTSIDE_AUTHENTICATION.md"
     error_panic "docs/errors/PANIC.md"
     error_replaced_type "docs/errors/REPLACED_TYPE.md"
+    error_retry_exhausted "docs/errors/RETRY_EXHAUSTED.md"
     error_retry_unavailable "docs/errors/RETRY_UNAVAILABLE.md"
     error_self_dep "docs/errors/SELF_DEP.md"
     error_shutting_down "docs/errors/SHUTTING_DOWN.md"

@@ -101,6 +101,7 @@ pub struct FailSpec {
     pub class: ErrorClass,
     pub error: BoxError,
     pub hint: Option<Cow<'static, str>>,
+    pub after: Option<Duration>,
 }
 
 impl StageExit {
@@ -140,13 +141,13 @@ impl StageExit {
 
     #[doc(hidden)]
     pub fn failure(code: Code, class: ErrorClass, error: BoxError) -> Self {
-        Self(Box::new(Exit::Fail(FailSpec { code, class, error, hint: None })))
+        Self(Box::new(Exit::Fail(FailSpec { code, class, error, hint: None, after: None })))
     }
 
-    /// When to try again at the earliest; of use on [`retry`](Self::retry) alone.
+    /// When to try again at the earliest: of a [`retry`](Self::retry), and of a failure that a policy may retry.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
-        if let Exit::Retry { after, .. } = &mut *self.0 {
+        if let Exit::Retry { after, .. } | Exit::Fail(FailSpec { after, .. }) = &mut *self.0 {
             *after = Some(delay);
         }
         self
@@ -215,10 +216,10 @@ impl StageExit {
         }
     }
 
-    /// The delay a [`retry`](Self::retry) asked for.
+    /// When it asked to be tried again at the earliest.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
-            Exit::Retry { after, .. } => *after,
+            Exit::Retry { after, .. } | Exit::Fail(FailSpec { after, .. }) => *after,
             _ => None,
         }
     }

@@ -18,6 +18,7 @@
 //! | [`code`] | the stable error codes |
 
 #[doc(hidden)]
+mod backoff;
 pub mod call;
 pub mod code;
 pub mod context;
@@ -43,6 +44,7 @@ pub mod value;
 pub mod wait;
 
 pub use crate::{
+    backoff::{Backoff, Growth, Jitter},
     call::{Call, Next, Run},
     code::Code,
     context::StageContext,

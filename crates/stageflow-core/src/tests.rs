@@ -1,5 +1,6 @@
 //! Unit tests of the vocabulary: one module per subject.
 
+mod backoff;
 mod context;
 mod exit;
 mod ids;

@@ -128,6 +128,12 @@ impl<I> Builder<I> {
         self.set(Setting::Deadline, Location::caller())
     }
 
+    /// Tries every stage of this pipeline again: [`intercept`](Self::intercept), said of a retry policy.
+    #[track_caller]
+    pub fn retry(&mut self, policy: impl Interceptor) -> &mut Self {
+        self.intercept(policy)
+    }
+
     /// Wraps the calls of every stage of this pipeline.
     #[track_caller]
     pub fn intercept(&mut self, interceptor: impl Interceptor) -> &mut Self {

@@ -115,6 +115,11 @@ macro_rules! setters {
             self
         }
 
+        /// Tries this stage again: [`intercept`](Self::intercept), said of a retry policy.
+        pub fn retry(self, policy: impl Interceptor) -> Self {
+            self.intercept(policy)
+        }
+
         /// Wraps the calls of this stage, inside of what engine and pipeline put into the same layer.
         pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
             self.options.settings().interceptors.push(AnyInterceptor::new(interceptor));

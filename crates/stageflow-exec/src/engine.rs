@@ -240,6 +240,11 @@ impl EngineBuilder {
         self
     }
 
+    /// Tries every stage of every run again: [`interceptor`](Self::interceptor), said of a retry policy.
+    pub fn retry(self, policy: impl Interceptor) -> Self {
+        self.interceptor(policy)
+    }
+
     /// Adds a sink for the events of every run.
     pub fn sink(mut self, sink: impl EventSink) -> Self {
         self.sinks.push(Arc::new(SinkHandle::new(sink)));

@@ -59,6 +59,7 @@ impl Worker {
                     class: ErrorClass::Transient,
                     error: reason.into_owned().into(),
                     hint: None,
+                    after: None,
                 },
             ),
             Exit::Fail(spec) => self.settle_failure(run, stage, spec),

@@ -2,3 +2,10 @@
 //!
 //! Each is an [`Interceptor`](stageflow_core::Interceptor) behind a feature of its own, in two parts: a decision that is a pure
 //! function or a small state machine of the time, a random number and its state, and a thin shell that waits.
+
+#[cfg(feature = "retry")]
+mod retry;
+
+#[cfg(feature = "retry")]
+#[doc(inline)]
+pub use retry::{Retry, RetryBudget, RetryInterceptor};

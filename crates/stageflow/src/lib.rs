@@ -55,14 +55,14 @@ pub mod prelude;
 
 #[doc(inline)]
 pub use stageflow_core::{
-    BoxError, Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId, CustomEvent,
-    Delivery, DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure, FailurePolicy,
-    FieldValue, FnStage, Identity, InputError, InteractionId, Interceptor, Keep, Layer, Next, Owned,
-    Priority, Randomness, Recorder, RequestId, RunId, RunInfo, RunOutcome, SessionId, SkipCause,
-    SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome,
-    StageResult, TenantId, TraceContext, TraceContextError, UserId, Value, WaitReason, code,
-    context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent, stage::UnknownKind,
-    stage_fn,
+    Backoff, BoxError, Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId,
+    CustomEvent, Delivery, DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure,
+    FailurePolicy, FieldValue, FnStage, Growth, Identity, InputError, InteractionId, Interceptor, Jitter,
+    Keep, Layer, Next, Owned, Priority, Randomness, Recorder, RequestId, RunId, RunInfo, RunOutcome,
+    SessionId, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs,
+    StageKind, StageOutcome, StageResult, TenantId, TraceContext, TraceContextError, UserId, Value,
+    WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent,
+    stage::UnknownKind, stage_fn,
 };
 #[doc(inline)]
 pub use stageflow_dag::{
@@ -76,6 +76,9 @@ pub use stageflow_exec::{
     ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
 };
 
+#[cfg(feature = "retry")]
+#[doc(inline)]
+pub use stageflow_interceptors as interceptors;
 #[cfg(feature = "testing")]
 #[doc(inline)]
 pub use stageflow_testing as testing;

@@ -1,0 +1,302 @@
+//! Trying again: when, how often, after which delay, and on whose account.
+
+mod budget;
+mod failed;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use stageflow_core::{
+    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, StageContext, StageExit, StageResult, Value,
+    WaitReason, intercept::Placement,
+};
+
+pub use self::budget::RetryBudget;
+use self::failed::Failures;
+
+/// The name under which the policy is known elsewhere.
+pub type RetryInterceptor = Retry;
+
+type RetryIf = dyn Fn(&StageExit) -> bool + Send + Sync;
+
+/// A retry policy: an interceptor in [`Layer::Retry`].
+///
+/// A [`StageExit::retry`] is granted; a failure is tried again if its class is among those of the policy, which are transient and
+/// timeout without a call of [`on`](Self::on), or if [`retry_if`](Self::retry_if) says so. Permanent, invalid and denied
+/// failures, panics, skips and cancellations never are (rule S-22).
+///
+/// Nothing is tried again that could not end in time: the policy gives up when the delay is longer than the time that is left to
+/// the stage or the run.
+///
+/// Each retry is told by a `stage.retry_scheduled` event, with attempt, delay and reason, and while it waits `explain()` shows
+/// attempt, delay and last error. `stage.retry_recovered` and `stage.retry_exhausted` tell how it ended. State is per call: calls
+/// know nothing of each other, but for a [`RetryBudget`] they share.
+///
+/// # Cancel safety
+///
+/// Cancelled while it waits, it makes no further attempt.
+///
+/// ```
+/// use std::sync::Arc;
+/// use stageflow_core::{ClassifyExt as _, DurationExt as _, StageContext, StageResult, stage_fn};
+/// use stageflow_dag::Pipeline;
+/// use stageflow_exec::PipelineExt as _;
+/// use stageflow_interceptors::Retry;
+///
+/// async fn flaky(ctx: StageContext, n: Arc<u32>) -> StageResult<u32> {
+///     if ctx.attempt() < 3 {
+///         return Err("connection reset").transient();
+///     }
+///     Ok(*n + 1)
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+/// let mut p = Pipeline::builder("flaky");
+/// let n = p.input();
+/// let sum = p.stage("flaky", stage_fn(flaky)).retry(Retry::exponential(200.millis()).max_attempts(4)).inputs(n);
+/// let flaky = p.build(sum)?;
+///
+/// let run = flaky.run(1).await?;
+/// assert_eq!(*run.output(), 2);
+/// assert_eq!(run.report().stage("flaky").map(|stage| stage.attempts), Some(3));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a policy does nothing until a stage, pipeline or engine has it"]
+pub struct Retry {
+    backoff: Backoff,
+    max_attempts: u32,
+    max_elapsed: Option<Duration>,
+    hint_max: Duration,
+    classes: Vec<ErrorClass>,
+    retry_if: Option<Arc<RetryIf>>,
+    budget: Option<RetryBudget>,
+}
+
+impl Default for Retry {
+    /// Three attempts, 200 ms doubled each time and at most 30 s, full jitter.
+    fn default() -> Self {
+        Self::with(Backoff::default())
+    }
+}
+
+impl Retry {
+    /// Delays of your own.
+    pub fn with(backoff: Backoff) -> Self {
+        Self {
+            backoff,
+            max_attempts: 3,
+            max_elapsed: None,
+            hint_max: Duration::from_secs(60),
+            classes: vec![ErrorClass::Transient, ErrorClass::Timeout],
+            retry_if: None,
+            budget: None,
+        }
+    }
+
+    /// Delays that double, beginning with `base`.
+    pub fn exponential(base: Duration) -> Self {
+        Self::with(Backoff::exponential(base))
+    }
+
+    /// Delays that grow by `base`.
+    pub fn linear(base: Duration) -> Self {
+        Self::with(Backoff::linear(base))
+    }
+
+    /// Delays that are all `base`.
+    pub fn constant(base: Duration) -> Self {
+        Self::with(Backoff::constant(base))
+    }
+
+    /// By what exponential delays grow; 2 by default.
+    pub fn factor(mut self, factor: f64) -> Self {
+        self.backoff = self.backoff.factor(factor);
+        self
+    }
+
+    /// What no delay exceeds; 30 s by default.
+    pub fn cap(mut self, cap: Duration) -> Self {
+        self.backoff = self.backoff.cap(cap);
+        self
+    }
+
+    /// How delays are spread; fully by default.
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.backoff = self.backoff.jitter(jitter);
+        self
+    }
+
+    /// Delays evenly between nothing and the ceiling: the default.
+    pub fn full_jitter(self) -> Self {
+        self.jitter(Jitter::Full)
+    }
+
+    /// Delays that are the ceiling itself. Clients that failed together come back together.
+    pub fn no_jitter(self) -> Self {
+        self.jitter(Jitter::None)
+    }
+
+    /// How many attempts there are at most, the first included; 3 by default. 0 counts as 1.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts.max(1);
+        self
+    }
+
+    /// How long all attempts and delays together may take: no retry begins later.
+    pub fn max_elapsed(mut self, limit: Duration) -> Self {
+        self.max_elapsed = Some(limit);
+        self
+    }
+
+    /// How long a delay may be that the other side has asked for, such as by `Retry-After`; 60 s by default. A longer one is cut.
+    pub fn hint_max(mut self, limit: Duration) -> Self {
+        self.hint_max = limit;
+        self
+    }
+
+    /// The classes of failures that are tried again, in place of transient and timeout. Those that must not be never are.
+    pub fn on(mut self, classes: impl IntoIterator<Item = ErrorClass>) -> Self {
+        self.classes = classes.into_iter().collect();
+        self
+    }
+
+    /// Tries failures again for which this says so, beside those of the classes.
+    pub fn retry_if(mut self, retry: impl Fn(&StageExit) -> bool + Send + Sync + 'static) -> Self {
+        self.retry_if = Some(Arc::new(retry));
+        self
+    }
+
+    /// The account on which retries go: empty, it ends them.
+    pub fn budget(mut self, budget: &RetryBudget) -> Self {
+        self.budget = Some(budget.clone());
+        self
+    }
+
+    /// Whether an exit is one that is tried again at all.
+    fn grants(&self, exit: &StageExit) -> bool {
+        if exit.is_retry() {
+            return true;
+        }
+        let Some(class) = exit.error_class() else { return false };
+        class.may_retry()
+            && (self.classes.contains(&class) || self.retry_if.as_ref().is_some_and(|retry| retry(exit)))
+    }
+
+    /// What to do after an attempt: a pure function of what is known, and a random number.
+    fn decide(&self, exit: &StageExit, state: &State, random: u64) -> Decision {
+        if !self.grants(exit) {
+            return Decision::Leave;
+        }
+        if state.attempts >= self.max_attempts {
+            return Decision::GiveUp("max_attempts");
+        }
+        let own = self.backoff.delay(state.attempts.saturating_sub(1), state.previous, random);
+        // Whoever was asked knows better than we do.
+        let delay = exit.retry_after().map_or(own, |hint| hint.min(self.hint_max));
+        if state.remaining.is_some_and(|left| delay >= left) {
+            return Decision::GiveUp("deadline");
+        }
+        if self.max_elapsed.is_some_and(|most| state.elapsed.saturating_add(delay) > most) {
+            return Decision::GiveUp("max_elapsed");
+        }
+        if self.budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
+            return Decision::GiveUp("budget");
+        }
+        Decision::Retry(delay)
+    }
+}
+
+/// What a decision depends on, beside the policy.
+struct State {
+    /// Attempts that have ended.
+    attempts: u32,
+    /// The delay before the last of them.
+    previous: Duration,
+    /// Since the first began.
+    elapsed: Duration,
+    /// Until the stage's or the run's time is up.
+    remaining: Option<Duration>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    /// It is not for this policy.
+    Leave,
+    /// It would be, but for what the word says.
+    GiveUp(&'static str),
+    Retry(Duration),
+}
+
+impl Interceptor for Retry {
+    async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
+        let ctx = call.context();
+        let began = ctx.elapsed();
+        let mut state =
+            State { attempts: 0, previous: self.backoff.base(), elapsed: Duration::ZERO, remaining: None };
+        let mut failures = Failures::default();
+        if let Some(budget) = &self.budget {
+            budget.deposit();
+        }
+        loop {
+            let done = next.clone().run().await;
+            state.attempts += 1;
+            let exit = match done {
+                Ok(output) => {
+                    if state.attempts > 1 {
+                        ctx.record_stage_event("retry_recovered", [("attempts", state.attempts)]);
+                    }
+                    return Ok(output);
+                }
+                Err(exit) => exit,
+            };
+            state.elapsed = ctx.elapsed().saturating_sub(began);
+            state.remaining = ctx.remaining();
+            match self.decide(&exit, &state, ctx.random_u64()) {
+                Decision::Leave => return Err(failures.last(exit, state.attempts)),
+                Decision::GiveUp(why) => {
+                    let fields = [("attempts", state.attempts.to_string()), ("because", why.to_owned())];
+                    ctx.record_stage_event("retry_exhausted", fields);
+                    return Err(failures.last(exit, state.attempts));
+                }
+                Decision::Retry(delay) => {
+                    wait(ctx, state.attempts + 1, delay, &exit).await;
+                    failures.note(&exit);
+                    state.previous = delay;
+                }
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        "retry".to_owned()
+    }
+
+    fn placement(&self) -> Placement {
+        Placement::At(Layer::Retry)
+    }
+}
+
+async fn wait(ctx: &StageContext, next_attempt: u32, delay: Duration, exit: &StageExit) {
+    let fields = [
+        ("attempt", next_attempt.to_string()),
+        ("delay_ms", delay.as_millis().to_string()),
+        ("reason", exit.to_string()),
+    ];
+    ctx.record_stage_event("retry_scheduled", fields);
+    let last_error = exit.to_string();
+    let _waiting = ctx.waiting(WaitReason::BackOff { next_attempt, remaining: delay, last_error });
+    tokio::time::sleep(delay).await;
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry")
+            .field("backoff", &self.backoff)
+            .field("max_attempts", &self.max_attempts)
+            .finish_non_exhaustive()
+    }
+}

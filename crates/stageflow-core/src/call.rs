@@ -39,11 +39,11 @@ pub struct Call {
 }
 
 impl Call {
-    fn new(ctx: StageContext, chain: Arc<[AnyInterceptor]>, inputs: Option<Inputs>) -> Self {
+    fn new(ctx: StageContext, chain: Arc<[AnyInterceptor]>, inputs: Option<Inputs>, made: u32) -> Self {
         Self {
             ctx,
             chain,
-            attempts: AtomicU32::new(0),
+            attempts: AtomicU32::new(made),
             has_inputs: inputs.is_some(),
             inputs: Mutex::new(inputs.unwrap_or_default()),
             repeats: AtomicBool::new(false),
@@ -242,6 +242,18 @@ pub(crate) async fn guard<I: Interceptor>(
     }
 }
 
+/// Begins a call that is made again, after so many attempts.
+#[doc(hidden)]
+pub fn repeat(
+    slot: &mut FutureSlot,
+    ctx: StageContext,
+    chain: &Arc<[AnyInterceptor]>,
+    inputs: Option<Inputs>,
+    made: u32,
+) {
+    begin(slot, &Arc::new(Call::new(ctx, Arc::clone(chain), inputs, made)), 0);
+}
+
 /// Makes the calls of one worker, one after the other in the same memory where the last one has left it.
 #[doc(hidden)]
 #[derive(Debug, Default)]
@@ -264,7 +276,7 @@ impl Calls {
             None => {
                 let scope: Arc<S> = Arc::clone(scope);
                 let ctx = StageContext::new(scope, stage, 1, until);
-                known = Some(Arc::new(Call::new(ctx, Arc::clone(chain), inputs)));
+                known = Some(Arc::new(Call::new(ctx, Arc::clone(chain), inputs, 0)));
             }
         }
         if let Some(call) = &known {

@@ -75,8 +75,8 @@ codes! {
     STAGE_FAILED = "read the cause; classify it with `.transient()` or `.permanent()` so that policies can act on it";
     /// A stage, predicate or interceptor panicked.
     PANIC = "find the panic's place in the log and return an error instead";
-    /// A stage asked for a retry and no policy is there to grant it.
-    RETRY_UNAVAILABLE = "attach a retry policy to the stage, the pipeline or the engine";
+    /// A stage asked for a retry, and its inputs are gone or a policy has let the request through.
+    RETRY_UNAVAILABLE = "attach a retry policy, which keeps the inputs, to the stage, the pipeline or the engine";
     /// A stage asked for a retry, and the policy grants no more.
     RETRY_EXHAUSTED = "raise `max_attempts`, or find out why every attempt asks for another";
     /// A stage used up its time over all attempts.

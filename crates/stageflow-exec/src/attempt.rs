@@ -176,12 +176,22 @@ fn delivers(run: &RunCore, stage: u32) -> bool {
 
 /// Takes the inputs of a stage out of the slots, and lets go of what it will not read.
 fn gather(run: &RunCore, stage: u32) -> Result<Inputs, InputError> {
+    let inputs = read(run, stage)?;
+    release_inputs(run, stage, true);
+    Ok(inputs)
+}
+
+/// The inputs of a stage that was called before, read from where they still are.
+pub(crate) fn gather_again(run: &RunCore, stage: u32) -> Result<Option<Inputs>, InputError> {
+    if delivers(run, stage) { read(run, stage).map(Some) } else { Ok(None) }
+}
+
+fn read(run: &RunCore, stage: u32) -> Result<Inputs, InputError> {
     let mut slots = Slots::new(run, stage);
     let mut inputs = Inputs::default();
     while slots.has_more() {
         inputs.push(slots.next()?);
     }
-    release_inputs(run, stage, true);
     Ok(inputs)
 }
 

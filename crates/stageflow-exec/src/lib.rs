@@ -4,6 +4,7 @@
 //! stays pending becomes a task of the run, which any of its workers goes on with when it is woken; helpers come when
 //! more stages are ready than one worker can start. See `docs/architecture.md` for the life of a run.
 
+mod again;
 mod aside;
 mod attempt;
 mod blocking;

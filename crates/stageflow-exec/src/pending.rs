@@ -29,9 +29,21 @@ impl Worker {
     /// Makes a task of a stage that its first poll left pending.
     pub(crate) fn suspend(&mut self, run: &Arc<RunCore>, stage: u32, spare: Spare, future: FutureSlot) {
         self.now = self.watch.now(run);
+        self.suspend_until(run, stage, spare, future, timer_of(run, stage));
+    }
+
+    /// As [`suspend`](Self::suspend), with a timer of its own.
+    pub(crate) fn suspend_until(
+        &mut self,
+        run: &Arc<RunCore>,
+        stage: u32,
+        spare: Spare,
+        future: FutureSlot,
+        timer: Option<(Duration, Code)>,
+    ) {
         let Spare { node, waker } = spare;
         let mut body = Body { waker, future, timer: None };
-        if let Some((after, code)) = timer_of(run, stage) {
+        if let Some((after, code)) = timer {
             match Timer::new(after, code) {
                 Ok(timer) => body.timer = Some(timer),
                 Err(exit) => {

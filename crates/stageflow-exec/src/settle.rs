@@ -51,17 +51,12 @@ impl Worker {
                     self.settle_cancelled(run, stage);
                 }
             }
-            Exit::Retry { reason, .. } => self.settle_failure(
-                run,
-                stage,
-                FailSpec {
-                    code: code::RETRY_UNAVAILABLE,
-                    class: ErrorClass::Transient,
-                    error: reason.into_owned().into(),
-                    hint: None,
-                    after: None,
-                },
-            ),
+            Exit::Retry { reason, after } => {
+                if let Err(refusal) = self.again(run, stage, &reason, after) {
+                    let attempts = run.cell(stage).attempts();
+                    self.settle_failure(run, stage, refusal.into_failure(reason.into_owned(), attempts));
+                }
+            }
             Exit::Fail(spec) => self.settle_failure(run, stage, spec),
         }
     }

@@ -282,7 +282,7 @@ impl Worker {
     }
 
     /// Notes that a stage has started, if that is not known yet.
-    fn note_start(&mut self, run: &Arc<RunCore>, stage: u32) {
+    pub(crate) fn note_start(&mut self, run: &Arc<RunCore>, stage: u32) {
         if let Some(events) = &run.events
             && let Some(seq) = self.scope.draw_start(events)
         {

@@ -24,7 +24,7 @@ const KEPT: &[(u32, &str)] = &[
     (56, "inputs::reading_what_was_not_declared_fails_the_stage"),
     (57, "outcomes::a_skip_is_passed_on_over_required_edges"),
     (58, "outcomes::a_skip_is_one_event_with_its_reason"),
-    (59, "regressions::w07_a_retry_without_a_policy_is_a_failure"),
+    (59, "regressions::w07_a_retry_that_is_asked_for_each_time_is_a_failure"),
     (60, "outcomes::a_failure_names_its_stage_and_says_its_message"),
     (61, "outcomes::the_original_error_is_kept_with_its_type"),
     (62, "outcomes::siblings_have_stopped_before_a_failure_is_reported"),

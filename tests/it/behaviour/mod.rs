@@ -22,6 +22,7 @@ mod panics;
 mod regressions;
 mod regressions_more;
 mod report;
+mod retry;
 mod schedule;
 mod security;
 mod sinks;

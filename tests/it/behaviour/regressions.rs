@@ -125,9 +125,9 @@ async fn w06_the_same_run_ends_the_same_way() {
     assert_eq!(seen.len(), 1, "{seen:#?}");
 }
 
-/// W7: asking for a retry where none is to be had is a failure with a code of its own, and never a success.
+/// W7: asking for a retry again and again is a failure with a code of its own, and never a success.
 #[tokio::test(start_paused = true)]
-async fn w07_a_retry_without_a_policy_is_a_failure() {
+async fn w07_a_retry_that_is_asked_for_each_time_is_a_failure() {
     for kind in [StageKind::Transform, StageKind::Guard] {
         let log = Log::default();
         let asks = logging::<u32, _>(&log, |log, _| async move {
@@ -138,11 +138,16 @@ async fn w07_a_retry_without_a_policy_is_a_failure() {
             let asks = p.stage("asks", asks).kind(kind).inputs(());
             p.stage("after", gives(1_u32)).after(asks).inputs(())
         });
+        let began = tokio::time::Instant::now();
         let error = error_of(guarded.run(())).await;
         let failure = error.failure().unwrap();
-        assert_eq!((failure.code(), failure.message()), (code::RETRY_UNAVAILABLE, "429".to_owned()));
-        assert!(error.recoverable() && error.hint().unwrap().contains("retry policy"));
-        assert_eq!((log.lines().len(), error.report().unwrap().stage("after").unwrap().attempts), (1, 0));
+        assert_eq!(
+            (failure.code(), failure.message()),
+            (code::RETRY_EXHAUSTED, "429 (attempt 3)".to_owned())
+        );
+        assert!(error.recoverable() && error.hint().unwrap().contains("max_attempts"));
+        assert_eq!((log.lines().len(), error.report().unwrap().stage("after").unwrap().attempts), (3, 0));
+        assert_eq!(began.elapsed(), 4.secs(), "the delays it asked for");
     }
 }
 
@@ -156,13 +161,14 @@ async fn w08_a_guard_that_wants_a_repeat_ends_the_run() {
         p.stage("send", stage_fn(|_, n: Arc<u32>| async move { Ok(*n) })).kind(StageKind::Work).inputs(guard)
     });
     let report = report_of(guarded.run(())).await;
-    let expected = ["agent: completed", "guard: failed: too short", "send: cancelled: `guard` failed"];
+    let expected =
+        ["agent: completed", "guard: failed: too short (attempt 3)", "send: cancelled: `guard` failed"];
     assert_eq!(statuses(&report), expected);
     assert_eq!(report.stage("agent").unwrap().attempts, 1);
 }
 
 /// Counts the calls it has seen.
-struct Count(Arc<Mutex<u32>>);
+pub(super) struct Count(pub(super) Arc<Mutex<u32>>);
 
 impl Interceptor for Count {
     async fn around(&self, _: &Call, next: Next<'_>) -> StageResult<Value> {

@@ -57,7 +57,7 @@ fn exits_that_are_no_failure_take_no_class_and_no_code() {
     }
     assert_eq!(StageExit::retry("x").after(2.secs()).retry_after(), Some(2.secs()));
     assert_eq!(StageExit::skip("x").after(2.secs()).retry_after(), None);
-    assert_eq!(StageExit::fail("x").after(2.secs()).retry_after(), None);
+    assert_eq!(StageExit::fail("x").after(2.secs()).retry_after(), Some(2.secs()));
 }
 
 #[test]

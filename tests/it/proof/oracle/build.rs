@@ -1,6 +1,6 @@
 //! From a case to a pipeline whose stages do what the case says.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use super::{
     super::{
@@ -38,7 +38,7 @@ impl<I: StageInput + Delivered, O: Output> Stage for Body<I, O> {
             Exit::Completes => Ok(O::of(&self.probe, expect::value(self.index, inputs))),
             Exit::Skips => Err(StageExit::skip(ON_PURPOSE)),
             Exit::Fails => Err(StageExit::fail(ON_PURPOSE)),
-            Exit::Retries => Err(StageExit::retry(ON_PURPOSE)),
+            Exit::Retries => Err(StageExit::retry(ON_PURPOSE).after(Duration::ZERO)),
             Exit::Panics => panic!("{ON_PURPOSE}"),
             Exit::Cancels => Err(StageExit::cancel(ON_PURPOSE)),
             Exit::Denies => Err(StageExit::deny(ON_PURPOSE)),

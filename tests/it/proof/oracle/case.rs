@@ -121,6 +121,11 @@ impl Case {
         pipeline.or(run).or(engine).is_some() || kind.is_some()
     }
 
+    /// Whether some stage owns its input.
+    pub(crate) fn has_owners(&self) -> bool {
+        self.stages.iter().any(|stage| stage.wires.iter().any(|wire| matches!(wire, Wire::Owned(_))))
+    }
+
     /// How many stages of a run may run at a time.
     pub(crate) fn in_flight(&self) -> u32 {
         let run = self.limits.run.or(self.limits.pipeline).unwrap_or(u32::MAX);

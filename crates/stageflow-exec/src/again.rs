@@ -1,0 +1,157 @@
+//! A stage asks for another attempt, and no policy stands around it: the engine grants it (S-22).
+//!
+//! Costs nothing before a stage asks: the call is made again from the outside, with inputs that are read once more.
+
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use stageflow_core::{
+    Backoff, BoxError, Code, CustomEvent, ErrorClass, Layer, StageContext, StageExit, StageResult, Value,
+    WaitReason, call, code, exit::FailSpec, input::Inputs, intercept::AnyInterceptor, scope::StageScope as _,
+    slot::FutureSlot, time::nanos,
+};
+
+use crate::{
+    attempt,
+    node::Spare,
+    run::RunCore,
+    scope::WorkerScope,
+    timer,
+    worker::{Worker, panicked},
+};
+
+/// How many attempts there are in total.
+const ATTEMPTS: u32 = 3;
+
+/// What a delay that the stage asks for is cut to.
+const HINT_MAX: Duration = Duration::from_secs(60);
+
+/// Why a request is not granted.
+pub(crate) enum Refusal {
+    /// A policy has seen it, or the inputs are gone.
+    Unavailable(Option<&'static str>),
+    /// There were enough attempts, or there is no time for another.
+    Exhausted,
+}
+
+impl Refusal {
+    /// What the stage fails with.
+    pub(crate) fn into_failure(self, reason: String, attempts: u32) -> FailSpec {
+        let (code, hint): (Code, _) = match self {
+            Self::Unavailable(hint) => (code::RETRY_UNAVAILABLE, hint),
+            Self::Exhausted => (code::RETRY_EXHAUSTED, None),
+        };
+        let error: BoxError =
+            if attempts < 2 { reason.into() } else { format!("{reason} (attempt {attempts})").into() };
+        FailSpec { code, class: ErrorClass::Transient, error, hint: hint.map(Into::into), after: None }
+    }
+}
+
+/// Another attempt to be.
+struct Again {
+    stage: u32,
+    /// Attempts that were made.
+    made: u32,
+    delay: Duration,
+    /// When the time of the stage is up, in nanoseconds of the run.
+    until: u64,
+    chain: Option<Arc<[AnyInterceptor]>>,
+    inputs: Option<Inputs>,
+    reason: String,
+}
+
+impl Worker {
+    /// Grants a request for a retry if it can: the stage waits, and is called again.
+    pub(crate) fn again(
+        &mut self,
+        run: &Arc<RunCore>,
+        stage: u32,
+        reason: &str,
+        after: Option<Duration>,
+    ) -> Result<(), Refusal> {
+        let chain = run.chain(stage).cloned();
+        let has_policy =
+            |chain: &Arc<[AnyInterceptor]>| chain.iter().any(|one| one.placement().layer() == Layer::Retry);
+        if run.is_stopping() || chain.as_ref().is_some_and(has_policy) {
+            return Err(Refusal::Unavailable(None));
+        }
+        let made = run.cell(stage).attempts();
+        if made >= ATTEMPTS {
+            return Err(Refusal::Exhausted);
+        }
+        let inputs =
+            attempt::gather_again(run, stage).map_err(|_| Refusal::Unavailable(Some(INPUTS_GONE)))?;
+        let backoff = Backoff::default();
+        let own = backoff.delay(made.saturating_sub(1), backoff.base(), run.shared.random.next_u64());
+        let delay = after.map_or(own, |after| after.min(HINT_MAX));
+        let timeout = run.plan.settings(stage).and_then(|settings| settings.timeout);
+        let until = match (timeout, run.cell(stage).started_ago(self.now)) {
+            (Some(timeout), Some(ago)) => self.now.saturating_add(nanos(timeout.saturating_sub(ago))),
+            _ => u64::MAX,
+        };
+        let left = until.min(run.deadline).saturating_sub(self.now);
+        if nanos(delay) >= left {
+            return Err(Refusal::Exhausted);
+        }
+
+        self.note_start(run, stage);
+        let fields = [("attempt", (made + 1).to_string()), ("delay_ms", delay.as_millis().to_string())];
+        let fields = fields.into_iter().chain([("reason", reason.to_owned())]);
+        self.scope.emit(stage, made, CustomEvent::new("stage.retry_scheduled", fields));
+        let again = Again {
+            stage,
+            made,
+            delay,
+            until: until.min(run.deadline),
+            chain,
+            inputs,
+            reason: reason.to_owned(),
+        };
+        let mut slot = FutureSlot::take();
+        slot.put(repeat(Arc::clone(&self.scope), again));
+        let timer = timeout.is_some().then(|| (Duration::from_nanos(until - self.now), code::STAGE_TIMEOUT));
+        let spare = Spare::new(run);
+        spare.node.set_stage(stage);
+        let mut cx = Context::from_waker(&spare.waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| slot.poll(&mut cx)));
+        match polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic)))) {
+            Poll::Pending => self.suspend_until(run, stage, spare, slot, timer),
+            Poll::Ready(result) => {
+                spare.node.task.finish();
+                self.finish(run, stage, result);
+            }
+        }
+        Ok(())
+    }
+}
+
+const INPUTS_GONE: &str =
+    "the stage owns its inputs, or the run does not keep them: attach a retry policy, which does";
+
+async fn repeat(scope: Arc<WorkerScope>, again: Again) -> StageResult<Value> {
+    let Again { stage, made, delay, until, chain, inputs, reason } = again;
+    let number = made + 1;
+    let ctx = StageContext::new(Arc::<WorkerScope>::clone(&scope), stage, number, until);
+    {
+        let wait = WaitReason::BackOff { next_attempt: number, remaining: delay, last_error: reason };
+        let _waiting = ctx.waiting(wait);
+        let Some(sleep) = timer::sleep(delay) else {
+            let error = "it asked for a retry, and the runtime has no timer".into();
+            return Err(StageExit::failure(code::NO_RUNTIME, ErrorClass::Invalid, error));
+        };
+        sleep.await;
+    }
+    let mut slot = FutureSlot::take();
+    match &chain {
+        Some(chain) => call::repeat(&mut slot, ctx, chain, inputs, made),
+        None => attempt::attempt(&scope, &mut slot, &ctx, number, inputs),
+    }
+    let done = poll_fn(|cx| slot.poll(cx)).await;
+    slot.keep();
+    done
+}

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use stageflow_core::{
-    BoxError, DurationExt, ErrorClass, FieldValue, Priority, RunId, Stage, StageContext, StageKind,
-    WaitReason, stage_fn,
+    BoxError, CustomEvent, DurationExt, ErrorClass, FieldValue, Priority, RunId, Stage, StageContext,
+    StageKind, WaitReason, stage_fn,
 };
 use stageflow_dag::{IntoStage, Pipeline};
 use stageflow_exec::blocking;
@@ -25,12 +25,12 @@ fn it_is_of_nobody_until_it_is_told_otherwise() {
     assert_eq!((ctx.stage_name(), ctx.stage_kind(), ctx.attempt()), ("llm", StageKind::Agent, 3));
     let id = ctx.identity();
     let ids = [
-        id.tenant_id().map(|id| id.as_str()),
-        id.user_id().map(|id| id.as_str()),
-        id.request_id().map(|id| id.as_str()),
-        id.session_id().map(|id| id.as_str()),
-        id.interaction_id().map(|id| id.as_str()),
-        id.correlation_id().map(|id| id.as_str()),
+        id.tenant_id().map(ToString::to_string),
+        id.user_id().map(ToString::to_string),
+        id.request_id().map(ToString::to_string),
+        id.session_id().map(ToString::to_string),
+        id.interaction_id().map(ToString::to_string),
+        id.correlation_id().map(ToString::to_string),
     ];
     assert_eq!(ids.map(Option::unwrap), ["acme", "ada", "r", "s", "i", "c"]);
     assert_eq!((id.run_id(), ctx.snapshot().pipeline()), (run, "p"));
@@ -137,7 +137,7 @@ async fn a_call_gives_result_events_and_failures_of_clean_ups() {
     });
     let called = call(&stage, Arc::new(3)).await;
     assert_eq!(called.result.ok(), Some(3));
-    assert_eq!(called.events.iter().map(|event| event.name()).collect::<Vec<_>>(), ["called", "cleaned"]);
+    assert_eq!(called.events.iter().map(CustomEvent::name).collect::<Vec<_>>(), ["called", "cleaned"]);
     assert_eq!(called.clean_up_failures, ["still there"]);
     assert!(TestContext::new().call(&stage, Arc::new(0)).await.result.is_err());
 }
@@ -156,7 +156,7 @@ async fn a_call_waits_for_what_is_held() {
         Ok(())
     });
     let called = call(&stage, ()).await;
-    assert_eq!(called.events.iter().map(|event| event.name()).collect::<Vec<_>>(), ["released", "cleaned"]);
+    assert_eq!(called.events.iter().map(CustomEvent::name).collect::<Vec<_>>(), ["released", "cleaned"]);
     let thread = blocking(|_ctx: StageContext, n: Arc<u32>| Ok(*n + 1));
     assert_eq!(call(&thread, Arc::new(1)).await.result.ok(), Some(2));
 }

@@ -3,6 +3,7 @@
 #[doc(hidden)]
 pub mod assert;
 mod context;
+pub mod contract;
 mod model;
 mod probe;
 mod script;
@@ -11,6 +12,7 @@ mod script;
 pub use crate::{
     assert::TraceLines,
     context::{Called, TestContext, call},
+    contract::{ContractError, Violation},
     model::{ModelError, Reply, ScriptedModel, Usage},
     probe::{Probe, ProbeStage},
     script::{Calls, Script, ScriptedFailure, Waits, exits, fails, hangs, ok, panics, script, skips, waits},

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How long a sink may take for one event on a worker of the engine, by the time of the machine.
-const INLINE_LIMIT: Duration = Duration::from_millis(250);
+const INLINE_LIMIT: Duration = Duration::from_millis(500);
 /// How long on a thread of its own.
 const QUEUED_LIMIT: Duration = Duration::from_secs(2);
 
@@ -52,7 +52,7 @@ const IN_ORDER: Rule = Rule {
 /// their own, and a gap.
 ///
 /// What a sink does with its events cannot be seen from outside: [`sink_that_keeps`] checks that as well. How long an event
-/// may take is measured by the time of the machine: 250 ms for a sink that is given its events
+/// may take is measured by the time of the machine: 500 ms for a sink that is given its events
 /// [inline](Delivery::Inline), 2 s for the others.
 ///
 /// # Errors

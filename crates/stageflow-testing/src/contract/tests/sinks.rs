@@ -28,7 +28,9 @@ fn calls<F: Fn(&Event) + Send + Sync + 'static>(call: F, delivery: Delivery) -> 
 }
 
 /// A sink that keeps what a function makes of each event.
-struct Keeps(Mutex<Vec<(RunId, u64)>>, fn(&mut Vec<(RunId, u64)>, (RunId, u64)));
+struct Keeps(Mutex<Vec<(RunId, u64)>>, Keep);
+
+type Keep = fn(&mut Vec<(RunId, u64)>, (RunId, u64));
 
 impl EventSink for Keeps {
     fn on_event(&self, event: &Event) {
@@ -36,7 +38,7 @@ impl EventSink for Keeps {
     }
 }
 
-async fn kept(keep: fn(&mut Vec<(RunId, u64)>, (RunId, u64))) -> Result<(), contract::ContractError> {
+async fn kept(keep: Keep) -> Result<(), contract::ContractError> {
     contract::sink_that_keeps(Keeps(Mutex::default(), keep), |sink| sink.0.lock().unwrap().clone()).await
 }
 
@@ -54,8 +56,7 @@ async fn sinks_that_obey_pass() {
 async fn it_is_given_events_of_every_kind() {
     let names = Arc::new(Mutex::new(BTreeSet::new()));
     let seen = Arc::clone(&names);
-    let sink =
-        calls(move |event| drop(seen.lock().unwrap().insert(event.name().into_owned())), Delivery::Inline);
+    let sink = calls(move |event| seen.lock().unwrap().extend([event.name().into_owned()]), Delivery::Inline);
     contract::sink(sink).await.unwrap();
     let names = names.lock().unwrap();
     let expected = [
@@ -79,11 +80,11 @@ async fn it_is_given_events_of_every_kind() {
 
 #[tokio::test(start_paused = true)]
 async fn it_must_not_panic() {
-    let sink = calls(|event| drop(event.stage().expect("a stage")), Delivery::Inline);
+    let sink = calls(|event| assert!(event.stage().is_some(), "no stage"), Delivery::Inline);
     breaks(
         contract::sink(sink).await,
         "a sink takes every kind of event without panicking",
-        "given `pipeline.started`: a stage",
+        "given `pipeline.started`: no stage",
     );
 }
 
@@ -122,13 +123,13 @@ async fn it_must_not_be_slow() {
             if event.name() == "pipeline.completed" {
                 // Longer than is allowed, and shorter than what counts as stuck.
                 let never = (Mutex::new(()), Condvar::new());
-                let wait = std::time::Duration::from_millis(350);
+                let wait = std::time::Duration::from_millis(600);
                 drop(never.1.wait_timeout_while(never.0.lock().unwrap(), wait, |()| true).unwrap());
             }
         },
         Delivery::Inline,
     );
-    breaks(contract::sink(sink).await, "a sink does not block", "`pipeline.completed` took 3");
+    breaks(contract::sink(sink).await, "a sink does not block", "`pipeline.completed` took ");
 }
 
 /// Two runs that wait for each other.
@@ -150,16 +151,16 @@ async fn it_must_take_events_of_several_runs() {
             state = self.0.changed.wait_while(state, |state| !state.1 && state.0 != Some(own)).unwrap();
             drop(state);
         }
+
+        fn delivery(&self) -> Delivery {
+            Delivery::Inline
+        }
     }
     let turns = Arc::new(Turns { state: Mutex::default(), changed: Condvar::new() });
     let result = contract::sink(OneRunOnly(Arc::clone(&turns))).await;
     turns.state.lock().unwrap().1 = true;
     turns.changed.notify_all();
-    breaks(
-        result,
-        "a sink takes events of several runs at the same time",
-        " threads still wait in it",
-    );
+    breaks(result, "a sink takes events of several runs at the same time", " threads still wait in it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,12 +169,12 @@ async fn it_must_keep_every_event_once() {
     breaks(
         kept(|all, event| {
             if event.1 != 1 {
-                all.push(event)
+                all.push(event);
             }
         })
         .await,
         rule,
-        "it kept [4",
+        "it kept [3, 4",
     );
     breaks(kept(|all, event| all.extend([event, event])).await, rule, "it kept [1, 1, ");
 }

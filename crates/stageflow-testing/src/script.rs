@@ -34,6 +34,13 @@ pub use calls::Calls;
 /// `Arc<T>` as well as an `Owned<T>`, and the compiler does not choose. Say it with [`takes`](Self::takes), or begin with
 /// [`script`], which names both types.
 ///
+/// ```compile_fail,E0283
+/// # use stageflow_dag::{Pipeline, Port};
+/// # let mut p = Pipeline::builder("ask");
+/// # let port: Port<u32> = p.input();
+/// p.stage("llm", stageflow_testing::ok(5)).inputs(port); // an `Arc<u32>`, or an `Owned<u32>`?
+/// ```
+///
 /// # Cancel safety
 ///
 /// A call that is dropped has used its step up.

@@ -159,6 +159,22 @@ async fn it_must_deny_without_a_panic() {
     );
 }
 
+/// Runs of a tenant, and runs with a deadline.
+#[tokio::test(start_paused = true)]
+async fn it_must_take_runs_of_every_caller() {
+    let rule = "an interceptor refuses a call without panicking";
+    interceptor!(Anonymous, |_this, call, next| {
+        assert!(call.snapshot().identity().tenant_id().is_none(), "who is that?");
+        next.run().await
+    });
+    breaks(contract::interceptor(Anonymous::default()).await, rule, "in a run of a tenant");
+    interceptor!(Timeless, |_this, call, next| {
+        assert!(call.context().remaining().is_none(), "what hurry?");
+        next.run().await
+    });
+    breaks(contract::interceptor(Timeless::default()).await, rule, "in a run with a deadline of 1 ms");
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_must_end() {
     interceptor!(Stuck, |_this, _call, _next| std::future::pending().await);

@@ -69,6 +69,9 @@ const AT_ONCE: Rule = Rule {
 /// An interceptor may refuse calls: what is checked then is that it refuses well. One that lets the first call through is
 /// expected to let the same call through after others were dropped.
 ///
+/// So give a limit that refuses, such as a rate, room for some fifty calls, and let back-off over all attempts stay below a
+/// minute.
+///
 /// # Errors
 ///
 /// Every rule that was broken.

@@ -52,7 +52,8 @@ impl StageContext {
         Self::for_test_with(ContextSnapshot::builder())
     }
 
-    /// A context without a run, with the identity you give.
+    /// A context without a run, with the identity you give. Clean-ups and events of it go nowhere: `TestContext` in
+    /// `stageflow::testing` keeps them.
     pub fn for_test_with(snapshot: SnapshotBuilder) -> Self {
         let scope = Detached {
             snapshot: Arc::new(snapshot.build()),

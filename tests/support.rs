@@ -28,6 +28,7 @@ pages! {
     interceptors_and_events "docs/guide/07-interceptors-and-events.md"
     composing_pipelines "docs/guide/08-composing-pipelines.md"
     testing "docs/guide/09-testing.md"
+    retries "docs/guide/10-retries.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_cancelled "docs/errors/CANCELLED.md"
     error_cleanup_failed "docs/errors/CLEANUP_FAILED.md"

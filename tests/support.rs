@@ -29,6 +29,7 @@ pages! {
     composing_pipelines "docs/guide/08-composing-pipelines.md"
     testing "docs/guide/09-testing.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
+    error_breaker_open "docs/errors/BREAKER_OPEN.md"
     error_cancelled "docs/errors/CANCELLED.md"
     error_cleanup_failed "docs/errors/CLEANUP_FAILED.md"
     error_cleanup_timeout "docs/errors/CLEANUP_TIMEOUT.md"

@@ -77,6 +77,8 @@ codes! {
     PANIC = "find the panic's place in the log and return an error instead";
     /// A stage asked for a retry and no policy is there to grant it.
     RETRY_UNAVAILABLE = "attach a retry policy to the stage, the pipeline or the engine";
+    /// A circuit breaker did not let the call through.
+    BREAKER_OPEN = "try again when the breaker lets probes through; what opened it is in the event `breaker.opened`";
     /// A stage used up its time over all attempts.
     STAGE_TIMEOUT = "raise `.timeout(…)`, or make the stage faster";
     /// An attempt used up its time.

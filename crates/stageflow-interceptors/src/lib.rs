@@ -2,3 +2,12 @@
 //!
 //! Each is an [`Interceptor`](stageflow_core::Interceptor) behind a feature of its own, in two parts: a decision that is a pure
 //! function or a small state machine of the time, a random number and its state, and a thin shell that waits.
+
+#[cfg(feature = "breaker")]
+mod breaker;
+
+#[cfg(feature = "breaker")]
+pub use crate::breaker::{
+    BreakerConfigError, BreakerKey, BreakerOpen, BreakerOutcome, BreakerReason, BreakerSnapshot,
+    BreakerState, BreakerTotals, BreakerTransition, CircuitBreaker, CircuitBreakerBuilder, Forced, Permit,
+};

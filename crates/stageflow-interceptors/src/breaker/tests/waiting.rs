@@ -1,0 +1,77 @@
+//! Waiting while it is open, instead of being rejected.
+
+use super::{
+    super::{BreakerState, Forced},
+    running::{Does, World},
+    touchy,
+};
+use stageflow_core::{DurationExt, ErrorClass, code};
+use tokio::time::{Instant, advance};
+
+const DOWN: Does = Does::Fail(ErrorClass::Transient);
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_waits_until_it_may_probe() {
+    let world = World::new(&touchy().wait_while_open(15.secs()).build().unwrap());
+    let _failed = world.run(DOWN).await;
+    let began = Instant::now();
+    assert!(world.run(Does::Answer).await.is_ok());
+    let waited = began.elapsed();
+    assert!(waited >= 10.secs() && waited < 11.secs(), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_cannot_help_is_not_begun() {
+    let world = World::new(&touchy().wait_while_open(5.secs()).build().unwrap());
+    let _failed = world.run(DOWN).await;
+    let began = Instant::now();
+    assert_eq!(world.run(Does::Answer).await.unwrap_err().code(), code::BREAKER_OPEN);
+    assert_eq!(began.elapsed(), 0.secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_is_woken_when_an_operator_lets_it_and_says_what_it_waits_for() {
+    let breaker = touchy().wait_while_open(3_600.secs()).build().unwrap();
+    let key = breaker.key(Some(&"acme".into()));
+    let world = World::new(&breaker);
+    breaker.force(&key, Forced::Open);
+    let began = Instant::now();
+    let release = async {
+        let mut waits = String::new();
+        while !waits.contains("the breaker") {
+            tokio::task::yield_now().await;
+            waits = world.engine.explain().iter().map(ToString::to_string).collect();
+        }
+        advance(7.secs()).await;
+        breaker.release(&key);
+        waits
+    };
+    let (done, waits) = tokio::join!(world.run(Does::Answer), release);
+    assert!(done.is_ok());
+    assert!(waits.contains("waits for the breaker `search/acme`"), "{waits}");
+    assert_eq!(began.elapsed(), 7.secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_an_operator_ends() {
+    let breaker = touchy().wait_while_open(30.secs()).build().unwrap();
+    let key = breaker.key(Some(&"acme".into()));
+    breaker.force(&key, Forced::Open);
+    let began = Instant::now();
+    let error = World::new(&breaker).run(Does::Answer).await.unwrap_err();
+    assert_eq!((error.code(), began.elapsed().as_secs()), (code::BREAKER_OPEN, 30));
+}
+
+/// Ten wait for one probe at a time: when it has succeeded, all go on at once.
+#[tokio::test(start_paused = true)]
+async fn all_who_wait_go_on_when_it_closes() {
+    let breaker = touchy().probes(1).wait_while_open(60.secs()).build().unwrap();
+    let world = World::new(&breaker);
+    let _failed = world.run(DOWN).await;
+    let began = Instant::now();
+    let run = || world.run(Does::Answer);
+    let done = tokio::join!(run(), run(), run(), run(), run(), run());
+    assert!([done.0, done.1, done.2, done.3, done.4, done.5].iter().all(Result::is_ok));
+    assert!(began.elapsed() < 11.secs(), "{:?}", began.elapsed());
+    assert_eq!(breaker.snapshot()[0].state, BreakerState::Closed);
+}

@@ -255,15 +255,20 @@ impl CircuitBreaker {
     }
 
     fn decide(&self, key: &BreakerKey, forced: Option<Forced>) -> Option<BreakerTransition> {
-        let cell = self.shared.cell(key);
-        let now = self.shared.nanos(Instant::now());
-        let change = {
-            let mut machine = cell.machine();
-            cell.forced.store(forced.is_some(), Ordering::Relaxed);
-            machine.force(now, forced)
-        };
-        cell.changed.notify_waiters();
-        change.map(|change| self.shared.transition(key, change))
+        loop {
+            let cell = self.shared.cell(key);
+            let now = self.shared.nanos(Instant::now());
+            let change = {
+                let mut machine = cell.machine();
+                cell.forced.store(forced.is_some(), Ordering::Relaxed);
+                machine.force(now, forced)
+            };
+            cell.changed.notify_waiters();
+            // A flood of keys could have pushed it out before it was marked.
+            if self.shared.cells().peek(key).is_some_and(|known| Arc::ptr_eq(&known, &cell)) {
+                return change.map(|change| self.shared.transition(key, change));
+            }
+        }
     }
 }
 

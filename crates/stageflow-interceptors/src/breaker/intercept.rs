@@ -9,7 +9,7 @@ use std::{
 
 use stageflow_core::{
     BoxError, Call, ErrorClass, FieldValue, Interceptor, Layer, Next, StageContext, StageExit, StageResult,
-    Value, WaitReason, code, intercept::Placement,
+    Value, WaitReason, code, intercept::Placement, time::Human,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -145,7 +145,7 @@ fn reject(ctx: &StageContext, open: BreakerOpen) -> StageExit {
     emit(ctx, "breaker.rejected", open.key(), None, left);
     let exit = StageExit::failure(code::BREAKER_OPEN, ErrorClass::Transient, BoxError::from(open));
     match left {
-        Some(left) => exit.after(left),
+        Some(left) => exit.after(left).hint(format!("try again in {}", Human(left))),
         None => exit,
     }
 }

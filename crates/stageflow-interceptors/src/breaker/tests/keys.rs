@@ -179,3 +179,14 @@ fn the_same_seed_opens_for_the_same_time() {
     assert_eq!(left(7), left(7));
     assert_ne!(left(7), left(8));
 }
+
+#[test]
+fn the_lease_of_a_probe_can_be_set() {
+    let breaker = touchy().probes(1).probe_lease(5.secs()).build().unwrap();
+    let (key, now) = (breaker.key(None), Instant::now());
+    fail(&breaker, &key, now);
+    let _hung = breaker.try_acquire(&key, now + 10.secs()).unwrap();
+    let left = breaker.try_acquire(&key, now + 12.secs()).unwrap_err().retry_after();
+    assert_eq!(left, Some(3.secs()));
+    assert!(breaker.try_acquire(&key, now + 15.secs()).is_ok_and(|permit| permit.is_probe()));
+}

@@ -14,7 +14,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering},
 };
-use tokio::time::{Instant, advance};
+use tokio::time::{Instant, advance, sleep};
 
 /// What the dependency does next.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,7 @@ pub(super) enum Does {
     Fail(ErrorClass),
     Panic,
     Hang,
+    TakeLong(u64),
     Cancel,
     Skip,
     AskForRetry(u64),
@@ -33,7 +34,7 @@ const DOWN: Does = Does::Fail(ErrorClass::Transient);
 /// A dependency, and a pipeline of one stage that calls it.
 pub(super) struct World {
     pub(super) engine: Engine,
-    pipeline: Pipeline<Does, u32>,
+    pub(super) pipeline: Pipeline<Does, u32>,
     calls: Arc<AtomicU32>,
     recorder: Recorder,
 }
@@ -43,7 +44,7 @@ impl World {
         Self::with(breaker, |engine| engine, |_| {})
     }
 
-    fn with(
+    pub(super) fn with(
         breaker: &CircuitBreaker,
         engine: impl FnOnce(EngineBuilder) -> EngineBuilder,
         stage: impl FnOnce(&mut Settings),
@@ -100,8 +101,8 @@ impl World {
 }
 
 #[derive(Default)]
-struct Settings {
-    timeout: Option<u64>,
+pub(super) struct Settings {
+    pub(super) timeout: Option<u64>,
     attempt_timeout: Option<u64>,
 }
 
@@ -112,6 +113,10 @@ impl Does {
             Self::Fail(class) => Err(StageExit::fail("503").class(class)),
             Self::Panic => panic!("a bug"),
             Self::Hang => std::future::pending().await,
+            Self::TakeLong(seconds) => {
+                sleep(seconds.secs()).await;
+                Ok(number)
+            }
             Self::Cancel => Err(StageExit::cancel("enough")),
             Self::Skip => Err(StageExit::skip("nothing to find")),
             Self::AskForRetry(after) => Err(StageExit::retry("429").after(after.secs())),
@@ -245,14 +250,15 @@ async fn each_timeout_is_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_run_says_nothing_and_gives_the_probe_back() {
     let breaker = touchy().probes(1).build().unwrap();
-    let world = World::new(&breaker);
+    let world = World::with(&breaker, |engine| engine, |settings| settings.timeout = Some(3_600));
     let _failed = world.run(DOWN).await;
     advance(10.secs()).await;
     let run = world.engine.run(&world.pipeline, Does::Hang).tenant("acme").start();
     while world.calls() < 2 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(world.run(Does::Answer).await.unwrap_err().code(), code::BREAKER_OPEN);
+    let error = world.run(Does::Answer).await.unwrap_err();
+    assert_eq!((error.code(), error.hint().as_deref()), (code::BREAKER_OPEN, Some("try again in 10s")));
     run.cancel("seen enough");
     assert!(run.await.is_err());
     assert_eq!(breaker.snapshot()[0].state, BreakerState::HalfOpen);
@@ -343,4 +349,17 @@ async fn what_happens_outside_of_pipelines_is_known_inside() {
     let error = world.run(Does::Answer).await.unwrap_err();
     let failure = error.failure().unwrap();
     assert_eq!(failure.message(), "the breaker `search/acme` is open for another 30s");
+}
+
+/// The jitter is the run's: the same seed opens it for the same time.
+#[tokio::test(start_paused = true)]
+async fn the_seed_of_the_engine_decides_how_long_it_stays_open() {
+    let mut told = Vec::new();
+    for seed in [7, 7, 8] {
+        let world = World::with(&touchy().jitter(0.2).build().unwrap(), |engine| engine.seed(seed), |_| {});
+        let _failed = world.run(DOWN).await;
+        told.push(world.told());
+    }
+    assert_eq!(told[0], told[1]);
+    assert_ne!(told[0], told[2]);
 }

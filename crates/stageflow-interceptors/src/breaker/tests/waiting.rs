@@ -62,16 +62,49 @@ async fn a_wait_for_an_operator_ends() {
     assert_eq!((error.code(), began.elapsed().as_secs()), (code::BREAKER_OPEN, 30));
 }
 
-/// Ten wait for one probe at a time: when it has succeeded, all go on at once.
+/// Many wait for one probe that takes a while: when it has succeeded, all go on at once.
 #[tokio::test(start_paused = true)]
 async fn all_who_wait_go_on_when_it_closes() {
     let breaker = touchy().probes(1).wait_while_open(60.secs()).build().unwrap();
     let world = World::new(&breaker);
     let _failed = world.run(DOWN).await;
     let began = Instant::now();
-    let run = || world.run(Does::Answer);
-    let done = tokio::join!(run(), run(), run(), run(), run(), run());
-    assert!([done.0, done.1, done.2, done.3, done.4, done.5].iter().all(Result::is_ok));
-    assert!(began.elapsed() < 11.secs(), "{:?}", began.elapsed());
+    let run = || world.run(Does::TakeLong(2));
+    let done = tokio::join!(run(), run(), run(), run());
+    assert!([done.0, done.1, done.2, done.3].iter().all(Result::is_ok));
+    assert_eq!(began.elapsed().as_secs(), 14, "10 s open, 2 s for the probe, 2 s for the others");
     assert_eq!(breaker.snapshot()[0].state, BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_takes_the_slot_of_a_probe_that_was_dropped() {
+    let breaker = touchy().probes(1).wait_while_open(60.secs()).build().unwrap();
+    let world = World::new(&breaker);
+    let _failed = world.run(DOWN).await;
+    advance(10.secs()).await;
+    let began = Instant::now();
+    let hung = world.engine.run(&world.pipeline, Does::Hang).tenant("acme").start();
+    while world.calls() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let cancel = async {
+        while !world.engine.explain().iter().any(|run| run.to_string().contains("the breaker")) {
+            tokio::task::yield_now().await;
+        }
+        hung.cancel("seen enough");
+    };
+    let (done, ()) = tokio::join!(world.run(Does::Answer), cancel);
+    assert!(done.is_ok());
+    assert_eq!(began.elapsed(), 0.secs());
+}
+
+/// What has no time to wait fails as rejected, and not as timed out.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_beyond_the_time_of_the_stage() {
+    let breaker = touchy().wait_while_open(60.secs()).build().unwrap();
+    let world = World::with(&breaker, |engine| engine, |settings| settings.timeout = Some(5));
+    let _failed = world.run(DOWN).await;
+    let began = Instant::now();
+    assert_eq!(world.run(Does::Answer).await.unwrap_err().code(), code::BREAKER_OPEN);
+    assert_eq!(began.elapsed(), 0.secs());
 }

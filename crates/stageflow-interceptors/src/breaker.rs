@@ -187,7 +187,8 @@ impl CircuitBreaker {
     /// The breaker is open, or half-open with all its probes under way.
     pub fn try_acquire(&self, key: &BreakerKey, now: Instant) -> Result<Permit, BreakerOpen> {
         let lease = self.shared.probe_lease.unwrap_or(LEASE);
-        self.ask(&self.shared.cell(key), now, lease).0
+        let cell = self.shared.cell(key);
+        self.ask(&cell, now, lease).0.inspect_err(|_| cell.machine().reject())
     }
 
     /// Asks for a call, and says whether asking has changed the state.

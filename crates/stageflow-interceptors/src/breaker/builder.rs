@@ -37,7 +37,6 @@ use super::{
 pub struct CircuitBreakerBuilder {
     draft: Draft,
     per_tenant: bool,
-    max_wait: Option<Duration>,
     initially: Option<Forced>,
     seed: Option<u64>,
 }
@@ -45,7 +44,7 @@ pub struct CircuitBreakerBuilder {
 impl CircuitBreakerBuilder {
     pub(super) fn new(dependency: String) -> Self {
         let draft = Draft::new(dependency);
-        Self { draft, per_tenant: true, max_wait: None, initially: None, seed: None }
+        Self { draft, per_tenant: true, initially: None, seed: None }
     }
 
     /// Opens when this share of the calls in a window has failed; 0.5 at first.
@@ -152,7 +151,7 @@ impl CircuitBreakerBuilder {
     ///
     /// It needs a runtime with a timer.
     pub fn wait_while_open(mut self, max: Duration) -> Self {
-        self.max_wait = Some(max);
+        self.draft.max_wait = Some(max);
         self
     }
 
@@ -181,7 +180,7 @@ impl CircuitBreakerBuilder {
             rules: Arc::new(rules),
             per_tenant: self.per_tenant,
             probe_lease: self.draft.probe_lease,
-            max_wait: self.max_wait,
+            max_wait: self.draft.max_wait,
             initially: self.initially,
             random: SeededRandom::new(seed),
             origin: origin(),

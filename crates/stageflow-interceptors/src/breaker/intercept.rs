@@ -4,6 +4,7 @@ use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,7 +15,8 @@ use stageflow_core::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    BreakerKey, BreakerOpen, BreakerOutcome, BreakerState, BreakerTransition, CircuitBreaker, LEASE, Permit,
+    BreakerKey, BreakerOpen, BreakerOutcome, BreakerState, BreakerTransition, Cell, CircuitBreaker, LEASE,
+    Permit,
 };
 
 /// What a probe gets beyond the time its stage has left.
@@ -68,37 +70,64 @@ impl CircuitBreaker {
     /// Asks for the call, and waits where that is wanted.
     async fn enter(&self, ctx: &StageContext, key: &BreakerKey) -> StageResult<Permit> {
         let lease = self.lease(ctx);
-        let mut now = Instant::now();
-        let give_up = self.shared.max_wait.map(|max| now + ctx.remaining().map_or(max, |left| left.min(max)));
+        let cell = self.shared.cell(key);
+        let now = Instant::now();
+        let open = match self.ask_in(ctx, &cell, now, lease) {
+            Ok(permit) => return Ok(permit),
+            Err(open) => open,
+        };
+        match self.shared.max_wait {
+            None => Err(reject(ctx, &cell, open)),
+            Some(max) => {
+                let give_up = now + ctx.remaining().map_or(max, |left| left.min(max));
+                // On the heap, for those alone that wait.
+                Box::pin(self.wait(ctx, key, lease, give_up)).await
+            }
+        }
+    }
+
+    /// Asks again whenever that may help.
+    async fn wait(
+        &self,
+        ctx: &StageContext,
+        key: &BreakerKey,
+        lease: Duration,
+        give_up: Instant,
+    ) -> StageResult<Permit> {
         let mut waiting = None;
         loop {
             let cell = self.shared.cell(key);
             let mut changed = pin!(cell.changed.notified());
-            // From now on a change is noticed: what is asked next cannot be out of date without being woken.
+            // From now on a change is noticed: no answer can get out of date without waking us.
             changed.as_mut().enable();
-            let (asked, change) = self.ask(&cell, now, lease);
-            if let Some(change) = change {
-                tell(ctx, &change);
-            }
-            let open = match asked {
+            let now = Instant::now();
+            let open = match self.ask_in(ctx, &cell, now, lease) {
                 Ok(permit) => return Ok(permit),
                 Err(open) => open,
             };
             let again = open.retry_after().map(|left| now + left);
-            let wake = match give_up {
-                Some(give_up) if open.may_end_early() && now < give_up => {
-                    again.map_or(give_up, |again| again.min(give_up))
-                }
-                Some(give_up) => match again.filter(|again| *again <= give_up) {
-                    Some(again) => again,
-                    None => return Err(reject(ctx, open)),
-                },
-                None => return Err(reject(ctx, open)),
+            let wake = match again {
+                Some(again) if again <= give_up => again,
+                _ if open.may_end_early() && now < give_up => give_up,
+                _ => return Err(reject(ctx, &cell, open)),
             };
             waiting.get_or_insert_with(|| ctx.waiting(WaitReason::Breaker { key: key.to_string() }));
             let _woken = timeout_at(wake, changed).await;
-            now = Instant::now();
         }
+    }
+
+    fn ask_in(
+        &self,
+        ctx: &StageContext,
+        cell: &Arc<Cell>,
+        now: Instant,
+        lease: Duration,
+    ) -> Result<Permit, BreakerOpen> {
+        let (asked, change) = self.ask(cell, now, lease);
+        if let Some(change) = change {
+            tell(ctx, &change);
+        }
+        asked
     }
 
     /// How long a probe of this stage keeps its slot: longer than it may take.
@@ -140,7 +169,8 @@ impl Drop for Watched<'_> {
     }
 }
 
-fn reject(ctx: &StageContext, open: BreakerOpen) -> StageExit {
+fn reject(ctx: &StageContext, cell: &Cell, open: BreakerOpen) -> StageExit {
+    cell.machine().reject();
     let left = open.retry_after();
     emit(ctx, "breaker.rejected", open.key(), None, left);
     let exit = StageExit::failure(code::BREAKER_OPEN, ErrorClass::Transient, BoxError::from(open));

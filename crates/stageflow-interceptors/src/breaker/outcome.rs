@@ -142,7 +142,7 @@ pub struct BreakerTransition {
 pub struct BreakerTotals {
     /// Calls that were let through. Those that are neither succeeded, failed nor neutral are under way.
     pub admitted: u64,
-    /// Calls that were not.
+    /// Calls that were not, and did not wait until they were.
     pub rejected: u64,
     /// Calls that the dependency answered.
     pub succeeded: u64,

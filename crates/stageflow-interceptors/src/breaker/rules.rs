@@ -75,6 +75,7 @@ pub(crate) struct Draft {
     pub(crate) probes: u32,
     pub(crate) probe_lease: Option<Duration>,
     pub(crate) max_keys: usize,
+    pub(crate) max_wait: Option<Duration>,
 }
 
 const MIN_CALLS: u32 = 20;
@@ -101,6 +102,7 @@ impl Draft {
             probes: 3,
             probe_lease: None,
             max_keys: 1_024,
+            max_wait: None,
         }
     }
 
@@ -131,6 +133,7 @@ impl Draft {
             ("open time", Some(self.open_for)),
             ("longest open time", Some(self.max_open)),
             ("lease of a probe", self.probe_lease),
+            ("longest wait", self.max_wait),
         ];
         for (what, span) in spans {
             let fits = span.is_none_or(|span| !span.is_zero() && span <= LONGEST);

@@ -150,12 +150,14 @@ impl Machine {
                 }
             }
         };
-        match admitted {
-            Ok(_) => self.totals.admitted += 1,
-            Err(_) => self.totals.rejected += 1,
-        }
+        self.totals.admitted += u64::from(admitted.is_ok());
         let generation = self.generation;
         (admitted.map(|probe| Ticket { generation, probe, admitted_at: now }), change)
+    }
+
+    /// A call that was not admitted is not made, and does not wait until it is.
+    pub(crate) fn reject(&mut self) {
+        self.totals.rejected += 1;
     }
 
     /// An admitted call has ended. The random number is used if that opens the breaker.

@@ -2,6 +2,7 @@
 
 use super::super::CircuitBreaker;
 use stageflow_core::{DurationExt, code};
+use std::time::Duration;
 
 #[test]
 fn all_problems_are_told_at_once() {
@@ -16,6 +17,7 @@ fn all_problems_are_told_at_once() {
         .max_open(10.secs())
         .probes(0)
         .probe_lease(0.secs())
+        .wait_while_open(Duration::MAX)
         .max_keys(0)
         .jitter(1.0)
         .build()
@@ -30,6 +32,7 @@ fn all_problems_are_told_at_once() {
             "the time window is 2d00h, and must be above 0 and at most 1d00h",
             "the time from which a call is slow is 0ns, and must be above 0 and at most 1d00h",
             "the lease of a probe is 0ns, and must be above 0 and at most 1d00h",
+            "the longest wait is 213503982334601d07h, and must be above 0 and at most 1d00h",
             "the number of consecutive failures is 0, and must be from 1 to 100000",
             "the number of probes is 0, and must be from 1 to 1000",
             "the number of keys is 0, and must be from 1 to 1000000",

@@ -124,6 +124,17 @@ impl Does {
     }
 }
 
+/// Lets the others go on until something is so, which has to happen without any time passing.
+pub(super) async fn until(holds: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if holds() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it never happened");
+}
+
 /// Holds what a breaker must do against what it does.
 macro_rules! check {
     ($holds:expr, $($what:tt)+) => {
@@ -254,9 +265,7 @@ async fn a_cancelled_run_says_nothing_and_gives_the_probe_back() {
     let _failed = world.run(DOWN).await;
     advance(10.secs()).await;
     let run = world.engine.run(&world.pipeline, Does::Hang).tenant("acme").start();
-    while world.calls() < 2 {
-        tokio::task::yield_now().await;
-    }
+    until(|| world.calls() == 2).await;
     let error = world.run(Does::Answer).await.unwrap_err();
     assert_eq!((error.code(), error.hint().as_deref()), (code::BREAKER_OPEN, Some("try again in 10s")));
     run.cancel("seen enough");
@@ -275,9 +284,7 @@ async fn a_run_that_hangs_for_six_days_keeps_no_breaker_half_open() {
     advance(10.secs()).await;
     let hung = world.engine.run(&world.pipeline, Does::Hang).tenant("acme").start();
     let mut rejected = 0;
-    while world.calls() < 2 {
-        tokio::task::yield_now().await;
-    }
+    until(|| world.calls() == 2).await;
     while world.run(Does::Answer).await.is_err() {
         rejected += 1;
         advance(1.secs()).await;

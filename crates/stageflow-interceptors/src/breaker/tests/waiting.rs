@@ -2,7 +2,7 @@
 
 use super::{
     super::{BreakerState, Forced},
-    running::{Does, World},
+    running::{Does, World, until},
     touchy,
 };
 use stageflow_core::{DurationExt, ErrorClass, code};
@@ -10,12 +10,19 @@ use tokio::time::{Instant, advance};
 
 const DOWN: Does = Does::Fail(ErrorClass::Transient);
 
+/// What the engine says about its runs.
+fn says(world: &World) -> String {
+    world.engine.explain().iter().map(ToString::to_string).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stage_waits_until_it_may_probe() {
-    let world = World::new(&touchy().wait_while_open(15.secs()).build().unwrap());
+    let breaker = touchy().wait_while_open(15.secs()).build().unwrap();
+    let world = World::new(&breaker);
     let _failed = world.run(DOWN).await;
     let began = Instant::now();
     assert!(world.run(Does::Answer).await.is_ok());
+    assert_eq!(breaker.snapshot()[0].totals.rejected, 0);
     let waited = began.elapsed();
     assert!(waited >= 10.secs() && waited < 11.secs(), "{waited:?}");
 }
@@ -37,18 +44,12 @@ async fn whoever_waits_is_woken_when_an_operator_lets_it_and_says_what_it_waits_
     breaker.force(&key, Forced::Open);
     let began = Instant::now();
     let release = async {
-        let mut waits = String::new();
-        while !waits.contains("the breaker") {
-            tokio::task::yield_now().await;
-            waits = world.engine.explain().iter().map(ToString::to_string).collect();
-        }
+        until(|| says(&world).contains("waits for the breaker `search/acme`")).await;
         advance(7.secs()).await;
         breaker.release(&key);
-        waits
     };
-    let (done, waits) = tokio::join!(world.run(Does::Answer), release);
+    let (done, ()) = tokio::join!(world.run(Does::Answer), release);
     assert!(done.is_ok());
-    assert!(waits.contains("waits for the breaker `search/acme`"), "{waits}");
     assert_eq!(began.elapsed(), 7.secs());
 }
 
@@ -84,13 +85,9 @@ async fn whoever_waits_takes_the_slot_of_a_probe_that_was_dropped() {
     advance(10.secs()).await;
     let began = Instant::now();
     let hung = world.engine.run(&world.pipeline, Does::Hang).tenant("acme").start();
-    while world.calls() < 2 {
-        tokio::task::yield_now().await;
-    }
+    until(|| world.calls() == 2).await;
     let cancel = async {
-        while !world.engine.explain().iter().any(|run| run.to_string().contains("the breaker")) {
-            tokio::task::yield_now().await;
-        }
+        until(|| says(&world).contains("waits for the breaker `search/acme`")).await;
         hung.cancel("seen enough");
     };
     let (done, ()) = tokio::join!(world.run(Does::Answer), cancel);

@@ -164,6 +164,8 @@ async fn keeps_calls_away(breaker: &CircuitBreaker) -> Result<(), String> {
     let rejected = ["breaker.rejected"; 5];
     let expected = [&["breaker.opened"][..], &rejected, &["breaker.half_open", "breaker.closed"]].concat();
     check!(names == expected, "told {names:?}");
+    let totals = breaker.snapshot()[0].totals;
+    check!((totals.admitted, totals.rejected, totals.failed) == (4, 5, 1), "counted {totals:?}");
     Ok(())
 }
 

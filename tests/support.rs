@@ -30,6 +30,7 @@ pages! {
     testing "docs/guide/09-testing.md"
     retries "docs/guide/10-retries.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
+    error_breaker_open "docs/errors/BREAKER_OPEN.md"
     error_cancelled "docs/errors/CANCELLED.md"
     error_cleanup_failed "docs/errors/CLEANUP_FAILED.md"
     error_cleanup_timeout "docs/errors/CLEANUP_TIMEOUT.md"

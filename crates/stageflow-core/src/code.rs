@@ -79,6 +79,8 @@ codes! {
     RETRY_UNAVAILABLE = "attach a retry policy, which keeps the inputs, to the stage, the pipeline or the engine";
     /// A stage asked for a retry, and the policy grants no more.
     RETRY_EXHAUSTED = "raise `max_attempts`, or find out why every attempt asks for another";
+    /// A circuit breaker did not let the call through.
+    BREAKER_OPEN = "try again when the breaker lets probes through; what opened it is in the event `breaker.opened`";
     /// A stage used up its time over all attempts.
     STAGE_TIMEOUT = "raise `.timeout(…)`, or make the stage faster";
     /// An attempt used up its time.

@@ -9,3 +9,12 @@ mod retry;
 #[cfg(feature = "retry")]
 #[doc(inline)]
 pub use retry::{Retry, RetryBudget, RetryInterceptor};
+
+#[cfg(feature = "breaker")]
+mod breaker;
+
+#[cfg(feature = "breaker")]
+pub use crate::breaker::{
+    BreakerConfigError, BreakerKey, BreakerOpen, BreakerOutcome, BreakerReason, BreakerSnapshot,
+    BreakerState, BreakerTotals, BreakerTransition, CircuitBreaker, CircuitBreakerBuilder, Forced, Permit,
+};

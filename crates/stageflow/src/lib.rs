@@ -76,7 +76,7 @@ pub use stageflow_exec::{
     ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
 };
 
-#[cfg(feature = "retry")]
+#[cfg(feature = "interceptors")]
 #[doc(inline)]
 pub use stageflow_interceptors as interceptors;
 #[cfg(feature = "testing")]

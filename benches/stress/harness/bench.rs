@@ -174,13 +174,19 @@ impl Bench {
     }
 
     /// Records that something has an upper bound.
-    pub(crate) fn at_most<T: Display + PartialOrd>(&self, name: &str, case: impl Display, most: T, seen: T) {
+    pub(crate) fn at_most<T: Copy + Display + PartialOrd>(
+        &self,
+        name: &str,
+        case: impl Display,
+        most: T,
+        seen: T,
+    ) {
         let pass = seen <= most;
         self.check(name, case, format_args!("at most {most}"), seen, pass);
     }
 
     /// Records that something has a lower bound.
-    pub(crate) fn at_least<T: Display + PartialOrd>(
+    pub(crate) fn at_least<T: Copy + Display + PartialOrd>(
         &self,
         name: &str,
         case: impl Display,

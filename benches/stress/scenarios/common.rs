@@ -60,6 +60,11 @@ impl Counter {
         self.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 
+    /// Adds so many.
+    pub(super) fn add_all(&self, number: usize) {
+        self.0.fetch_add(number, Ordering::SeqCst);
+    }
+
     /// Takes one off.
     pub(super) fn take_off(&self) {
         self.0.fetch_sub(1, Ordering::SeqCst);

@@ -76,7 +76,7 @@ impl EventSink for Shared {
         let slow = &self.0;
         if let EventKind::Gap { dropped } = event.kind() {
             if !slow.hides_gaps {
-                (0..*dropped).for_each(|_| drop(slow.gaps.add()));
+                slow.gaps.add_all(usize::try_from(*dropped).unwrap_or(usize::MAX));
             }
             return;
         }

@@ -2,10 +2,14 @@
 
 mod cancellation;
 mod common;
+mod context;
 mod correlation;
 mod events;
+mod failures;
 mod fanout;
 mod fanout_limits;
+mod graphs;
+mod later;
 mod routing;
 
 use crate::harness::scenario::Scenario;
@@ -35,4 +39,8 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     events::SCENARIOS,
     correlation::SCENARIOS,
     cancellation::SCENARIOS,
+    failures::SCENARIOS,
+    context::SCENARIOS,
+    graphs::SCENARIOS,
+    later::SCENARIOS,
 ];

@@ -43,3 +43,9 @@ pub(crate) fn block_thread(time: Duration) {
 pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
+
+/// The time of day, which a clock of a scenario then gets wrong on purpose.
+#[expect(clippy::disallowed_methods, reason = "a clock that is replaced has to begin somewhere")]
+pub(crate) fn time_of_day() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

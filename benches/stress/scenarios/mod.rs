@@ -1,6 +1,7 @@
 //! The scenarios, one file for each thing under load, and the suites that they belong to.
 
 mod cancellation;
+mod chaos;
 mod common;
 mod context;
 mod correlation;
@@ -9,8 +10,11 @@ mod failures;
 mod fanout;
 mod fanout_limits;
 mod graphs;
+mod interceptors;
 mod later;
 mod routing;
+mod soak;
+mod tenants;
 
 use crate::harness::scenario::Scenario;
 
@@ -42,5 +46,9 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     failures::SCENARIOS,
     context::SCENARIOS,
     graphs::SCENARIOS,
+    interceptors::SCENARIOS,
+    tenants::SCENARIOS,
+    chaos::SCENARIOS,
+    soak::SCENARIOS,
     later::SCENARIOS,
 ];

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Result;
 use stageflow::{Clock, FailurePolicy, Keep, Recorder, StageOutcome, code, prelude::*};
 
-use super::common::{load, report_of};
+use super::common::{Counter, load, report_of};
 use crate::harness::{
     bench::{Bench, Fault},
     clock::{self, Moment},
@@ -74,7 +74,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         parameters: "2,000 stages of 1 MiB, 16 at a time, a budget of 12 MiB, outputs dropped as soon as they were read",
         faults: &["refused allocation"],
         controls: &[
-            Control::new("no-op limiter", &["memory stays in bounds"]),
+            Control::new("no bounds", &["memory stays in bounds"]),
+            Control::new("keeps all outputs", &["most stages get memory"]),
             Control::new("hoarder", &["memory is given back"]),
             Control::new("swallowed refusal", &["each refusal is a failure of its stage"]),
         ],
@@ -325,37 +326,47 @@ impl Budget {
 
 async fn memory_limit(bench: Arc<Bench>) -> Result<()> {
     let fault = bench.fault("refused allocation");
-    // The double without a limit also has no budget: all stages would be in flight with a block each.
-    let unlimited = bench.is_broken("no-op limiter");
+    // Without bounds there is neither a limit nor a budget: all stages are in flight with a block each.
+    let unlimited = bench.is_broken("no bounds");
     let budget = if unlimited || !fault.is_armed() { usize::MAX / 2 } else { 12 * MEGABYTE };
     let budget = Budget { left: Arc::new(AtomicUsize::new(budget)), fault };
     let (hoards, swallows) = (bench.is_broken("hoarder"), bench.is_broken("swallowed refusal"));
     let hoard: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
     let stages = bench.size(2_000, 200);
     let mut p = Pipeline::builder("scarce");
-    p.on_failure(FailurePolicy::Continue).keep(Keep::Output);
+    let keep = if bench.is_broken("keeps all outputs") { Keep::All } else { Keep::Output };
+    p.on_failure(FailurePolicy::Continue).keep(keep);
     if !unlimited {
-        p.max_in_flight(16);
+        // A limit of their kind: readers that waited for the same permits would come after all blocks.
+        p.limit_kind(StageKind::Work, 16);
     }
     let input = p.input();
     let blocks = p.parallel("block", 0..stages, |_| {
-        let hoard = Arc::clone(&hoard);
-        stage_fn(move |_ctx, budget: Arc<Budget>| {
-            let hoard = Arc::clone(&hoard);
-            async move {
-                let Some(block) = budget.take() else {
-                    return if swallows { Ok(0) } else { Err("out of memory").transient() };
-                };
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                let sum = block.bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
-                if hoards {
-                    lock(&hoard).push(block.bytes.clone());
-                }
-                Ok(sum)
+        stage_fn(move |_ctx, budget: Arc<Budget>| async move {
+            let block = budget.take();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            match block {
+                None if !swallows => Err("out of memory").transient(),
+                block => Ok(block),
             }
         })
     });
-    blocks.inputs(input);
+    let blocks = blocks.kind(StageKind::Work).inputs(input);
+    let read = Arc::new(Counter::default());
+    for (index, block) in blocks.into_iter().enumerate() {
+        let (hoard, read) = (Arc::clone(&hoard), Arc::clone(&read));
+        let reader = stage_fn(move |_ctx, block: Arc<Option<Block>>| {
+            let bytes = block.as_ref().as_ref().map(|block| block.bytes.as_slice()).unwrap_or_default();
+            if bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>() == MEGABYTE {
+                read.add();
+            }
+            if hoards {
+                lock(&hoard).push(bytes.to_vec());
+            }
+            async { Ok(()) }
+        });
+        p.stage(format!("read-{index}"), reader).inputs(block);
+    }
     let output = p.stage("output", stage_fn(|_ctx, _: Arc<Budget>| async { Ok(()) })).inputs(input);
     let pipeline = p.build(output)?;
     let before = memory::live();
@@ -366,6 +377,7 @@ async fn memory_limit(bench: Arc<Bench>) -> Result<()> {
     drop(ended);
     let after = memory::live().saturating_sub(before);
     bench.equal("each refusal is a failure of its stage", "", budget.fault.count(), failures as u64);
+    bench.at_least("most stages get memory", "", stages / 2, read.get());
     bench.at_most("memory stays in bounds", "bytes at the peak", 20 * MEGABYTE, peak);
     bench.at_most("memory is given back", "bytes afterwards", MEGABYTE, after);
     bench.figures("memory at the peak", "").of("bytes", &[count(peak)]);

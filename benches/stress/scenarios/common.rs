@@ -38,11 +38,6 @@ pub(super) fn outcome_of<O: Send + Sync + 'static>(ended: &Ended<O>) -> Option<R
     }
 }
 
-/// The outcome as a word, for a check.
-pub(super) fn outcome_word<O: Send + Sync + 'static>(ended: &Ended<O>) -> &'static str {
-    outcome_of(ended).map_or("not started", RunOutcome::as_str)
-}
-
 /// How many stages of a run completed.
 pub(super) fn completed<O: Send + Sync + 'static>(ended: &Ended<O>) -> usize {
     let report = report_of(ended);

@@ -144,7 +144,7 @@ async fn concurrent(bench: Arc<Bench>) -> Result<()> {
             async move {
                 let started = Moment::now();
                 let ended = run.await;
-                (text, golden, ended.map(|run| run.into_output()), started.elapsed())
+                (text, golden, ended.map(stageflow::Completed::into_output), started.elapsed())
             }
         });
         let answers = answers.await?;

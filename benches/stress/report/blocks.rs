@@ -93,12 +93,13 @@ fn drawings(record: &Record, blocks: &mut Vec<Block>) {
             blocks.push(Block::Drawing(svg::lines(title, x, y, &series)));
         }
     }
-    let accounts: Vec<(String, Vec<u64>)> = record
-        .scenarios
-        .iter()
-        .flat_map(|scenario| &scenario.accounts)
-        .map(|account| (account.case.clone(), vec![account.delivered, account.dropped, account.in_flight]))
-        .collect();
+    let mut accounts = Vec::new();
+    for scenario in &record.scenarios {
+        for account in &scenario.accounts {
+            let name = format!("{}: {}", scenario.name, account.case);
+            accounts.push((name, vec![account.delivered, account.dropped, account.in_flight]));
+        }
+    }
     if !accounts.is_empty() {
         let parts = ["delivered", "dropped", "in flight"];
         blocks.push(Block::Drawing(svg::stacks("What became of events", &parts, &accounts)));

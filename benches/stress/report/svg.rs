@@ -76,7 +76,7 @@ pub(crate) fn bars(title: &str, bars: &[(String, u64)]) -> String {
 
 /// One bar for each name, made of parts.
 pub(crate) fn stacks(title: &str, parts: &[&str], rows: &[(String, Vec<u64>)]) -> String {
-    let (left, legend) = (240.0, TOP + ROW * count(rows.len()) + 12.0);
+    let (left, legend) = (260.0, TOP + ROW * count(rows.len()) + 12.0);
     let mut out = open(title, legend + ROW * count(parts.len()) + 8.0);
     let most = rows.iter().map(|(_, parts)| parts.iter().sum::<u64>()).max().unwrap_or(1).max(1);
     for (index, (name, values)) in rows.iter().enumerate() {

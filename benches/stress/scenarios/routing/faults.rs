@@ -98,8 +98,8 @@ async fn failure(bench: Arc<Bench>) -> Result<()> {
     let requests = bench.size(500, 100);
     let answers = load(requests, 20, |index| {
         let run = engine.run(&pipeline, index);
+        let started = Moment::now();
         async move {
-            let started = Moment::now();
             let ended = run.await;
             let failures = report_of(&ended).map_or(0, |report| report.failures().len());
             (ended.ok().map(|run| *run.output()), failures, started.elapsed())

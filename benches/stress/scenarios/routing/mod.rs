@@ -141,8 +141,9 @@ async fn concurrent(bench: Arc<Bench>) -> Result<()> {
         let answers = load(requests, at_a_time, |index| {
             let (text, golden) = GOLDEN[index % GOLDEN.len()];
             let run = engine.run(&pipeline, text.to_owned());
+            // Before the task begins, so that waiting for a worker counts.
+            let started = Moment::now();
             async move {
-                let started = Moment::now();
                 let ended = run.await;
                 (text, golden, ended.map(stageflow::Completed::into_output), started.elapsed())
             }
@@ -214,8 +215,8 @@ async fn stress(bench: Arc<Bench>) -> Result<()> {
             let (text, golden) = GOLDEN[index % GOLDEN.len()];
             let run = engine.run(&pipeline, text.to_owned());
             let is_lost = lost && index == 17;
+            let started = Moment::now();
             async move {
-                let started = Moment::now();
                 if is_lost {
                     return (false, started.elapsed());
                 }

@@ -104,6 +104,8 @@ pub(super) fn pipeline(doubles: &Doubles) -> Result<Pipeline<String, Answer>> {
                 if !doubles.slow.is_zero() {
                     tokio::time::sleep(doubles.slow).await;
                 }
+                // So that requests at the same time really take turns.
+                tokio::task::yield_now().await;
                 let mut decision = decide(&request, ctx.snapshot().priority(), &doubles);
                 if doubles.shared_decision {
                     *lock(&last) = Some(decision.clone());

@@ -11,6 +11,7 @@ use stageflow::prelude::*;
 use super::common::load;
 use crate::harness::{
     bench::Bench,
+    clock::Moment,
     lock, memory, panics,
     rng::Rng,
     scenario::{Control, Scenario, Step},
@@ -160,11 +161,14 @@ async fn troubled(bench: Arc<Bench>) -> Result<()> {
             engine.start(&hanging, ()).detach();
         }
         runs_left += engine.drain(Duration::from_millis(if bench.is_small() { 20 } else { 1_000 })).await;
-        // A run counts as ended a moment before its task does.
-        tokio::time::sleep(Duration::from_millis(2)).await;
         grown_tasks.push(count(tasks().saturating_sub(before)));
         live.push(count(memory::live()));
         first.get_or_insert(memory::live() as u64);
+    }
+    // A run counts as ended a moment before its task does.
+    let waits = Moment::now();
+    while tasks() > before && waits.elapsed() < Duration::from_secs(1) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let (first, last) = (first.unwrap_or_default(), memory::live() as u64);
     bench.equal("no run is left", "30 seeds", 0, runs_left);

@@ -1,4 +1,5 @@
-//! What the bench `overhead` and its helper `memory` share: graphs, stage bodies, rows and the stopwatch.
+//! What the bench `overhead`, its helper `memory` and `stress` share: graphs, stage bodies, rows, the stopwatch and
+//! facts about the machine.
 //!
 //! Nothing here knows a goal; those are in `overhead/goals.rs`.
 
@@ -9,6 +10,7 @@
 
 pub mod graph;
 pub mod hand;
+pub mod machine;
 pub mod ours;
 pub mod stopwatch;
 pub mod work;

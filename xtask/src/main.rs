@@ -11,6 +11,7 @@ mod deny;
 mod features;
 mod report;
 mod shell;
+mod stress;
 mod test;
 mod tidy;
 mod workspace;
@@ -49,6 +50,7 @@ const COMMANDS: &[Command] = &[
         run: deny::run,
     },
     Command { name: "bench", about: "the overhead benches", help: bench::HELP, run: bench::run },
+    Command { name: "stress", about: "load tests with verdicts", help: stress::HELP, run: stress::run },
 ];
 
 fn main() -> ExitCode {

@@ -41,7 +41,16 @@ pub(crate) fn run(args: &[String]) -> Result<bool> {
 }
 
 fn clippy() -> Result<Outcome> {
-    outcome(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    outcome(&mut cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        test::LOAD_TESTS,
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 fn doc() -> Result<Outcome> {

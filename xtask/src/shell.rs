@@ -36,6 +36,19 @@ pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
     command.status().with_context(|| format!("could not start `{}`", line(command)))
 }
 
+/// Runs a command in place of this process where the system can do that, so that Ctrl-C and the exit code are the command's own.
+/// Comes back elsewhere, or with the reason why the command could not be started.
+pub(crate) fn become_(command: &mut Command) -> Result<bool> {
+    #[cfg(unix)]
+    {
+        println!("$ {}", line(command));
+        let error = std::os::unix::process::CommandExt::exec(command);
+        Err(error).with_context(|| format!("could not start `{}`", line(command)))
+    }
+    #[cfg(not(unix))]
+    Ok(run(command)?.success())
+}
+
 /// Like [`run`], as the outcome of a gate.
 pub(crate) fn outcome(command: &mut Command) -> Result<Outcome> {
     Ok(match run(command)? {

@@ -21,6 +21,9 @@ Arguments go to the test runner. Bare words select by name, doctests included:
 
 With an option among them, doctests and examples are not run, and the summary says so.";
 
+/// The feature of the load tests: without it nobody compiles them.
+pub(crate) const LOAD_TESTS: &str = "stageflow-benches/stress";
+
 /// How nextest exits when its filter matched nothing.
 const NO_TESTS: i32 = 4;
 
@@ -101,7 +104,7 @@ fn runner(nextest: bool, args: &[String]) -> Vec<&'static str> {
     };
     // To cargo, a package beside `--workspace` is no selection.
     if !args.iter().any(|arg| arg == "-p" || arg == "--package" || arg.starts_with("--package=")) {
-        command.push("--workspace");
+        command.extend(["--workspace", "--features", LOAD_TESTS]);
     }
     match (nextest, selection) {
         (true, Selection::All) => command.extend(["--profile", "ci"]),

@@ -13,6 +13,7 @@ mod graphs;
 mod interceptors;
 mod later;
 mod routing;
+mod simulator;
 mod soak;
 mod tenants;
 
@@ -51,5 +52,6 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     interceptors::SCENARIOS,
     tenants::SCENARIOS,
     chaos::SCENARIOS,
+    simulator::SCENARIOS,
     later::SCENARIOS,
 ];

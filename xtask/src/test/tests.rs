@@ -16,21 +16,27 @@ fn cargo_test(line: &str) -> String {
 
 #[test]
 fn without_arguments_everything_runs_to_the_end() {
-    assert_eq!(nextest(""), "nextest run --workspace --profile ci");
-    assert_eq!(cargo_test(""), "test --lib --bins --tests --no-fail-fast --workspace");
+    assert_eq!(nextest(""), "nextest run --workspace --features stageflow-benches/stress --profile ci");
+    assert_eq!(
+        cargo_test(""),
+        "test --lib --bins --tests --no-fail-fast --workspace --features stageflow-benches/stress"
+    );
 }
 
 #[test]
 fn names_select_among_all_packages() {
-    assert_eq!(nextest("retry cancel"), "nextest run --workspace");
-    assert_eq!(cargo_test("retry cancel"), "test --lib --bins --tests --no-fail-fast --workspace --");
+    assert_eq!(nextest("retry cancel"), "nextest run --workspace --features stageflow-benches/stress");
+    assert_eq!(
+        cargo_test("retry cancel"),
+        "test --lib --bins --tests --no-fail-fast --workspace --features stageflow-benches/stress --"
+    );
 }
 
 #[test]
 fn a_chosen_package_replaces_the_workspace() {
     assert_eq!(nextest("-p stageflow-exec"), "nextest run");
     assert_eq!(nextest("--package=stageflow-exec"), "nextest run");
-    assert_eq!(nextest("--no-capture"), "nextest run --workspace");
+    assert_eq!(nextest("--no-capture"), "nextest run --workspace --features stageflow-benches/stress");
 }
 
 #[test]

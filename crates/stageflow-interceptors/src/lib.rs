@@ -2,3 +2,19 @@
 //!
 //! Each is an [`Interceptor`](stageflow_core::Interceptor) behind a feature of its own, in two parts: a decision that is a pure
 //! function or a small state machine of the time, a random number and its state, and a thin shell that waits.
+
+#[cfg(feature = "bulkhead")]
+mod bulkhead;
+#[cfg(any(feature = "bulkhead", feature = "rate-limit"))]
+mod limit;
+#[cfg(feature = "rate-limit")]
+mod rate;
+
+#[cfg(feature = "bulkhead")]
+pub use crate::bulkhead::{Bulkhead, BulkheadBuilder, BulkheadFull, BulkheadPermit};
+#[cfg(any(feature = "bulkhead", feature = "rate-limit"))]
+pub use crate::limit::{LimitBuildError, WhenFull};
+#[cfg(feature = "rate-limit")]
+pub use crate::rate::{
+    RateCall, RateCharge, RateError, RateHeaders, RateLimiter, RateLimiterBuilder, RateRequest,
+};

@@ -146,29 +146,30 @@ impl Bucket {
     }
 
     /// More of a dimension was used than taken, perhaps into debt.
-    pub(super) fn take_more(&self, now: u64, dimension: usize, cost: u64) {
-        self.change(dimension, |quota, gauge| quota.take(gauge, now, cost).0);
+    pub(super) fn take_more(&self, now: u64, dimension: usize, cost: u64) -> Receipt {
+        self.change(dimension, |quota, gauge| quota.take(gauge, now, cost))
     }
 
-    /// Less of a dimension was used than taken.
-    pub(super) fn give_back(&self, now: u64, dimension: usize, cost: u64, receipt: &Receipt) {
-        self.change(dimension, |quota, gauge| quota.give_back(gauge, now, cost, receipt));
+    /// Less of a dimension was used than taken. Gives how much came back.
+    pub(super) fn give_back(&self, now: u64, dimension: usize, cost: u64, receipt: &Receipt) -> u128 {
+        self.change(dimension, |quota, gauge| quota.give_back(gauge, now, cost, receipt))
     }
 
     /// A response said something about a dimension.
     pub(super) fn learn(&self, now: u64, dimension: usize, said: (Option<u64>, Option<u64>, Option<u64>)) {
-        self.change(dimension, |quota, gauge| quota.learn(gauge, now, said));
+        self.change(dimension, |quota, gauge| (quota.learn(gauge, now, said), ()));
     }
 
-    fn change(&self, dimension: usize, change: impl FnOnce(Quota, &Gauge) -> Gauge) {
+    /// Changes a gauge, which may change when the first of the queue has its turn.
+    fn change<T>(&self, dimension: usize, change: impl FnOnce(Quota, &Gauge) -> (Gauge, T)) -> T {
         let mut state = self.lock();
-        if let (Some(quota), Some(gauge)) = (self.quotas.get(dimension), state.gauges.get_mut(dimension)) {
-            *gauge = change(*quota, gauge);
-        }
+        let (after, done) = change(self.quotas[dimension], &state.gauges[dimension]);
+        state.gauges[dimension] = after;
         state.tail = None;
         let first = state.first();
         drop(state);
         wake(first);
+        done
     }
 
     /// How much cost of a dimension would conform now, if nobody waited.

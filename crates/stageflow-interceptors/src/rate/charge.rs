@@ -9,8 +9,13 @@ use super::{RateError, Shared, bucket::Bucket, gcra::Receipt};
 pub struct RateCharge {
     shared: Arc<Shared>,
     bucket: Arc<Bucket>,
-    costs: Box<[u64]>,
-    receipts: Box<[Receipt]>,
+    /// By dimension, in the order in which they were taken: one, and one for each time that something was missing.
+    taken: Box<[Vec<Taken>]>,
+}
+
+struct Taken {
+    cost: u64,
+    receipt: Receipt,
 }
 
 impl RateCharge {
@@ -20,12 +25,13 @@ impl RateCharge {
         costs: &[u64],
         receipts: Box<[Receipt]>,
     ) -> Self {
-        Self { shared, bucket, costs: costs.into(), receipts }
+        let one = |(receipt, cost): (Receipt, &u64)| vec![Taken { cost: *cost, receipt }];
+        Self { shared, bucket, taken: receipts.into_iter().zip(costs).map(one).collect() }
     }
 
     /// What it has taken from a dimension, as far as is known; `None` for one that the limiter does not have.
     pub fn cost(&self, dimension: &str) -> Option<u64> {
-        self.costs.get(self.shared.index(dimension)?).copied()
+        Some(sum(&self.taken[self.shared.index(dimension)?]))
     }
 
     /// Says what the call has really used of a dimension. It may be said again when more is known.
@@ -44,30 +50,45 @@ impl RateCharge {
 
     /// Gives everything back: the call was not made.
     pub fn give_back(mut self) {
-        for index in 0..self.costs.len() {
+        for index in 0..self.taken.len() {
             self.settle_at(index, 0);
         }
     }
 
     pub(super) fn settle_at(&mut self, index: usize, actual: u64) {
-        let (Some(cost), Some(receipt)) = (self.costs.get_mut(index), self.receipts.get(index)) else {
-            return;
-        };
-        let taken = std::mem::replace(cost, actual);
+        let taken = &mut self.taken[index];
         let now = self.shared.now();
-        if actual > taken {
-            self.bucket.take_more(now, index, actual - taken);
-        } else if actual < taken {
-            self.bucket.give_back(now, index, taken - actual, receipt);
+        let before = sum(taken);
+        if actual > before {
+            let cost = actual - before;
+            taken.push(Taken { cost, receipt: self.bucket.take_more(now, index, cost) });
+        }
+        // What was taken last goes first, and is nothing that those before it have given back.
+        let mut superfluous = before.saturating_sub(actual);
+        while superfluous > 0
+            && let Some((last, earlier)) = taken.split_last_mut()
+        {
+            let cost = superfluous.min(last.cost);
+            let back = self.bucket.give_back(now, index, cost, &last.receipt);
+            earlier.iter_mut().for_each(|one| one.receipt.ignore(back));
+            last.cost -= cost;
+            superfluous -= cost;
+            if superfluous > 0 {
+                taken.pop();
+            }
         }
     }
+}
+
+fn sum(taken: &[Taken]) -> u64 {
+    taken.iter().map(|one| one.cost).fold(0, u64::saturating_add)
 }
 
 impl fmt::Debug for RateCharge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateCharge")
             .field("limiter", &self.shared.name)
-            .field("costs", &self.costs)
+            .field("costs", &self.taken.iter().map(|taken| sum(taken)).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

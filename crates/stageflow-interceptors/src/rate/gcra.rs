@@ -51,6 +51,13 @@ pub(crate) struct Receipt {
     returned: u128,
 }
 
+impl Receipt {
+    /// What came later has given so much back, which is none of what this stands for.
+    pub(crate) fn ignore(&mut self, back: u128) {
+        self.returned = self.returned.wrapping_add(back);
+    }
+}
+
 impl Quota {
     fn units(self, cost: u64) -> u128 {
         u128::from(cost) * u128::from(self.period)
@@ -99,8 +106,8 @@ impl Quota {
             return Decision::Never;
         }
         let now = now.max(gauge.at);
-        let over =
-            self.level(gauge, now).saturating_add(self.units(cost)).saturating_sub(self.units(self.burst));
+        // In this order nothing overflows.
+        let over = self.level(gauge, now).saturating_sub(self.units(self.burst - cost));
         let level = if over == 0 { 0 } else { self.time_to_sink(gauge.slow, now, over) };
         let window = match gauge.left {
             Some((left, until)) if now < until && cost > left => until - now,
@@ -122,11 +129,11 @@ impl Quota {
         (after, Receipt { level: after.level, at: after.at, returned: after.returned })
     }
 
-    /// The state after some of an admitted cost was given back.
+    /// The state after some of an admitted cost was given back, and how much that was.
     ///
     /// Only what has not sunk yet comes back: otherwise others, who took what had become free meanwhile, would have had it too,
     /// and more than the quota would be in use. What others have given back since counts as sunk, which is never too much.
-    pub(crate) fn give_back(self, gauge: &Gauge, now: u64, cost: u64, receipt: &Receipt) -> Gauge {
+    pub(crate) fn give_back(self, gauge: &Gauge, now: u64, cost: u64, receipt: &Receipt) -> (Gauge, u128) {
         let mut after = self.advanced(gauge, now);
         let sunk = self.sunk(None, receipt.at, after.at);
         let since = after.returned.wrapping_sub(receipt.returned);
@@ -134,7 +141,7 @@ impl Quota {
         let back = self.units(cost).min(still_there).min(after.level);
         after.level -= back;
         after.returned = after.returned.wrapping_add(back);
-        after
+        (after, back)
     }
 
     /// The state after a response said something about the quota.

@@ -1,1 +1,6 @@
-//! t
+//! The rate limiter: its decision, its queue, and itself around the stages of a run.
+
+mod gcra;
+mod headers;
+mod limiter;
+//PIPE

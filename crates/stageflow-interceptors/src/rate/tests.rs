@@ -3,4 +3,4 @@
 mod gcra;
 mod headers;
 mod limiter;
-//PIPE
+mod pipeline;

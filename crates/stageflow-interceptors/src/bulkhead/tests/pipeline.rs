@@ -9,8 +9,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Code, DurationExt, FailurePolicy, Recorder, RunOutcome, StageContext, StageOutcome, StageResult, WaitReason, code,
-    stage_fn,
+    Code, DurationExt, FailurePolicy, Recorder, RunOutcome, StageContext, StageOutcome, StageResult,
+    WaitReason, code, stage_fn,
 };
 use stageflow_dag::Pipeline;
 use stageflow_exec::Engine;
@@ -88,7 +88,8 @@ async fn who_waits_is_explained_and_a_cancelled_run_leaves_nothing() {
     tokio::time::sleep(500.millis()).await;
     assert_eq!((limit.in_flight(), limit.queued()), (2, 4));
     let explained = run.explain().unwrap();
-    let waits = explained.waits().iter().filter(|wait| wait.reason == WaitReason::Permit { limit: "bulkhead" });
+    let waits =
+        explained.waits().iter().filter(|wait| wait.reason == WaitReason::Permit { limit: "bulkhead" });
     assert_eq!(waits.count(), 4);
     run.cancel("seen enough");
     assert_eq!(run.await.unwrap_err().outcome(), Some(RunOutcome::Cancelled));
@@ -99,7 +100,8 @@ async fn who_waits_is_explained_and_a_cancelled_run_leaves_nothing() {
 async fn third(limit: &Bulkhead, timeout: Option<Duration>) -> (&'static str, Option<Code>, Duration) {
     let _held = (limit.try_acquire(None).unwrap(), limit.try_acquire(None).unwrap());
     let mut p = Pipeline::builder("third");
-    let mut stage = p.stage("call", stage_fn(async |_: StageContext, (): ()| Ok(1_u32))).intercept(limit.clone());
+    let mut stage =
+        p.stage("call", stage_fn(async |_: StageContext, (): ()| Ok(1_u32))).intercept(limit.clone());
     if let Some(timeout) = timeout {
         stage = stage.timeout(timeout);
     }

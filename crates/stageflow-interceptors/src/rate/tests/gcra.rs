@@ -242,6 +242,18 @@ fn what_has_sunk_is_not_given_back() {
     assert_eq!(quota.available(&quota.give_back(&gauge, 0, 100, &a).0, 0), 100);
 }
 
+/// What somebody before has given back had moved this one to the front, and it has sunk earlier than it seems.
+#[test]
+fn what_others_gave_back_counts_as_sunk() {
+    let quota = Quota { limit: 100, period: 100, burst: 200 };
+    let (gauge, a) = quota.take(&Gauge::default(), 0, 100);
+    let (gauge, b) = quota.take(&gauge, 0, 50);
+    let gauge = quota.give_back(&gauge, 0, 100, &a).0;
+    let gauge = quota.take(&gauge, 60, 30).0;
+    let (gauge, back) = quota.give_back(&gauge, 60, 50, &b);
+    assert_eq!((quota.available(&gauge, 60), back), (170, 0));
+}
+
 #[test]
 fn what_a_header_says_counts_until_the_reset() {
     let quota = Quota { limit: 60, period: 60 * SECOND, burst: 60 };
@@ -252,6 +264,8 @@ fn what_a_header_says_counts_until_the_reset() {
     let used = quota.take(&left, 0, 2).0;
     assert_eq!(quota.decide(&used, 10 * SECOND, 1), Decision::Wait(20 * SECOND));
     assert_eq!(quota.decide(&used, 30 * SECOND, 60), Decision::Go);
+    let later = quota.learn(&Gauge::default(), 5 * SECOND, (None, Some(0), Some(SECOND)));
+    assert_eq!(quota.decide(&later, 0, 1), Decision::Wait(SECOND), "time that goes back stands still");
     // A lower limit: one in ten seconds instead of one in a second, for 30 s.
     let full = quota.take(&learn((Some(6), None, Some(30 * SECOND))), 0, 60).0;
     assert_eq!(quota.decide(&full, 0, 1), Decision::Wait(10 * SECOND));

@@ -25,7 +25,10 @@ fn provider() -> RateLimiter {
 }
 
 fn use_up(limiter: &RateLimiter) {
-    while limiter.request().try_acquire().is_ok() {}
+    for _ in 0..5 {
+        drop(limiter.request().try_acquire().unwrap());
+    }
+    assert!(limiter.request().try_acquire().is_err());
 }
 
 type Acquiring = Pin<Box<dyn Future<Output = Result<RateCharge, RateError>>>>;
@@ -166,6 +169,19 @@ async fn small_costs_do_not_pass_large_ones() {
     assert_eq!((&*order.lock().unwrap(), started.elapsed()), (&vec![5, 1, 3, 1], 10.secs()));
 }
 
+/// There is room for a small one, and it is what a large one waits for.
+#[tokio::test(start_paused = true)]
+async fn nobody_passes_those_who_wait() {
+    let limiter = one_a_second().build().unwrap();
+    use_up(&limiter);
+    let large = begin(acquiring(&limiter, "calls", 5)).await;
+    tokio::time::advance(2.secs()).await;
+    assert_eq!(limiter.available(None, "calls"), Some(2));
+    assert_eq!(limiter.request().try_acquire().unwrap_err().retry_after(), Some(4.secs()));
+    drop(large);
+    assert!(limiter.request().try_acquire().is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_bounded_and_who_leaves_it_frees_the_place() {
     let limiter = one_a_second().max_queue(2).build().unwrap();
@@ -202,7 +218,7 @@ async fn order_and_places_survive_cancellations() {
                 drop(charge);
             });
             tokio::task::yield_now().await;
-            calls.push((call, random.next_u64() % 3 == 0));
+            calls.push((call, random.next_u64().is_multiple_of(3)));
         }
         let started = Instant::now();
         for (call, gives_up) in &calls {

@@ -1,8 +1,8 @@
 //! [`RateLimiter`]: so much cost per time in several dimensions, such as requests and tokens of a model provider.
 //!
-//! The algorithm is GCRA, our own in `gcra.rs`. The crate `governor` has it as well, but knows one dimension per limiter, cannot take from
-//! several at once or not at all, gives nothing back and knows no debt, lets a cost above the burst of a shared quota be changed by
-//! nobody, and has no queue: its waiters sleep and try again, so that small costs starve large ones.
+//! The algorithm is GCRA, our own in `gcra.rs`. The crate `governor` has it as well, but a limiter of it knows one dimension, and
+//! cannot take from several at once or from none; it gives nothing back, knows no debt, and its quota is fixed. Nor has it a queue:
+//! its waiters sleep and try again, so that small costs pass large ones, and none knows in advance how long it will wait.
 
 mod bucket;
 mod builder;

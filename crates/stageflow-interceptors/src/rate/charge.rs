@@ -37,7 +37,8 @@ impl RateCharge {
     /// Says what the call has really used of a dimension. It may be said again when more is known.
     ///
     /// What is missing is taken now, into debt if need be. What was taken too much is given back, as far as time has not
-    /// given it to others meanwhile: what is in use never exceeds the quota.
+    /// given it to others meanwhile: what is in use never exceeds the quota. Less comes back of a call that outlasts the time in which
+    /// its cost sinks, and of one that is settled after later ones were: the rest comes with time.
     ///
     /// # Errors
     ///

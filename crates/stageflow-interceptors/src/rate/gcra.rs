@@ -132,7 +132,9 @@ impl Quota {
     /// The state after some of an admitted cost was given back, and how much that was.
     ///
     /// Only what has not sunk yet comes back: otherwise others, who took what had become free meanwhile, would have had it too,
-    /// and more than the quota would be in use. What others have given back since counts as sunk, which is never too much.
+    /// and more than the quota would be in use. What others have given back since counts as sunk: that of those who came before has
+    /// moved this cost to the front, and that of those who came after is counted with it, because a receipt does not know their
+    /// order. So it is at times too little that comes back, and never too much.
     pub(crate) fn give_back(self, gauge: &Gauge, now: u64, cost: u64, receipt: &Receipt) -> (Gauge, u128) {
         let mut after = self.advanced(gauge, now);
         let sunk = self.sunk(None, receipt.at, after.at);

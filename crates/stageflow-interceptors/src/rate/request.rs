@@ -59,7 +59,8 @@ impl RateRequest {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future takes nothing and frees the place in the queue.
+    /// Dropping the future takes nothing and frees the place in the queue. One that is kept without being polled keeps
+    /// its place, and with it all who stand behind.
     pub async fn acquire(self) -> Result<RateCharge, RateError> {
         let within = self.limiter.0.max_wait.map_or(self.within, |max| max.min(self.within));
         match self.arrive(within)? {

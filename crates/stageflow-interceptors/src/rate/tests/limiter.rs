@@ -58,6 +58,40 @@ async fn waits_take_the_time_that_the_rate_says() {
     assert_eq!(limiter.available(None, "calls"), Some(5));
 }
 
+/// 10,000 callers at once on real threads, of whom each fifth gives its cost back: never more than there is goes through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn so_many_callers_at_once_get_what_there_is() {
+    let limiter = RateLimiter::builder("api")
+        .dimension("calls", 1, 1_440.mins(), 100)
+        .dimension("tokens", 1, 1_440.mins(), 1_000)
+        .build()
+        .unwrap();
+    let calls: Vec<_> = (0..10_000)
+        .map(|number| {
+            let limiter = limiter.clone();
+            tokio::spawn(async move {
+                let charge = limiter.request().cost("tokens", 7).try_acquire().ok()?;
+                tokio::task::yield_now().await;
+                if number % 5 == 0 {
+                    charge.give_back();
+                    return None;
+                }
+                Some(7)
+            })
+        })
+        .collect();
+    let (mut count, mut tokens) = (0, 0);
+    for call in calls {
+        if let Some(cost) = call.await.unwrap() {
+            count += 1;
+            tokens += cost;
+        }
+    }
+    assert!((50..=100).contains(&count), "{count}");
+    let left = |dimension| limiter.available(None, dimension).unwrap();
+    assert!(left("calls") <= 100 - count && left("tokens") <= 1_000 - tokens);
+}
+
 #[tokio::test(start_paused = true)]
 async fn all_dimensions_are_taken_or_none() {
     let limiter = provider();

@@ -87,6 +87,12 @@ codes! {
     ATTEMPT_TIMEOUT = "raise `.attempt_timeout(…)`, or make the stage faster";
     /// The run used up its time.
     DEADLINE_EXCEEDED = "raise the run's deadline, or start less work under it";
+    /// A bulkhead has no room for the call.
+    BULKHEAD_FULL = "try again later, raise `max_concurrent` or `max_queue`, or make the calls faster";
+    /// A rate limit has no room for the call in time.
+    RATE_LIMITED = "try again after the delay that the failure names, or give the run more time to wait";
+    /// A call costs more than a rate limit ever lets through at once.
+    COST_ABOVE_BURST = "split the call, or raise the burst of the dimension";
     /// An interceptor denied the call.
     DENIED = "check the caller's credentials and rights";
     /// An input of a stage is not usable.

@@ -41,7 +41,7 @@ pub use self::{
         BreakerOutcome, BreakerReason, BreakerSnapshot, BreakerState, BreakerTotals, BreakerTransition,
         Forced,
     },
-    permit::{BreakerOpen, Permit},
+    permit::{BreakerOpen, BreakerPermit},
     rules::BreakerConfigError,
 };
 
@@ -185,7 +185,7 @@ impl CircuitBreaker {
     /// # Errors
     ///
     /// The breaker is open, or half-open with all its probes under way.
-    pub fn try_acquire(&self, key: &BreakerKey, now: Instant) -> Result<Permit, BreakerOpen> {
+    pub fn try_acquire(&self, key: &BreakerKey, now: Instant) -> Result<BreakerPermit, BreakerOpen> {
         let lease = self.shared.probe_lease.unwrap_or(LEASE);
         let cell = self.shared.cell(key);
         self.ask(&cell, now, lease).0.inspect_err(|_| cell.machine().reject())
@@ -197,12 +197,12 @@ impl CircuitBreaker {
         cell: &Arc<Cell>,
         now: Instant,
         lease: Duration,
-    ) -> (Result<Permit, BreakerOpen>, Option<BreakerTransition>) {
+    ) -> (Result<BreakerPermit, BreakerOpen>, Option<BreakerTransition>) {
         let at = self.shared.nanos(now);
         let (admitted, change) = cell.machine().admit(at, lease);
         let change = change.map(|change| self.shared.transition(&cell.key, change));
         let asked = match admitted {
-            Ok(ticket) => Ok(Permit::new(&self.shared, cell, ticket)),
+            Ok(ticket) => Ok(BreakerPermit::new(&self.shared, cell, ticket)),
             Err(refusal) => Err(BreakerOpen::new(&cell.key, refusal, at)),
         };
         (asked, change)

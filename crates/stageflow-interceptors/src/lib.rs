@@ -3,18 +3,35 @@
 //! Each is an [`Interceptor`](stageflow_core::Interceptor) behind a feature of its own, in two parts: a decision that is a pure
 //! function or a small state machine of the time, a random number and its state, and a thin shell that waits.
 
+#[cfg(feature = "breaker")]
+mod breaker;
+#[cfg(feature = "bulkhead")]
+mod bulkhead;
+#[cfg(any(feature = "bulkhead", feature = "rate-limit"))]
+mod limit;
+#[cfg(feature = "rate-limit")]
+mod rate;
 #[cfg(feature = "retry")]
 mod retry;
 
+#[cfg(feature = "breaker")]
+#[doc(inline)]
+pub use crate::breaker::{
+    BreakerConfigError, BreakerKey, BreakerOpen, BreakerOutcome, BreakerPermit, BreakerReason,
+    BreakerSnapshot, BreakerState, BreakerTotals, BreakerTransition, CircuitBreaker, CircuitBreakerBuilder,
+    Forced,
+};
+#[cfg(feature = "bulkhead")]
+#[doc(inline)]
+pub use crate::bulkhead::{Bulkhead, BulkheadBuilder, BulkheadFull, BulkheadPermit};
+#[cfg(any(feature = "bulkhead", feature = "rate-limit"))]
+#[doc(inline)]
+pub use crate::limit::{LimitBuildError, WhenFull};
+#[cfg(feature = "rate-limit")]
+#[doc(inline)]
+pub use crate::rate::{
+    RateCall, RateCharge, RateError, RateHeaders, RateLimiter, RateLimiterBuilder, RateRequest,
+};
 #[cfg(feature = "retry")]
 #[doc(inline)]
-pub use retry::{Retry, RetryBudget, RetryInterceptor};
-
-#[cfg(feature = "breaker")]
-mod breaker;
-
-#[cfg(feature = "breaker")]
-pub use crate::breaker::{
-    BreakerConfigError, BreakerKey, BreakerOpen, BreakerOutcome, BreakerReason, BreakerSnapshot,
-    BreakerState, BreakerTotals, BreakerTransition, CircuitBreaker, CircuitBreakerBuilder, Forced, Permit,
-};
+pub use crate::retry::{Retry, RetryBudget, RetryInterceptor};

@@ -15,8 +15,8 @@ use stageflow_core::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    BreakerKey, BreakerOpen, BreakerOutcome, BreakerState, BreakerTransition, Cell, CircuitBreaker, LEASE,
-    Permit,
+    BreakerKey, BreakerOpen, BreakerOutcome, BreakerPermit, BreakerState, BreakerTransition, Cell,
+    CircuitBreaker, LEASE,
 };
 
 /// What a probe gets beyond the time its stage has left.
@@ -68,7 +68,7 @@ impl Interceptor for CircuitBreaker {
 
 impl CircuitBreaker {
     /// Asks for the call, and waits where that is wanted.
-    async fn enter(&self, ctx: &StageContext, key: &BreakerKey) -> StageResult<Permit> {
+    async fn enter(&self, ctx: &StageContext, key: &BreakerKey) -> StageResult<BreakerPermit> {
         let lease = self.lease(ctx);
         let cell = self.shared.cell(key);
         let now = Instant::now();
@@ -93,7 +93,7 @@ impl CircuitBreaker {
         key: &BreakerKey,
         lease: Duration,
         give_up: Instant,
-    ) -> StageResult<Permit> {
+    ) -> StageResult<BreakerPermit> {
         let mut waiting = None;
         loop {
             let cell = self.shared.cell(key);
@@ -122,7 +122,7 @@ impl CircuitBreaker {
         cell: &Arc<Cell>,
         now: Instant,
         lease: Duration,
-    ) -> Result<Permit, BreakerOpen> {
+    ) -> Result<BreakerPermit, BreakerOpen> {
         let (asked, change) = self.ask(cell, now, lease);
         if let Some(change) = change {
             tell(ctx, &change);
@@ -143,7 +143,7 @@ struct Watched<'a> {
     call: &'a Call,
     /// How many attempts there were before.
     attempts: u32,
-    permit: Option<Permit>,
+    permit: Option<BreakerPermit>,
 }
 
 impl Watched<'_> {

@@ -16,14 +16,14 @@ use super::{
 ///
 /// Dropping it says nothing about the dependency, and gives back the slot of a probe.
 #[must_use = "dropping it says that no call was made"]
-pub struct Permit {
+pub struct BreakerPermit {
     shared: Arc<Shared>,
     cell: Arc<Cell>,
     /// Until the outcome is known.
     ticket: Option<Ticket>,
 }
 
-impl Permit {
+impl BreakerPermit {
     pub(super) fn new(shared: &Arc<Shared>, cell: &Arc<Cell>, ticket: Ticket) -> Self {
         Self { shared: Arc::clone(shared), cell: Arc::clone(cell), ticket: Some(ticket) }
     }
@@ -67,7 +67,7 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for BreakerPermit {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take()
             && self.cell.machine().forget(ticket)
@@ -77,9 +77,9 @@ impl Drop for Permit {
     }
 }
 
-impl fmt::Debug for Permit {
+impl fmt::Debug for BreakerPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit")
+        f.debug_struct("BreakerPermit")
             .field("key", &self.cell.key)
             .field("is_probe", &self.is_probe())
             .finish_non_exhaustive()

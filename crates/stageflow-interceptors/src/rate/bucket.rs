@@ -1,0 +1,247 @@
+//! One key's share of a rate limit: a gauge for each dimension, and who waits, in order.
+//!
+//! A cost is taken when its turn comes and not before: a reservation made ahead of time would let a second burst through when
+//! the call at last begins. That is why a call that cannot go stands in a queue, behind which nobody passes, and why how long
+//! it will wait is found by playing the queue through. The end of that play is kept for the next one who comes.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use super::gcra::{Decision, Gauge, Quota, Receipt};
+use crate::limit::Idle;
+
+/// The gauges and the queue of one key.
+pub(super) struct Bucket {
+    quotas: Arc<[Quota]>,
+    state: Mutex<State>,
+}
+
+struct State {
+    gauges: Box<[Gauge]>,
+    queue: VecDeque<Waiter>,
+    arrivals: u64,
+    /// The gauges when the last of the queue has had its turn, and when that is; `None` if something has changed.
+    tail: Option<(Box<[Gauge]>, u64)>,
+}
+
+struct Waiter {
+    id: u64,
+    costs: Arc<[u64]>,
+    wake: Arc<Notify>,
+}
+
+/// What becomes of a call that comes.
+pub(super) enum Arrival {
+    /// It goes.
+    Granted(Box<[Receipt]>),
+    /// It waits in the queue.
+    Queued {
+        /// Its number.
+        id: u64,
+        /// Told that it may have become its turn, or that it comes sooner.
+        wake: Arc<Notify>,
+    },
+    /// It would have to wait for so many nanoseconds, and may not.
+    TooLate(u64),
+    /// It would have to wait for so many nanoseconds, and the queue is full.
+    NoPlace(u64),
+    /// Its cost in a dimension is above the burst.
+    Never(usize),
+}
+
+/// What becomes of a call in the queue.
+pub(super) enum Turn {
+    /// It goes.
+    Granted(Box<[Receipt]>),
+    /// It is the first, and may go in so many nanoseconds.
+    Wait(u64),
+    /// Others are before it.
+    Behind,
+}
+
+impl Bucket {
+    pub(super) fn new(quotas: Arc<[Quota]>) -> Self {
+        let gauges = quotas.iter().map(|_| Gauge::default()).collect();
+        let state = State { gauges, queue: VecDeque::new(), arrivals: 0, tail: None };
+        Self { quotas, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call comes that may wait for less than `within` nanoseconds.
+    pub(super) fn arrive(&self, now: u64, costs: &Arc<[u64]>, within: u64, max_queue: usize) -> Arrival {
+        let above = |(quota, cost): (&Quota, &u64)| *cost > quota.burst;
+        if let Some(dimension) = self.quotas.iter().zip(&**costs).position(above) {
+            return Arrival::Never(dimension);
+        }
+        let mut state = self.lock();
+        let is_first = state.queue.is_empty();
+        if is_first && wait(&self.quotas, &state.gauges, now, costs) == 0 {
+            return Arrival::Granted(state.take(&self.quotas, now, costs));
+        }
+        let (mut gauges, before) = state.forecast(&self.quotas, now);
+        let turn = before.saturating_add(wait(&self.quotas, &gauges, before, costs));
+        let wait = turn.saturating_sub(now);
+        if wait >= within {
+            state.tail = Some((gauges, before));
+            return Arrival::TooLate(wait);
+        }
+        if state.queue.len() >= max_queue {
+            state.tail = Some((gauges, before));
+            return Arrival::NoPlace(wait);
+        }
+        take(&self.quotas, &mut gauges, turn, costs);
+        state.tail = Some((gauges, turn));
+        state.arrivals += 1;
+        let (id, wake) = (state.arrivals, Arc::new(Notify::new()));
+        state.queue.push_back(Waiter { id, costs: Arc::clone(costs), wake: Arc::clone(&wake) });
+        Arrival::Queued { id, wake }
+    }
+
+    /// Whether it is the turn of a call in the queue, which then leaves it.
+    pub(super) fn turn(&self, now: u64, id: u64) -> Turn {
+        let mut state = self.lock();
+        let costs = match state.queue.front() {
+            Some(first) if first.id == id => Arc::clone(&first.costs),
+            _ => return Turn::Behind,
+        };
+        match wait(&self.quotas, &state.gauges, now, &costs) {
+            0 => {}
+            wait => return Turn::Wait(wait),
+        }
+        state.queue.pop_front();
+        let receipts = state.take(&self.quotas, now, &costs);
+        if state.queue.is_empty() {
+            state.tail = None;
+        }
+        let next = state.first();
+        drop(state);
+        wake(next);
+        Turn::Granted(receipts)
+    }
+
+    /// A call leaves the queue without its turn.
+    pub(super) fn leave(&self, id: u64) {
+        let mut state = self.lock();
+        // They stand in the order of their numbers.
+        let Ok(index) = state.queue.binary_search_by_key(&id, |waiter| waiter.id) else { return };
+        state.queue.remove(index);
+        state.tail = None;
+        let next = if index == 0 { state.first() } else { None };
+        drop(state);
+        wake(next);
+    }
+
+    /// How long a call in the queue has to wait from now on.
+    pub(super) fn remaining_wait(&self, now: u64, id: u64) -> u64 {
+        let state = self.lock();
+        let count = state.queue.iter().take_while(|waiter| waiter.id <= id).count();
+        state.play(&self.quotas, now, count).1.saturating_sub(now)
+    }
+
+    /// More of a dimension was used than taken, perhaps into debt.
+    pub(super) fn take_more(&self, now: u64, dimension: usize, cost: u64) -> Receipt {
+        self.change(dimension, |quota, gauge| quota.take(gauge, now, cost))
+    }
+
+    /// Less of a dimension was used than taken. Gives how much came back.
+    pub(super) fn give_back(&self, now: u64, dimension: usize, cost: u64, receipt: &Receipt) -> u128 {
+        self.change(dimension, |quota, gauge| quota.give_back(gauge, now, cost, receipt))
+    }
+
+    /// A response said something about a dimension.
+    pub(super) fn learn(&self, now: u64, dimension: usize, said: (Option<u64>, Option<u64>, Option<u64>)) {
+        self.change(dimension, |quota, gauge| (quota.learn(gauge, now, said), ()));
+    }
+
+    /// Changes a gauge, which may change when the first of the queue has its turn.
+    fn change<T>(&self, dimension: usize, change: impl FnOnce(Quota, &Gauge) -> (Gauge, T)) -> T {
+        let mut state = self.lock();
+        let (after, done) = change(self.quotas[dimension], &state.gauges[dimension]);
+        state.gauges[dimension] = after;
+        state.tail = None;
+        let first = state.first();
+        drop(state);
+        wake(first);
+        done
+    }
+
+    /// How much cost of a dimension would conform now, if nobody waited.
+    pub(super) fn available(&self, now: u64, dimension: usize) -> u64 {
+        let state = self.lock();
+        let of = |(quota, gauge): (&Quota, &Gauge)| quota.available(gauge, now);
+        self.quotas.iter().zip(&state.gauges).nth(dimension).map_or(0, of)
+    }
+}
+
+impl Idle for Bucket {
+    fn is_idle(&self, now: u64) -> bool {
+        let state = self.lock();
+        let mut all = self.quotas.iter().zip(&state.gauges);
+        state.queue.is_empty() && all.all(|(quota, gauge)| quota.is_idle(gauge, now))
+    }
+}
+
+impl State {
+    fn take(&mut self, quotas: &[Quota], now: u64, costs: &[u64]) -> Box<[Receipt]> {
+        take(quotas, &mut self.gauges, now, costs)
+    }
+
+    fn first(&self) -> Option<Arc<Notify>> {
+        self.queue.front().map(|first| Arc::clone(&first.wake))
+    }
+
+    /// The gauges when all of the queue have had their turn, and when that is: now, if nobody waits.
+    fn forecast(&mut self, quotas: &[Quota], now: u64) -> (Box<[Gauge]>, u64) {
+        match self.tail.take() {
+            Some((gauges, at)) if !self.queue.is_empty() => (gauges, at.max(now)),
+            _ => self.play(quotas, now, self.queue.len()),
+        }
+    }
+
+    /// Plays the first `count` turns of the queue.
+    fn play(&self, quotas: &[Quota], now: u64, count: usize) -> (Box<[Gauge]>, u64) {
+        let mut gauges = self.gauges.clone();
+        let mut at = now;
+        for waiter in self.queue.iter().take(count) {
+            at = at.saturating_add(wait(quotas, &gauges, at, &waiter.costs));
+            take(quotas, &mut gauges, at, &waiter.costs);
+        }
+        (gauges, at)
+    }
+}
+
+/// Wakes whoever is first; never under a lock, for a waker is the code of others.
+fn wake(first: Option<Arc<Notify>>) {
+    if let Some(first) = first {
+        first.notify_one();
+    }
+}
+
+/// How long until the costs conform in all dimensions.
+fn wait(quotas: &[Quota], gauges: &[Gauge], now: u64, costs: &[u64]) -> u64 {
+    let waits = quotas.iter().zip(gauges).zip(costs).map(|((quota, gauge), cost)| {
+        match quota.decide(gauge, now, *cost) {
+            Decision::Go => 0,
+            Decision::Wait(wait) => wait,
+            Decision::Never => u64::MAX,
+        }
+    });
+    waits.max().unwrap_or(0)
+}
+
+/// Takes the costs from all dimensions.
+fn take(quotas: &[Quota], gauges: &mut [Gauge], now: u64, costs: &[u64]) -> Box<[Receipt]> {
+    let all = quotas.iter().zip(gauges).zip(costs).map(|((quota, gauge), cost)| {
+        let (after, receipt) = quota.take(gauge, now, *cost);
+        *gauge = after;
+        receipt
+    });
+    all.collect()
+}

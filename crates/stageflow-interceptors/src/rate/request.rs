@@ -1,0 +1,187 @@
+//! A request for some of the quota, and the wait for its turn.
+
+use std::{sync::Arc, time::Duration};
+
+use stageflow_core::time::nanos;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    RateCharge, RateError, RateLimiter, Shared,
+    bucket::{Arrival, Bucket, Turn},
+};
+
+/// A request for some of the quota of a [`RateLimiter`]: made by [`RateLimiter::request`].
+#[derive(Debug)]
+#[must_use = "nothing is taken before `acquire` or `try_acquire`"]
+pub struct RateRequest {
+    limiter: RateLimiter,
+    tenant: Option<String>,
+    costs: Vec<u64>,
+    unknown: Option<RateError>,
+    within: Duration,
+}
+
+impl RateRequest {
+    pub(super) fn new(limiter: RateLimiter) -> Self {
+        let costs = vec![1; limiter.0.quotas.len()];
+        Self { limiter, tenant: None, costs, unknown: None, within: Duration::MAX }
+    }
+
+    /// For whom; of use with [`per_tenant`](super::RateLimiterBuilder::per_tenant) alone.
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// What it costs in a dimension; 1 unless set. A cost of 0 takes nothing and waits for nothing.
+    pub fn cost(mut self, dimension: &str, cost: u64) -> Self {
+        match self.limiter.0.index(dimension) {
+            Some(index) => self.costs[index] = cost,
+            None => self.unknown = Some(self.limiter.0.unknown(dimension)),
+        }
+        self
+    }
+
+    /// The wait has to be shorter than this; without a limit of its own unless set.
+    pub fn within(mut self, time: Duration) -> Self {
+        self.within = time;
+        self
+    }
+
+    /// Waits for its turn and takes the costs, all of them at once.
+    ///
+    /// # Errors
+    ///
+    /// [`RateError`]: at once, if the wait would be too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future takes nothing and frees the place in the queue. One that is kept without being polled keeps
+    /// its place, and with it all who stand behind.
+    pub async fn acquire(self) -> Result<RateCharge, RateError> {
+        let within = self.limiter.0.max_wait.map_or(self.within, |max| max.min(self.within));
+        match self.arrive(within)? {
+            Admission::Granted(charge) => Ok(charge),
+            Admission::Queued(place) => place.turn().await,
+        }
+    }
+
+    /// Takes the costs, all of them at once, if it need not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`RateError`], with the wait that it would have taken.
+    pub fn try_acquire(self) -> Result<RateCharge, RateError> {
+        match self.arrive(Duration::ZERO)? {
+            Admission::Granted(charge) => Ok(charge),
+            // Nobody queues who may not wait.
+            Admission::Queued(place) => Err(place.too_late()),
+        }
+    }
+
+    fn arrive(self, within: Duration) -> Result<Admission, RateError> {
+        match self.unknown {
+            Some(unknown) => Err(unknown),
+            None => Admission::of(&self.limiter.0, self.tenant.as_deref(), self.costs.into(), within),
+        }
+    }
+}
+
+/// What has become of a call that came.
+pub(super) enum Admission {
+    Granted(RateCharge),
+    Queued(Place),
+}
+
+impl Admission {
+    /// A call comes that may wait for less than `within`.
+    pub(super) fn of(
+        shared: &Arc<Shared>,
+        tenant: Option<&str>,
+        costs: Arc<[u64]>,
+        within: Duration,
+    ) -> Result<Self, RateError> {
+        let now = shared.now();
+        let bucket = shared.bucket(tenant, now);
+        let limiter = || Arc::clone(&shared.name);
+        match bucket.arrive(now, &costs, nanos(within), shared.max_queue) {
+            Arrival::Granted(receipts) => {
+                Ok(Self::Granted(RateCharge::new(Arc::clone(shared), bucket, &costs, receipts)))
+            }
+            Arrival::Queued { id, wake } => {
+                let until = now.checked_add(nanos(within)).filter(|until| *until != u64::MAX);
+                Ok(Self::Queued(Place { shared: Arc::clone(shared), bucket, costs, id, wake, until }))
+            }
+            Arrival::TooLate(wait) => {
+                Err(RateError::Limited { limiter: limiter(), wait: Duration::from_nanos(wait) })
+            }
+            Arrival::NoPlace(wait) => {
+                Err(RateError::QueueFull { limiter: limiter(), wait: Duration::from_nanos(wait) })
+            }
+            Arrival::Never(index) => Err(RateError::TooCostly {
+                limiter: limiter(),
+                dimension: Arc::clone(&shared.dimensions[index]),
+                cost: costs[index],
+                burst: shared.quotas[index].burst,
+            }),
+        }
+    }
+}
+
+/// A place in the queue; free again when dropped.
+pub(super) struct Place {
+    shared: Arc<Shared>,
+    bucket: Arc<Bucket>,
+    costs: Arc<[u64]>,
+    id: u64,
+    wake: Arc<Notify>,
+    /// When it may not wait any longer, in nanoseconds of the limiter.
+    until: Option<u64>,
+}
+
+impl Place {
+    /// Waits for its turn. Whoever goes wakes the next, and whatever changes the gauges wakes the first; so the first
+    /// alone has a timer for its turn, and the others for the end of their time.
+    pub(super) async fn turn(self) -> Result<RateCharge, RateError> {
+        loop {
+            let now = self.shared.now();
+            let turn = match self.bucket.turn(now, self.id) {
+                Turn::Granted(receipts) => {
+                    let (shared, bucket) = (Arc::clone(&self.shared), Arc::clone(&self.bucket));
+                    return Ok(RateCharge::new(shared, bucket, &self.costs, receipts));
+                }
+                Turn::Wait(wait) => Some(now.saturating_add(wait)),
+                Turn::Behind => None,
+            };
+            // What others have settled may have made the wait longer than it was on arrival.
+            if self.until.is_some_and(|until| until <= turn.unwrap_or(now)) {
+                return Err(self.too_late());
+            }
+            let at = turn.into_iter().chain(self.until).min().and_then(|at| self.instant(at));
+            let woken = self.wake.notified();
+            match at {
+                Some(at) => drop(timeout_at(at, woken).await),
+                None => woken.await,
+            }
+        }
+    }
+
+    /// The refusal, with what would still have to be waited for.
+    fn too_late(&self) -> RateError {
+        let wait = self.bucket.remaining_wait(self.shared.now(), self.id);
+        RateError::Limited { limiter: Arc::clone(&self.shared.name), wait: Duration::from_nanos(wait) }
+    }
+
+    fn instant(&self, nanos: u64) -> Option<Instant> {
+        self.shared.origin.checked_add(Duration::from_nanos(nanos))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.bucket.leave(self.id);
+    }
+}

@@ -1,0 +1,6 @@
+//! The rate limiter: its decision, its queue, and itself around the stages of a run.
+
+mod gcra;
+mod headers;
+mod limiter;
+mod pipeline;

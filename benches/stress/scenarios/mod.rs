@@ -12,6 +12,7 @@ mod fanout_limits;
 mod graphs;
 mod interceptors;
 mod later;
+mod retries;
 mod routing;
 mod simulator;
 mod soak;
@@ -52,6 +53,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     interceptors::SCENARIOS,
     tenants::SCENARIOS,
     chaos::SCENARIOS,
+    retries::SCENARIOS,
     simulator::SCENARIOS,
     later::SCENARIOS,
 ];

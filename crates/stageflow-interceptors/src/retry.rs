@@ -187,7 +187,7 @@ impl Retry {
     }
 
     /// What to do after an attempt: a pure function of what is known, and a random number.
-    fn decide(&self, exit: &StageExit, state: &State, random: u64) -> Decision {
+    fn decide(&self, exit: &StageExit, state: &State<'_>, random: u64) -> Decision {
         if !self.grants(exit) {
             return Decision::Leave;
         }
@@ -203,7 +203,7 @@ impl Retry {
         if self.max_elapsed.is_some_and(|most| state.elapsed.saturating_add(delay) > most) {
             return Decision::GiveUp("max_elapsed");
         }
-        if self.budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
+        if !RetryBudget::withdraw_all(self.budget.iter().chain(state.budget)) {
             return Decision::GiveUp("budget");
         }
         Decision::Retry(delay)
@@ -211,7 +211,9 @@ impl Retry {
 }
 
 /// What a decision depends on, beside the policy.
-struct State {
+struct State<'a> {
+    /// The account of the run, if it has one.
+    budget: Option<&'a RetryBudget>,
     /// Attempts that have ended.
     attempts: u32,
     /// The delay before the last of them.
@@ -235,12 +237,15 @@ impl Interceptor for Retry {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
         let ctx = call.context();
         let began = ctx.elapsed();
-        let mut state =
-            State { attempts: 0, previous: self.backoff.base(), elapsed: Duration::ZERO, remaining: None };
+        let mut state = State {
+            budget: ctx.snapshot().extension(),
+            attempts: 0,
+            previous: self.backoff.base(),
+            elapsed: Duration::ZERO,
+            remaining: None,
+        };
         let mut failures = Failures::default();
-        if let Some(budget) = &self.budget {
-            budget.deposit();
-        }
+        self.budget.iter().chain(state.budget).for_each(RetryBudget::deposit);
         loop {
             let done = next.clone().run().await;
             state.attempts += 1;

@@ -242,8 +242,13 @@ async fn a_cancellation_ends_the_waiting() {
 #[test]
 fn hostile_parameters_are_harmless() {
     let exit = || StageExit::fail("x").class(ErrorClass::Transient);
-    let state =
-        |attempts| State { attempts, previous: Duration::MAX, elapsed: Duration::MAX, remaining: None };
+    let state = |attempts| State {
+        budget: None,
+        attempts,
+        previous: Duration::MAX,
+        elapsed: Duration::MAX,
+        remaining: None,
+    };
     let retry = Retry::exponential(Duration::MAX).factor(f64::INFINITY).cap(Duration::MAX);
     for jitter in [Jitter::None, Jitter::Full, Jitter::Decorrelated, Jitter::Proportional(f64::NAN)] {
         let retry = retry.clone().jitter(jitter).max_attempts(u32::MAX);
@@ -280,4 +285,41 @@ fn s_24_the_account_is_right_under_threads() {
     });
     // 40,000 calls earned 10,000 retries beside the 100; none is lost and none is given twice.
     assert_eq!(u64::from(taken) + budget.left(), 10_100);
+}
+
+/// S-24: retries around retries, in a child run of a child run, draw on the one account of the run.
+#[tokio::test(start_paused = true)]
+async fn s_24_the_budget_of_a_run_is_that_of_its_child_runs() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&calls);
+    let mut p = Pipeline::builder("inner");
+    let input = p.input();
+    let stage = stage_fn(move |_: StageContext, _: Arc<u32>| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        async { StageResult::<u32>::Err(StageExit::fail("down").class(ErrorClass::Transient)) }
+    });
+    let call = p.stage("call", stage).retry(Retry::exponential(1.millis()).max_attempts(10)).inputs(input);
+    let mut nested = p.build(call).expect("a pipeline");
+    for name in ["middle", "outer"] {
+        let mut p = Pipeline::builder(name);
+        let input = p.input();
+        let retry = Retry::exponential(1.millis()).max_attempts(10);
+        let child = p.stage("child", nested).retry(retry).inputs(input);
+        nested = p.build(child).expect("a pipeline");
+    }
+    nested.run(1).await.map(drop).expect_err("it is down");
+    assert_eq!(calls.swap(0, Ordering::Relaxed), 1_000, "ten times ten times ten");
+
+    let budget = RetryBudget::new(0.0, 12);
+    nested.run(1).extension(budget.clone()).await.map(drop).expect_err("it is down");
+    assert_eq!((calls.load(Ordering::Relaxed), budget.left()), (13, 0));
+}
+
+#[test]
+fn s_24_of_several_accounts_all_pay_or_none() {
+    let (full, empty) = (RetryBudget::new(0.0, 2), RetryBudget::new(0.0, 0));
+    assert!(!RetryBudget::withdraw_all([&full, &empty].into_iter()));
+    assert_eq!(full.left(), 2, "it was given back");
+    assert!(RetryBudget::withdraw_all([&full].into_iter()));
+    assert_eq!(full.left(), 1);
 }

@@ -7,6 +7,8 @@
 mod breaker;
 #[cfg(feature = "bulkhead")]
 mod bulkhead;
+#[cfg(feature = "retry")]
+mod classify;
 #[cfg(any(feature = "bulkhead", feature = "rate-limit"))]
 mod limit;
 #[cfg(feature = "rate-limit")]
@@ -34,4 +36,7 @@ pub use crate::rate::{
 };
 #[cfg(feature = "retry")]
 #[doc(inline)]
-pub use crate::retry::{Retry, RetryBudget, RetryInterceptor};
+pub use crate::{
+    classify::{ErrorClassifier, Refused, retry_after},
+    retry::{Retry, RetryBudget, RetryInterceptor},
+};

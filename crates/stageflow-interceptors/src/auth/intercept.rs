@@ -21,8 +21,8 @@ use super::{
 /// # Guarantees
 ///
 /// - No code of a stage runs before the authenticator has said yes. An error, a panic and a timeout of it are a no.
-/// - The authenticator is asked once per run and credentials, however many stages begin at once; a no holds for the whole run. Child
-///   runs are runs of their own.
+/// - The authenticator is asked once per run and credentials, however many stages begin at once; a no holds for the whole run. A
+///   child run takes over the answer of its parent.
 /// - Every call is checked again: that the principal has not expired, that the run's tenant and user are its own where the run names
 ///   them, and that it has the scopes. A stage that has begun is not stopped when the principal expires, nor are its retries.
 ///
@@ -166,11 +166,13 @@ impl<A: Authenticator> Authenticate<A> {
 
     /// What the first call of a run finds out for all of them.
     async fn first(&self, ctx: &StageContext, shown: &Shown<'_>) -> Result<Principal, AuthError> {
+        let of_parent = || self.runs.known((ctx.snapshot().parent()?.run, shown.id()));
         let (principal, by) = match shown {
             Shown::Proof(proof) => (proof.principal().clone(), "admission"),
-            Shown::Credentials(credentials) => {
-                (ask(&*self.authenticator, credentials, self.timeout).await?, "credentials")
-            }
+            Shown::Credentials(credentials) => match of_parent() {
+                Some(principal) => (principal, "parent"),
+                None => (ask(&*self.authenticator, credentials, self.timeout).await?, "credentials"),
+            },
         };
         principal.check_expiry()?;
         principal.check_run(ctx.identity())?;
@@ -228,7 +230,8 @@ pub(super) fn tell(ctx: &StageContext, event: &str, error: &AuthError) {
     ctx.emit(event, fields);
 }
 
-/// Events: `auth.accepted` (`principal`, `by`, `tenant`, `organisation`) when a run is let through, and `auth.denied` (`reason`, and
+/// Events: `auth.accepted` (`principal`, `by`, `tenant`, `organisation`) when a run is let through, by its `credentials`, its
+/// `admission` or its `parent`, and `auth.denied` (`reason`, and
 /// `principal` where it is known) for each call that is not.
 impl<A: Authenticator> Interceptor for Authenticate<A> {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {

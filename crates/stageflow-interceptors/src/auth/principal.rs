@@ -129,7 +129,8 @@ impl PrincipalBuilder {
         self
     }
 
-    /// How long from now it is somebody; for ever unless set. The clock is tokio's: it does not go back when the wall clock does.
+    /// How long from now it is somebody; for ever unless set. The clock is tokio's: it does not go back when the wall
+    /// clock does, and on some systems stands still while the machine sleeps.
     pub fn expires_in(mut self, time: Duration) -> Self {
         let now = Instant::now();
         self.0.expires = Some(now.checked_add(time).unwrap_or_else(|| now + FAR));

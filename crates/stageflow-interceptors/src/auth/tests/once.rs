@@ -64,3 +64,45 @@ async fn who_asks_first_may_leave() {
     assert!(report.stage("calm").unwrap().outcome.is_completed(), "{report}");
     assert_eq!(keys.asked(), 2);
 }
+
+/// The answer of the parent is enough for its children; that of another run, or for other credentials, is not.
+#[tokio::test(start_paused = true)]
+async fn children_take_over_the_answer_of_their_parent() {
+    let keys = keys(Does::Know);
+    let auth = Authenticate::new(keys.clone());
+    let (child, ran) = work(3);
+    let mut p = Pipeline::builder("parent");
+    let unit = p.input();
+    let children: Vec<_> =
+        (0..3).map(|number| p.stage(format!("child-{number}"), child.clone()).inputs(unit)).collect();
+    let all = p
+        .stage("all", stage_fn(async |_: StageContext, all: Vec<Arc<Vec<Arc<u32>>>>| Ok(all.len())))
+        .inputs(children);
+    let pipeline = p.build(all).unwrap();
+    let recorder = Recorder::new();
+    let engine = Engine::builder().sink(recorder.clone()).interceptor(auth.clone()).build().unwrap();
+    let done = engine.run(&pipeline, ()).extension(Credentials::api_key(GOOD)).await.unwrap();
+    assert_eq!((*done.output(), ran.load(Ordering::SeqCst), keys.asked()), (3, 9, 1));
+    assert_eq!(recorder.events().iter().filter(|event| event.name() == "auth.accepted").count(), 4);
+
+    let error = engine.run(&pipeline, ()).extension(Credentials::api_key("wrong")).await.unwrap_err();
+    assert_eq!((error.outcome(), ran.load(Ordering::SeqCst)), (Some(RunOutcome::Denied), 9));
+}
+
+/// Only the child is guarded: its denial is the one of the whole run.
+#[tokio::test(start_paused = true)]
+async fn a_denied_child_denies_its_parent() {
+    for (secret, outcome) in [(GOOD, None), ("wrong", Some(RunOutcome::Denied))] {
+        let mut p = Pipeline::builder("child");
+        p.intercept(Authenticate::new(keys(Does::Know)));
+        let work = p.stage("work", stage_fn(async |_: StageContext, (): ()| Ok(1_u32))).inputs(());
+        let child: Pipeline<(), u32> = p.build(work).unwrap();
+        let mut p = Pipeline::builder("parent");
+        let unit = p.input();
+        let only = p.stage("only", child).inputs(unit);
+        let pipeline = p.build(only).unwrap();
+        let engine = Engine::builder().build().unwrap();
+        let done = engine.run(&pipeline, ()).extension(Credentials::api_key(secret)).await;
+        assert_eq!(done.err().and_then(|error| error.outcome()), outcome);
+    }
+}

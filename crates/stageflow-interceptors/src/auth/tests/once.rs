@@ -37,8 +37,11 @@ async fn a_borrowed_run_id_opens_nothing() {
     let keys = keys(Does::Know);
     let auth = Authenticate::new(keys.clone());
     let id = RunId::new();
-    let seen = run(auth.clone(), |run| good(run).run(id)).await;
+    let own = Credentials::api_key(GOOD);
+    let seen = run(auth.clone(), |run| run.extension(own.clone()).run(id)).await;
     assert_eq!(seen.outcome, RunOutcome::Completed);
+    let seen = run(auth.clone(), |run| run.extension(own).run(id).tenant("globex")).await;
+    assert!(seen.is_denied(AuthReason::TenantMismatch), "{seen:?}");
     let wrong = Credentials::api_key("wrong");
     let seen = run(auth.clone(), |run| run.extension(wrong).run(id)).await;
     assert!(seen.is_denied(AuthReason::Invalid), "{seen:?}");

@@ -59,6 +59,7 @@ impl Keys {
 impl Authenticator for Keys {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Principal, AuthError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        // sleeps: in paused time
         tokio::time::sleep(10.millis()).await;
         let ada = Principal::builder("ada").tenant("acme").organisation("acme inc").scopes(["read", "run"]);
         match self.does {
@@ -92,6 +93,7 @@ fn work(stages: usize) -> (Pipeline<(), Vec<Arc<u32>>>, Arc<AtomicUsize>) {
             let stage = stage_fn(move |_: StageContext, (): ()| {
                 ran.fetch_add(1, Ordering::SeqCst);
                 async {
+                    // sleeps: in paused time
                     tokio::time::sleep(1.secs()).await;
                     Ok(1_u32)
                 }

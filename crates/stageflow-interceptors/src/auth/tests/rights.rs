@@ -25,7 +25,10 @@ async fn a_run_is_for_the_tenant_and_the_user_of_its_principal() {
     ] {
         let seen = run(Authenticate::new(keys(Does::Know)), set).await;
         match denied {
-            Some(reason) => assert!(seen.is_denied(reason), "{seen:?}"),
+            Some(reason) => {
+                assert!(seen.is_denied(reason), "{seen:?}");
+                assert!(seen.fields("auth.accepted", "principal").is_empty());
+            }
             None => assert_eq!(seen.outcome, RunOutcome::Completed),
         }
     }

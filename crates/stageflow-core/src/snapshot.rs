@@ -276,6 +276,12 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Takes back the tenant set so far.
+    pub fn without_tenant(mut self) -> Self {
+        self.tenant = None;
+        self
+    }
+
     /// The tenant set so far.
     pub fn tenant_id(&self) -> Option<&TenantId> {
         self.tenant.as_ref()

@@ -160,6 +160,12 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         self
     }
 
+    /// Sets what something else knows to set, such as the ids of whoever was admitted. A deadline is set by
+    /// [`deadline`](Self::deadline), and not here.
+    pub fn with(self, set: impl FnOnce(SnapshotBuilder) -> SnapshotBuilder) -> Self {
+        self.edit(set)
+    }
+
     fn edit(mut self, edit: impl FnOnce(SnapshotBuilder) -> SnapshotBuilder) -> Self {
         let snapshot = self.snapshot.take().map_or_else(SnapshotBuilder::default, |snapshot| *snapshot);
         self.snapshot = Some(Box::new(edit(snapshot)));

@@ -3,6 +3,8 @@
 //! Each is an [`Interceptor`](stageflow_core::Interceptor) behind a feature of its own, in two parts: a decision that is a pure
 //! function or a small state machine of the time, a random number and its state, and a thin shell that waits.
 
+#[cfg(feature = "auth")]
+mod auth;
 #[cfg(feature = "breaker")]
 mod breaker;
 #[cfg(feature = "bulkhead")]
@@ -16,6 +18,12 @@ mod rate;
 #[cfg(feature = "retry")]
 mod retry;
 
+#[cfg(feature = "auth")]
+#[doc(inline)]
+pub use crate::auth::{
+    Admitted, AuthError, AuthReason, Authenticate, Authenticated, Authenticator, Credentials, Principal,
+    PrincipalBuilder, TenantGuard, admit,
+};
 #[cfg(feature = "breaker")]
 #[doc(inline)]
 pub use crate::breaker::{

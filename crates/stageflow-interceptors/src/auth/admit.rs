@@ -1,0 +1,77 @@
+//! Before a run begins: whoever is let in brings a proof along, and ids that are the principal's own.
+
+use std::any::TypeId;
+
+use stageflow_core::SnapshotBuilder;
+
+use super::{AuthError, Authenticator, Credentials, Principal, TIMEOUT, ask, credentials::next_id};
+
+/// Authenticates before a run begins, in at most 10 seconds; [`Authenticate::admit`](crate::Authenticate::admit) takes the time
+/// of the interceptor.
+///
+/// # Errors
+///
+/// [`AuthError`] if the credentials are not good, and as well if the authenticator fails, panics or hangs.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the authenticator's.
+pub async fn admit<A: Authenticator>(
+    authenticator: &A,
+    credentials: &Credentials,
+) -> Result<Admitted, AuthError> {
+    Ok(Admitted::by::<A>(ask(authenticator, credentials, TIMEOUT).await?))
+}
+
+/// Somebody was let in, and a run may begin for them: made by [`admit`].
+#[derive(Debug)]
+#[must_use = "nobody is let in unless it is applied to a snapshot"]
+pub struct Admitted(Authenticated);
+
+impl Admitted {
+    pub(super) fn by<A: Authenticator>(principal: Principal) -> Self {
+        Self(Authenticated { principal, by: TypeId::of::<A>(), id: next_id() })
+    }
+
+    /// Who was let in.
+    pub fn principal(&self) -> &Principal {
+        &self.0.principal
+    }
+
+    /// Sets user and tenant to those of the principal, whatever the caller has supplied, and adds the proof as the extension
+    /// [`Authenticated`]. The run of a principal without a tenant has none.
+    pub fn apply(self, snapshot: SnapshotBuilder) -> SnapshotBuilder {
+        let snapshot = snapshot.user(self.principal().user().clone());
+        let snapshot = match self.principal().tenant() {
+            Some(tenant) => snapshot.tenant(tenant.clone()),
+            None => snapshot.without_tenant(),
+        };
+        snapshot.extension(self.0)
+    }
+}
+
+/// The proof, in the snapshot of a run, that an authenticator of this process has let its principal in.
+///
+/// Nothing but [`Admitted::apply`] makes one, and none is ever serialised.
+#[derive(Debug)]
+pub struct Authenticated {
+    principal: Principal,
+    by: TypeId,
+    id: u64,
+}
+
+impl Authenticated {
+    /// Who was let in.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Whether an authenticator of this type has let it in.
+    pub(super) fn is_by<A: Authenticator>(&self) -> bool {
+        self.by == TypeId::of::<A>()
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+}

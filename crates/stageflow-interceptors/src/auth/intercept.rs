@@ -1,0 +1,285 @@
+//! Authentication around the calls of stages.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use stageflow_core::{
+    Call, ContextSnapshot, FieldValue, Interceptor, Layer, Next, StageContext, StageKind, StageResult, Value,
+    intercept::Placement,
+};
+
+use super::{
+    Admitted, AuthError, AuthReason, Authenticated, Authenticator, Credentials, Principal, TIMEOUT, ask,
+    runs::Runs,
+};
+
+/// Lets nobody through but those whom an [`Authenticator`] knows.
+///
+/// It is an interceptor in [`Layer::Authenticate`], outermost of all. Of a run's snapshot it takes the proof of an admission
+/// ([`Admitted::apply`]), or else the [`Credentials`]; whatever else the caller says about itself counts for nothing. Clones share what
+/// is known about runs: give one to the engine, and one with more scopes to a stage.
+///
+/// # Guarantees
+///
+/// - No code of a stage runs before the authenticator has said yes. An error, a panic and a timeout of it are a no.
+/// - The authenticator is asked once per run and credentials, however many stages begin at once; a no holds for the whole run. A
+///   child run takes over the answer of its parent.
+/// - Every call is checked again: that the principal has not expired, that the run's tenant and user are its own where the run names
+///   them, and that it has the scopes. A stage that has begun is not stopped when the principal expires, nor are its retries.
+///
+/// # Limits
+///
+/// Proofs of admission and credentials are never serialised: a run that is read back needs new ones. Answers of the last `max_runs` runs
+/// are kept, and older ones asked for again.
+///
+/// ```
+/// use stageflow_core::StageKind;
+/// use stageflow_interceptors::{AuthError, Authenticate, Authenticator, Credentials, Principal};
+///
+/// struct Keys;
+///
+/// impl Authenticator for Keys {
+///     async fn authenticate(&self, credentials: &Credentials) -> Result<Principal, AuthError> {
+///         if credentials.matches("k-1") {
+///             return Ok(Principal::builder("ada").tenant("acme").scope("run").build());
+///         }
+///         Err(AuthError::invalid("no such key"))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Around every stage, as an interceptor of the engine:
+/// let auth = Authenticate::new(Keys).require("run").require_for(StageKind::Work, "write");
+///
+/// // Before a run, so that its ids are those of the principal:
+/// let admitted = auth.admit(&Credentials::api_key("k-1")).await?;
+/// assert_eq!(admitted.principal().user().as_str(), "ada");
+/// assert!(auth.admit(&Credentials::api_key("k-2")).await.is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Authenticate<A> {
+    authenticator: Arc<A>,
+    runs: Arc<Runs>,
+    timeout: Duration,
+    max_runs: usize,
+    rules: Vec<(Where, Arc<str>)>,
+}
+
+/// Which stages a scope is required for.
+#[derive(Clone)]
+enum Where {
+    Everywhere,
+    Kind(StageKind),
+    Stage(Box<str>),
+}
+
+/// What a run has shown.
+enum Shown<'a> {
+    Proof(&'a Authenticated),
+    Credentials(&'a Credentials),
+}
+
+impl<A: Authenticator> Authenticate<A> {
+    /// Asks this authenticator, for at most 10 seconds, and keeps the answers of the last 10,000 runs.
+    pub fn new(authenticator: A) -> Self {
+        Self::shared(Arc::new(authenticator))
+    }
+
+    /// The same with an authenticator that others use as well.
+    pub fn shared(authenticator: Arc<A>) -> Self {
+        Self { authenticator, runs: Arc::default(), timeout: TIMEOUT, max_runs: 10_000, rules: Vec::new() }
+    }
+
+    /// How long the authenticator may take; 10 seconds unless set. After that the answer is no.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Of how many runs the answers are kept; 10,000 unless set, and one at least.
+    #[must_use]
+    pub fn max_runs(mut self, runs: usize) -> Self {
+        self.max_runs = runs;
+        self
+    }
+
+    /// Requires a scope for all stages it stands around.
+    #[must_use]
+    pub fn require(self, scope: impl Into<Arc<str>>) -> Self {
+        self.rule(Where::Everywhere, scope.into())
+    }
+
+    /// Requires a scope for the stages of a kind.
+    #[must_use]
+    pub fn require_for(self, kind: StageKind, scope: impl Into<Arc<str>>) -> Self {
+        self.rule(Where::Kind(kind), scope.into())
+    }
+
+    /// Requires a scope for the stage of this name, in every pipeline it stands around.
+    #[must_use]
+    pub fn require_at(self, stage: impl Into<Box<str>>, scope: impl Into<Arc<str>>) -> Self {
+        self.rule(Where::Stage(stage.into()), scope.into())
+    }
+
+    fn rule(mut self, at: Where, scope: Arc<str>) -> Self {
+        self.rules.push((at, scope));
+        self
+    }
+
+    /// Authenticates before a run begins.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`] if the credentials are not good, and as well if the authenticator fails, panics or hangs.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the authenticator's.
+    pub async fn admit(&self, credentials: &Credentials) -> Result<Admitted, AuthError> {
+        Ok(Admitted::by::<A>(ask(&*self.authenticator, credentials, self.timeout).await?))
+    }
+
+    /// The principal of a run that was let through, for the code of its stages.
+    pub fn principal(&self, run: &ContextSnapshot) -> Option<Principal> {
+        let shown = Shown::by::<A>(run).ok()?;
+        let principal = self.runs.known((run.identity().run_id(), shown.id()))?;
+        principal.check_run(run.identity()).is_ok().then_some(principal).filter(|known| !known.is_expired())
+    }
+
+    /// Of how many runs the answers are kept at the moment.
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Who calls, if that is proven.
+    pub(super) async fn verify(&self, ctx: &StageContext) -> Result<Principal, AuthError> {
+        let run = ctx.identity();
+        let shown = Shown::by::<A>(ctx.snapshot())?;
+        let answer = self.runs.answer((run.run_id(), shown.id()), self.max_runs);
+        let principal = answer.get_or_init(|| self.first(ctx, &shown)).await.clone()?;
+        principal.check_expiry()?;
+        principal.check_run(run)?;
+        Ok(principal)
+    }
+
+    /// What the first call of a run finds out for all of them.
+    async fn first(&self, ctx: &StageContext, shown: &Shown<'_>) -> Result<Principal, AuthError> {
+        let of_parent = || self.runs.known((ctx.snapshot().parent()?.run, shown.id()));
+        let (principal, by) = match shown {
+            Shown::Proof(proof) => (proof.principal().clone(), "admission"),
+            Shown::Credentials(credentials) => match of_parent() {
+                Some(principal) => (principal, "parent"),
+                None => (ask(&*self.authenticator, credentials, self.timeout).await?, "credentials"),
+            },
+        };
+        principal.check_expiry()?;
+        principal.check_run(ctx.identity())?;
+        let mut fields: Vec<(&str, FieldValue)> =
+            vec![("principal", principal.user().as_str().into()), ("by", by.into())];
+        fields.extend(principal.tenant().map(|tenant| ("tenant", tenant.as_str().into())));
+        fields.extend(principal.organisation().map(|name| ("organisation", name.into())));
+        ctx.emit("auth.accepted", fields);
+        Ok(principal)
+    }
+
+    fn check_scopes(&self, call: &Call, principal: &Principal) -> Result<(), AuthError> {
+        let asked = |at: &Where| match at {
+            Where::Everywhere => true,
+            Where::Kind(kind) => *kind == call.stage_kind(),
+            Where::Stage(name) => **name == *call.stage_name(),
+        };
+        match self.rules.iter().find(|(at, scope)| asked(at) && !principal.has_scope(scope)) {
+            Some((_, scope)) => {
+                let error = AuthError::new(AuthReason::ScopeMissing).detail(format!("`{scope}`"));
+                Err(error.of(principal))
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn check(&self, call: &Call) -> Result<(), AuthError> {
+        let principal = self.verify(call.context()).await?;
+        self.check_scopes(call, &principal)
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn by<A: Authenticator>(run: &'a ContextSnapshot) -> Result<Self, AuthError> {
+        let credentials = || run.extension().map(Self::Credentials);
+        match run.extension::<Authenticated>() {
+            Some(proof) if proof.is_by::<A>() => Ok(Self::Proof(proof)),
+            Some(_) => credentials().ok_or_else(|| AuthError::new(AuthReason::OtherAuthenticator)),
+            None => credentials().ok_or_else(|| AuthError::new(AuthReason::Missing)),
+        }
+    }
+
+    fn id(&self) -> u64 {
+        match self {
+            Self::Proof(proof) => proof.id(),
+            Self::Credentials(credentials) => credentials.id(),
+        }
+    }
+}
+
+/// Emits that a call was denied, and why.
+pub(super) fn tell(ctx: &StageContext, event: &str, error: &AuthError) {
+    let mut fields: Vec<(&str, FieldValue)> = vec![("reason", error.reason().as_str().into())];
+    fields.extend(error.principal().map(|user| ("principal", user.as_str().into())));
+    ctx.emit(event, fields);
+}
+
+/// Events: `auth.accepted` (`principal`, `by`, `tenant`, `organisation`) when a run is let through, by its `credentials`, its
+/// `admission` or its `parent`, and `auth.denied` (`reason`, and
+/// `principal` where it is known) for each call that is not.
+impl<A: Authenticator> Interceptor for Authenticate<A> {
+    async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
+        match self.check(call).await {
+            Ok(()) => next.run().await,
+            Err(error) => {
+                tell(call.context(), "auth.denied", &error);
+                Err(error.into_exit())
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("Authenticate({})", short_name::<A>())
+    }
+
+    fn placement(&self) -> Placement {
+        Placement::At(Layer::Authenticate)
+    }
+}
+
+impl<A> Clone for Authenticate<A> {
+    fn clone(&self) -> Self {
+        Self {
+            authenticator: Arc::clone(&self.authenticator),
+            runs: Arc::clone(&self.runs),
+            timeout: self.timeout,
+            max_runs: self.max_runs,
+            rules: self.rules.clone(),
+        }
+    }
+}
+
+impl<A> fmt::Debug for Authenticate<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scopes: Vec<_> = self.rules.iter().map(|(_, scope)| scope).collect();
+        f.debug_struct("Authenticate")
+            .field("timeout", &self.timeout)
+            .field("max_runs", &self.max_runs)
+            .field("runs", &self.runs.len())
+            .field("scopes", &scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of a type without its path.
+fn short_name<A>() -> &'static str {
+    let name = std::any::type_name::<A>();
+    let path = name.split('<').next().unwrap_or(name);
+    path.rsplit("::").next().unwrap_or(path)
+}

@@ -30,6 +30,7 @@ pages! {
     testing "docs/guide/09-testing.md"
     retries "docs/guide/10-retries.md"
     protecting_dependencies "docs/guide/11-protecting-dependencies.md"
+    who_may_run_what "docs/guide/12-who-may-run-what.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_breaker_open "docs/errors/BREAKER_OPEN.md"
     error_bulkhead_full "docs/errors/BULKHEAD_FULL.md"

@@ -151,7 +151,10 @@ async fn another_type_is_refused_by_the_engine() {
 #[tokio::test(start_paused = true)]
 async fn a_fallback_that_hangs_ends_with_the_stage() {
     let mut p = Pipeline::builder::<()>("one");
-    let slow = Fallback::to(|_, _, _| async { Ok(tokio::time::sleep(Duration::MAX).await).map(|()| 1_u32) });
+    let slow = Fallback::to(|_, _, _| async {
+        tokio::time::sleep(Duration::MAX).await;
+        Ok(1_u32)
+    });
     let fails = stage_fn(async |_: StageContext, (): ()| -> StageResult<u32> { Err("reset".into()) });
     let one = p.stage("one", fails).timeout(2.secs()).intercept(slow).inputs(());
     let error = p.build(one).unwrap().run(()).await.unwrap_err();

@@ -7,7 +7,7 @@ use std::sync::{
 
 use stageflow_core::{DurationExt as _, Recorder, StageContext, StageKind, StageResult, stage_fn};
 use stageflow_dag::Pipeline;
-use stageflow_exec::{Completed, Engine, RunError};
+use stageflow_exec::{Completed, Engine, RunError, RunHandle};
 
 use crate::{CallInputs, Fingerprint, Idempotency, IdempotencyKey};
 
@@ -66,6 +66,10 @@ impl Kit {
 
     pub(super) async fn run_without_key(&self) -> Ended {
         self.engine.run(&self.pipeline, 1).await
+    }
+
+    pub(super) fn start(&self, key: &'static str) -> RunHandle<u32> {
+        self.engine.run(&self.pipeline, 1).extension(IdempotencyKey::new(key)).start()
     }
 
     pub(super) fn spawn(&self, key: &'static str) -> tokio::task::JoinHandle<Ended> {

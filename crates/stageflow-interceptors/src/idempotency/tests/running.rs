@@ -1,10 +1,20 @@
 //! What S-26 promises, run by run.
 
-use stageflow_core::{ClassifyExt as _, DurationExt as _, ErrorClass, StageExit, StageKind, code};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use stageflow_core::{
+    ClassifyExt as _, DurationExt as _, ErrorClass, Owned, RunOutcome, StageContext, StageExit, StageKind,
+    WaitReason, code, stage_fn,
+};
+use stageflow_dag::Pipeline;
+use stageflow_exec::PipelineExt as _;
 use tokio::time::Instant;
 
-use super::kit::{Kit, Script, message, output};
-use crate::{Idempotency, InMemoryStore};
+use super::kit::{Kit, Script, input, message, output};
+use crate::{Idempotency, IdempotencyKey, InMemoryStore};
 
 /// Gives its number.
 const COUNTS: Script = Ok;
@@ -165,4 +175,78 @@ async fn without_a_key_a_run_passes_or_is_refused() {
     let ended = kit.run_without_key().await;
     assert_eq!((message(&ended).as_str(), kit.calls()), ("the run has no idempotency key", 0));
     assert_eq!(ended.unwrap_err().failure().unwrap().class(), ErrorClass::Invalid);
+}
+
+/// A pipeline that is used twice as a stage does its work twice, and once for each place.
+#[tokio::test(start_paused = true)]
+async fn the_place_of_a_child_run_is_part_of_the_key() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let charge = stage_fn(move |_: StageContext, n: Owned<u32>| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move { Ok(n.0 * 10) }
+    });
+    let mut p = Pipeline::builder("charge");
+    let n = p.input();
+    let out = p.stage("charge", charge).intercept(once().fingerprint(input)).inputs(n);
+    let child = p.build(out).unwrap();
+
+    let mut p = Pipeline::builder("shop");
+    let n = p.input();
+    let one = p.stage("one", child.clone()).inputs(n);
+    let two = p.stage("two", child).inputs(one);
+    let shop = p.build(two).unwrap();
+    for _ in 0..2 {
+        let run = shop.run(1).extension(IdempotencyKey::new("order-17")).await.unwrap();
+        assert_eq!((*run.output(), calls.load(Ordering::SeqCst)), (100, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_explained_and_a_first_that_is_cancelled_gives_way() {
+    let kit = Kit::new(once(), COUNTS);
+    let (first, other) = (kit.start("order-17"), kit.start("order-17"));
+    tokio::time::sleep(500.millis()).await;
+    let waits = [&first, &other].map(|run| {
+        let waits = run.explain().unwrap();
+        waits.waits().iter().any(|wait| wait.reason == WaitReason::Permit { limit: "idempotency" })
+    });
+    assert_eq!(waits, [false, true]);
+    first.cancel("changed my mind");
+    assert_eq!(first.await.unwrap_err().outcome(), Some(RunOutcome::Cancelled));
+    assert_eq!((output(&other.await), kit.calls()), (Some(2), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fingerprint_that_misses_its_input_refuses_the_call() {
+    let mut p = Pipeline::builder("billing");
+    let n = p.input();
+    let charge = stage_fn(async |_: StageContext, n: Arc<u32>| Ok(*n));
+    let once = once().fingerprint(|inputs| Some(inputs.input::<String>(0)?.len() as u64));
+    let out = p.stage("charge", charge).intercept(once).inputs(n);
+    let ended = p.build(out).unwrap().run(1).extension(IdempotencyKey::new("order-17")).await;
+    assert_eq!(message(&ended), "the inputs are not those that the fingerprint is made of");
+}
+
+/// A fallback stands inside: what it answers is the answer.
+#[cfg(feature = "fallback")]
+#[tokio::test(start_paused = true)]
+async fn the_answer_of_a_fallback_is_an_answer() {
+    let mut p = Pipeline::builder("billing");
+    let n = p.input();
+    let charge = stage_fn(async |_: StageContext, _: Arc<u32>| -> stageflow_core::StageResult<u32> {
+        Err("reset".into())
+    });
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let fallback = crate::Fallback::to(move |_, _, _| {
+        let call = counted.fetch_add(1, Ordering::SeqCst);
+        async move { Ok(call) }
+    });
+    let out = p.stage("charge", charge).intercept(fallback).intercept(once()).inputs(n);
+    let billing = p.build(out).unwrap();
+    for _ in 0..2 {
+        let run = billing.run(1).extension(IdempotencyKey::new("order-17")).await.unwrap();
+        assert_eq!((*run.output(), calls.load(Ordering::SeqCst)), (0, 1));
+    }
 }

@@ -120,7 +120,10 @@ impl IdempotencyStore for Forgets {
 
 /// Keeps bytes, has its waiters ask again from time to time, and gives keys free by a task of its own.
 #[derive(Clone, Default)]
-struct Bytes(Arc<Mutex<HashMap<String, (Vec<u8>, Option<Vec<u8>>)>>>);
+struct Bytes(Arc<Mutex<HashMap<String, Row>>>);
+
+/// The fingerprint, and the answer once it is there.
+type Row = (Vec<u8>, Option<Vec<u8>>);
 
 impl IdempotencyStore for Bytes {
     fn begin<'a>(&'a self, key: &'a StoreKey, fingerprint: &'a Fingerprint) -> StoreFuture<'a, Begin> {

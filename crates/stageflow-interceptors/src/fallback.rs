@@ -24,8 +24,9 @@ type Answer = dyn Fn(StageContext, Arc<StageExit>, CallInputs) -> Answering + Se
 /// once the retries are used up.
 ///
 /// It is asked for failures that are transient, timeouts, unclassified or permanent, or of the classes given to [`on`](Self::on).
-/// Denied and invalid ones it never answers, nor a skip or a cancellation, nor a panic of the stage, which ends the call. A request for a retry that arrives here is one that no
-/// policy has granted, and counts as transient: without a retry policy inside, that is the first one.
+/// Denied and invalid ones it never answers, nor a skip or a cancellation, nor a panic of the stage, which ends the call.
+/// A request for a retry that arrives here is one that no policy has granted, and counts as transient: without a retry policy
+/// inside, that is the first one.
 ///
 /// What it gives must be of the output type of the stage; anything else fails the stage with `REPLACED_TYPE`.
 ///

@@ -43,9 +43,11 @@ type Fingerprinting = dyn Fn(&CallInputs) -> Option<Fingerprint> + Send + Sync;
 ///
 /// # Limits
 ///
-/// It is as good as its store: an [`InMemoryStore`] knows one process, and forgets after a time. If the store fails after the call,
-/// the call keeps its output and the event `idempotency.not_stored` tells: repeated, it waits for the end of the lease and is
-/// made again. A stage that is a pipeline is answered as a whole, with the guards in it: have the guards before it. What a call has done before it was cancelled or failed is done: the next first does it again.
+/// - It is as good as its store: an [`InMemoryStore`] knows one process, and forgets after a time.
+/// - If the store fails after the call, the call keeps its output and the event `idempotency.not_stored` tells: repeated, it waits
+///   for the end of the lease and is made again.
+/// - What a call has done before it was cancelled or failed is done: the next first does it again.
+/// - A stage that is a pipeline is answered as a whole, with the guards in it: have the guards before it.
 ///
 /// # Events
 ///
@@ -54,7 +56,7 @@ type Fingerprinting = dyn Fn(&CallInputs) -> Option<Fingerprint> + Send + Sync;
 ///
 /// # Cancel safety
 ///
-/// Dropping the call gives the key free at once, or if it has just been answered, with the end of the lease at the latest.
+/// Dropping the first call gives the key free at once; while its answer is being stored, with the end of the lease at the latest.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -42,6 +42,7 @@ impl Kit {
         let stage = stage_fn(move |_: StageContext, _: Arc<u32>| {
             let call = counted.fetch_add(1, Ordering::SeqCst) + 1;
             async move {
+                // sleeps: the second of a call, in the one test on real threads; all others are paused.
                 tokio::time::sleep(1.secs()).await;
                 script(call)
             }

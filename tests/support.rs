@@ -44,6 +44,7 @@ pages! {
     error_duplicate "docs/errors/DUPLICATE.md"
     error_empty "docs/errors/EMPTY.md"
     error_foreign_node "docs/errors/FOREIGN_NODE.md"
+    error_idempotency_mismatch "docs/errors/IDEMPOTENCY_MISMATCH.md"
     error_input_skipped "docs/errors/INPUT_SKIPPED.md"
     error_input_unavailable "docs/errors/INPUT_UNAVAILABLE.md"
     error_invalid_input "docs/errors/INVALID_INPUT.md"

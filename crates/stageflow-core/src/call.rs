@@ -151,6 +151,12 @@ impl<'a> Next<'a> {
         }
     }
 
+    /// The inputs that no attempt has taken. As long as they are kept, a stage that takes [`Owned`](crate::Owned) gets clones.
+    #[doc(hidden)]
+    pub fn inputs(&self) -> Inputs {
+        self.call.inputs().clone()
+    }
+
     /// Runs what lies inside. Nothing of it begins before the first poll, and what is never polled is no attempt.
     ///
     /// # Errors

@@ -93,6 +93,8 @@ codes! {
     RATE_LIMITED = "try again after the delay that the failure names, or give the run more time to wait";
     /// A call costs more than a rate limit ever lets through at once.
     COST_ABOVE_BURST = "split the call, or raise the burst of the dimension";
+    /// An idempotency key came again with other inputs.
+    IDEMPOTENCY_MISMATCH = "take a new key for each request; repeat one under its key with the same inputs only";
     /// An interceptor denied the call.
     DENIED = "check the caller's credentials and rights";
     /// An input of a stage is not usable.

@@ -11,6 +11,12 @@ mod breaker;
 mod bulkhead;
 #[cfg(feature = "retry")]
 mod classify;
+#[cfg(feature = "fallback")]
+mod fallback;
+#[cfg(feature = "idempotency")]
+mod idempotency;
+#[cfg(any(feature = "fallback", feature = "idempotency"))]
+mod inputs;
 #[cfg(any(feature = "bulkhead", feature = "rate-limit"))]
 mod limit;
 #[cfg(feature = "rate-limit")]
@@ -34,6 +40,18 @@ pub use crate::breaker::{
 #[cfg(feature = "bulkhead")]
 #[doc(inline)]
 pub use crate::bulkhead::{Bulkhead, BulkheadBuilder, BulkheadFull, BulkheadPermit};
+#[cfg(feature = "fallback")]
+#[doc(inline)]
+pub use crate::fallback::Fallback;
+#[cfg(feature = "idempotency")]
+#[doc(inline)]
+pub use crate::idempotency::{
+    Answer, Begin, Fingerprint, Idempotency, IdempotencyError, IdempotencyKey, IdempotencyStore,
+    InMemoryStore, Lease, StoreFuture, StoreKey, StoredFailure, Wait,
+};
+#[cfg(any(feature = "fallback", feature = "idempotency"))]
+#[doc(inline)]
+pub use crate::inputs::CallInputs;
 #[cfg(any(feature = "bulkhead", feature = "rate-limit"))]
 #[doc(inline)]
 pub use crate::limit::{LimitBuildError, WhenFull};

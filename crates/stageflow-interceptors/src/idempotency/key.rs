@@ -1,0 +1,142 @@
+//! Which calls are the same.
+
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher as _},
+    sync::Arc,
+};
+
+use stageflow_core::{Call, TenantId};
+
+/// What the caller names a request by, however often it is repeated: an extension of the run.
+///
+/// ```
+/// use stageflow_interceptors::IdempotencyKey;
+/// assert_eq!(IdempotencyKey::new("order-17").as_str(), "order-17");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdempotencyKey(Arc<str>);
+
+impl IdempotencyKey {
+    /// A key. An empty one is refused when a stage asks for it.
+    pub fn new(key: impl Into<Arc<str>>) -> Self {
+        Self(key.into())
+    }
+
+    /// The key as given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Under what a store keeps an answer. Two calls are the same only if all parts are; join them in no way that mixes them up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreKey {
+    tenant: Option<TenantId>,
+    pipeline: Arc<str>,
+    /// The stage of the parent run that this run is, and how deep it is nested.
+    parent: Option<(Arc<str>, u32)>,
+    stage: Arc<str>,
+    key: IdempotencyKey,
+}
+
+impl StoreKey {
+    pub(super) fn of(call: &Call, key: IdempotencyKey) -> Self {
+        let snapshot = call.snapshot();
+        Self {
+            tenant: snapshot.identity().tenant_id().cloned(),
+            pipeline: snapshot.pipeline().into(),
+            parent: snapshot.parent().map(|parent| (parent.stage.as_str().into(), parent.depth)),
+            stage: call.stage_name().into(),
+            key,
+        }
+    }
+
+    /// For whom the run is. None is a tenant of its own.
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_ref().map(TenantId::as_str)
+    }
+
+    /// The pipeline.
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    /// If the pipeline runs as a stage of another: the name of that stage, and how deep it is nested.
+    pub fn parent(&self) -> Option<(&str, u32)> {
+        self.parent.as_ref().map(|(stage, depth)| (&**stage, *depth))
+    }
+
+    /// The stage.
+    pub fn stage(&self) -> &str {
+        &self.stage
+    }
+
+    /// The key of the caller.
+    pub fn key(&self) -> &IdempotencyKey {
+        &self.key
+    }
+}
+
+/// What tells the inputs of one call from those of another, compared byte by byte.
+///
+/// ```
+/// use stageflow_interceptors::Fingerprint;
+/// assert_eq!(Fingerprint::from(1).as_bytes(), 1_u64.to_be_bytes());
+/// assert_ne!(Fingerprint::of("a"), Fingerprint::of("b"));
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Fingerprint(Arc<[u8]>);
+
+impl Fingerprint {
+    /// The 64-bit hash of a value, by the hasher of the standard library: for stores that live no longer than the process, as other
+    /// versions of Rust may hash in another way. Whoever may choose a key and its inputs can find two inputs with one hash; where
+    /// that matters, give the bytes of a cryptographic hash.
+    pub fn of<T: Hash + ?Sized>(value: &T) -> Self {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        Self::from(hasher.finish())
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<u64> for Fingerprint {
+    fn from(number: u64) -> Self {
+        Self(Arc::new(number.to_be_bytes()))
+    }
+}
+
+impl From<&[u8]> for Fingerprint {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl From<Vec<u8>> for Fingerprint {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Fingerprint {
+    fn from(bytes: [u8; N]) -> Self {
+        Self(Arc::new(bytes))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The bytes may be the inputs themselves.
+        f.write_str("Fingerprint(..)")
+    }
+}

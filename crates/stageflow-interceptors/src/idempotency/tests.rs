@@ -1,0 +1,5 @@
+//! Idempotency in running pipelines, in paused time.
+
+mod kit;
+mod running;
+mod stores;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::time::nanos;
+use crate::time::{below, nanos};
 
 /// How the ceiling of the delay grows from retry to retry, before jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -66,6 +66,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// How many attempts there are in total where nobody says otherwise.
+    pub const ATTEMPTS: u32 = 3;
+
+    /// What a delay that the other side asks for is cut to where nobody says otherwise.
+    pub const HINT_MAX: Duration = Duration::from_secs(60);
+
     fn new(base: Duration, growth: Growth) -> Self {
         Self { base, cap: Duration::from_secs(30), growth, jitter: Jitter::Full }
     }
@@ -152,9 +158,7 @@ impl Backoff {
 fn between(low: Duration, high: Duration, random: u64) -> Duration {
     let (low, high) = (nanos(low), nanos(high));
     let width = u128::from(high.saturating_sub(low)) + 1;
-    // The high half of the product is even, but for less than one part in 2^64 of the width.
-    let drawn = (u128::from(random) * width) >> 64;
-    Duration::from_nanos(low.saturating_add(u64::try_from(drawn).unwrap_or(u64::MAX)))
+    Duration::from_nanos(low.saturating_add(below(random, width)))
 }
 
 #[expect(

@@ -221,6 +221,18 @@ impl StageContext {
         Waiting(self.clone())
     }
 
+    /// Tells that another attempt follows after `delay`; `explain()` shows it until the guard is dropped.
+    #[doc(hidden)]
+    pub fn backing_off(&self, next_attempt: u32, delay: Duration, reason: String) -> Waiting {
+        let fields = [
+            ("attempt", next_attempt.to_string()),
+            ("delay_ms", delay.as_millis().to_string()),
+            ("reason", reason.clone()),
+        ];
+        self.record_stage_event("retry_scheduled", fields);
+        self.waiting(WaitReason::BackOff { next_attempt, remaining: delay, last_error: reason })
+    }
+
     /// A random number of the run's own source: the seed's, where the engine has one.
     pub fn random_u64(&self) -> u64 {
         self.scope.random()

@@ -106,6 +106,13 @@ impl DurationExt for u64 {
     }
 }
 
+/// Evenly below `width`, of 64 random bits.
+#[doc(hidden)]
+pub fn below(random: u64, width: u128) -> u64 {
+    // The high half of the product is even, but for less than one part in 2^64 of the width.
+    u64::try_from((u128::from(random) * width) >> 64).unwrap_or(u64::MAX)
+}
+
 /// Nanoseconds of `duration`, saturating.
 #[doc(hidden)]
 pub fn nanos(duration: Duration) -> u64 {

@@ -11,9 +11,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Backoff, BoxError, Code, CustomEvent, ErrorClass, Layer, StageContext, StageExit, StageResult, Value,
-    WaitReason, call, code, exit::FailSpec, input::Inputs, intercept::AnyInterceptor, scope::StageScope as _,
-    slot::FutureSlot, time::nanos,
+    Backoff, BoxError, Code, ErrorClass, Layer, StageContext, StageExit, StageResult, Value, call, code,
+    exit::FailSpec, input::Inputs, intercept::AnyInterceptor, slot::FutureSlot, time::nanos,
 };
 
 use crate::{
@@ -24,12 +23,6 @@ use crate::{
     timer,
     worker::{Worker, panicked},
 };
-
-/// How many attempts there are in total.
-const ATTEMPTS: u32 = 3;
-
-/// What a delay that the stage asks for is cut to.
-const HINT_MAX: Duration = Duration::from_secs(60);
 
 /// Why a request is not granted.
 pub(crate) enum Refusal {
@@ -81,14 +74,14 @@ impl Worker {
             return Err(Refusal::Unavailable(None));
         }
         let made = run.cell(stage).attempts();
-        if made >= ATTEMPTS {
+        if made >= Backoff::ATTEMPTS {
             return Err(Refusal::Exhausted);
         }
         let inputs =
             attempt::gather_again(run, stage).map_err(|_| Refusal::Unavailable(Some(INPUTS_GONE)))?;
         let backoff = Backoff::default();
         let own = backoff.delay(made.saturating_sub(1), backoff.base(), run.shared.random.next_u64());
-        let delay = after.map_or(own, |after| after.min(HINT_MAX));
+        let delay = after.map_or(own, |after| after.min(Backoff::HINT_MAX));
         let timeout = run.plan.settings(stage).and_then(|settings| settings.timeout);
         let until = match (timeout, run.cell(stage).started_ago(self.now)) {
             (Some(timeout), Some(ago)) => self.now.saturating_add(nanos(timeout.saturating_sub(ago))),
@@ -100,9 +93,6 @@ impl Worker {
         }
 
         self.note_start(run, stage);
-        let fields = [("attempt", (made + 1).to_string()), ("delay_ms", delay.as_millis().to_string())];
-        let fields = fields.into_iter().chain([("reason", reason.to_owned())]);
-        self.scope.emit(stage, made, CustomEvent::new("stage.retry_scheduled", fields));
         let again = Again {
             stage,
             made,
@@ -138,8 +128,8 @@ async fn repeat(scope: Arc<WorkerScope>, again: Again) -> StageResult<Value> {
     let number = made + 1;
     let ctx = StageContext::new(Arc::<WorkerScope>::clone(&scope), stage, number, until);
     {
-        let wait = WaitReason::BackOff { next_attempt: number, remaining: delay, last_error: reason };
-        let _waiting = ctx.waiting(wait);
+        // It is the last attempt that tells of the next.
+        let _waiting = ctx.for_attempt(made, until).backing_off(number, delay, reason);
         let Some(sleep) = timer::sleep(delay) else {
             let error = "it asked for a retry, and the runtime has no timer".into();
             return Err(StageExit::failure(code::NO_RUNTIME, ErrorClass::Invalid, error));

@@ -8,8 +8,8 @@ mod tests;
 use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, StageContext, StageExit, StageResult, Value,
-    WaitReason, intercept::Placement,
+    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, StageExit, StageResult, Value,
+    intercept::Placement,
 };
 
 pub use self::budget::RetryBudget;
@@ -88,9 +88,9 @@ impl Retry {
     pub fn with(backoff: Backoff) -> Self {
         Self {
             backoff,
-            max_attempts: 3,
+            max_attempts: Backoff::ATTEMPTS,
             max_elapsed: None,
-            hint_max: Duration::from_secs(60),
+            hint_max: Backoff::HINT_MAX,
             classes: vec![ErrorClass::Transient, ErrorClass::Timeout],
             retry_if: None,
             budget: None,
@@ -268,7 +268,8 @@ impl Interceptor for Retry {
                     return Err(failures.last(exit, state.attempts));
                 }
                 Decision::Retry(delay) => {
-                    wait(ctx, state.attempts + 1, delay, &exit).await;
+                    let _waiting = ctx.backing_off(state.attempts + 1, delay, exit.to_string());
+                    tokio::time::sleep(delay).await;
                     failures.note(&exit);
                     state.previous = delay;
                 }
@@ -283,18 +284,6 @@ impl Interceptor for Retry {
     fn placement(&self) -> Placement {
         Placement::At(Layer::Retry)
     }
-}
-
-async fn wait(ctx: &StageContext, next_attempt: u32, delay: Duration, exit: &StageExit) {
-    let fields = [
-        ("attempt", next_attempt.to_string()),
-        ("delay_ms", delay.as_millis().to_string()),
-        ("reason", exit.to_string()),
-    ];
-    ctx.record_stage_event("retry_scheduled", fields);
-    let last_error = exit.to_string();
-    let _waiting = ctx.waiting(WaitReason::BackOff { next_attempt, remaining: delay, last_error });
-    tokio::time::sleep(delay).await;
 }
 
 impl fmt::Debug for Retry {

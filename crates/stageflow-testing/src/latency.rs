@@ -2,7 +2,10 @@
 
 use std::{ops::Range, time::Duration};
 
-use stageflow_core::{Randomness, time::nanos};
+use stageflow_core::{
+    Randomness,
+    time::{below, nanos},
+};
 
 /// A length of time, drawn anew each time.
 ///
@@ -44,9 +47,7 @@ impl Latency {
             Self::Uniform(range) => {
                 let (from, to) = (nanos(range.start), nanos(range.end));
                 let width = u128::from(to.saturating_sub(from));
-                // The high half of the product is uniform below `width`, but for a bias below 2^-64 of it.
-                let drawn = (u128::from(random.next_u64()) * width) >> 64;
-                Duration::from_nanos(from.saturating_add(u64::try_from(drawn).unwrap_or(u64::MAX)))
+                Duration::from_nanos(from.saturating_add(below(random.next_u64(), width)))
             }
             Self::Exponential { mean } => scaled(*mean, (-unit(random).ln()).min(20.0)),
             Self::LogNormal { median, sigma } => {

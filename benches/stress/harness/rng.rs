@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
-/// SplitMix64.
-#[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+use stageflow::{Randomness as _, SeededRandom};
+
+/// The generator of the engine.
+#[derive(Debug)]
+pub(crate) struct Rng(SeededRandom);
 
 impl Rng {
     /// The generator of one part of a scenario; parts with different salts are independent.
     pub(crate) fn new(seed: u64, salt: u64) -> Self {
-        let mut rng = Self(seed ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut rng = Self(SeededRandom::new(seed ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
         rng.next();
         rng
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(self.0)
+        self.0.next_u64()
     }
 
     /// Below a bound, which is not zero.

@@ -62,7 +62,7 @@ pub use stageflow_core::{
     SessionId, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs,
     StageKind, StageOutcome, StageResult, TenantId, TraceContext, TraceContextError, UserId, Value,
     WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent,
-    stage::UnknownKind, stage_fn,
+    stage::UnknownKind, stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use stageflow::{Randomness as _, SeededRandom};
+
 /// One of the graphs, and how many runs of it go on at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
@@ -186,23 +188,19 @@ fn layered(layers: u32, width: u32, degree: u32) -> Graph {
     Graph::new(&dependencies)
 }
 
-/// Numbers that only look random: the same ones in each run (splitmix64).
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
+/// Numbers that only look random: the same ones in each run.
+#[derive(Debug)]
+pub struct Dice(SeededRandom);
 
 impl Dice {
     /// Numbers from a seed.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SeededRandom::new(seed))
     }
 
     /// A number below `limit`.
     pub fn below(&mut self, limit: u32) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let high = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(0);
+        let high = u32::try_from(self.0.next_u64() >> 32).unwrap_or(0);
         high % limit
     }
 

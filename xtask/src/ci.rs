@@ -11,11 +11,14 @@ pub(crate) const HELP: &str = "
 Usage: cargo xtask ci [--bench]
 
 Runs every gate and prints a table: formatting, tidy, clippy, documentation,
-each feature alone, licences and sources of dependencies, the quickstart
-example, tests, doctests. A gate whose tool is missing and cannot be installed
+each feature alone, licences and sources of dependencies, the examples that
+show something, tests, doctests. A gate whose tool is missing and cannot be installed
 is reported as NOT CHECKED, and fails if the environment has CI=true.
 
     --bench   also runs `cargo xtask bench --check`";
+
+/// The examples that are run. Each takes a few seconds at most, and says by its exit code whether it did what it shows.
+const EXAMPLES: [&str; 2] = ["quickstart", "resilient"];
 
 pub(crate) fn run(args: &[String]) -> Result<bool> {
     let with_bench = match args {
@@ -30,7 +33,9 @@ pub(crate) fn run(args: &[String]) -> Result<bool> {
     report.gate("doc", doc);
     report.gate("features", features::gate);
     deny::gates(&mut report, deny::Advisories::Skip);
-    report.gate("quickstart", quickstart);
+    for example in EXAMPLES {
+        report.gate(example, || outcome(&mut cargo(["run", "--package", "stageflow", "--example", example])));
+    }
     test::gates(&mut report, &[]);
     if with_bench {
         report.gate("bench", || bench::gate(&["--check".to_owned()]));
@@ -55,8 +60,4 @@ fn clippy() -> Result<Outcome> {
 
 fn doc() -> Result<Outcome> {
     outcome(cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
-}
-
-fn quickstart() -> Result<Outcome> {
-    outcome(&mut cargo(["run", "--package", "stageflow", "--example", "quickstart"]))
 }

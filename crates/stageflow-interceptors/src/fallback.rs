@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use stageflow_core::{ErrorClass, StageContext, StageExit, StageResult, Value};
+use stageflow_core::{BoxError, ErrorClass, Stage, StageContext, StageExit, StageInput, StageResult, Value};
 
 use crate::CallInputs;
 
@@ -82,8 +82,41 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// Answers by a function of the context, the failure and the inputs. A stage of yours is called by its
-    /// [`run`](stageflow_core::Stage::run) from there.
+    /// Answers by another stage, which is given the same inputs and is no attempt of its own.
+    ///
+    /// It has to take what the stage takes that it stands in for; if not, it fails. `.fallback(stage)` of the facade's
+    /// `FallbackExt` has the compiler check that.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use stageflow_core::{StageContext, StageResult, stage_fn};
+    /// use stageflow_interceptors::Fallback;
+    ///
+    /// async fn small_model(_ctx: StageContext, prompt: Arc<String>) -> StageResult<String> {
+    ///     Ok(format!("in short: {prompt}"))
+    /// }
+    /// let fallback = Fallback::stage(stage_fn(small_model)).or_value("please call us".to_owned());
+    /// ```
+    pub fn stage<S: Stage>(stage: S) -> Self {
+        Self::none().or_stage(stage)
+    }
+
+    /// Asks this stage when those before have failed as well.
+    pub fn or_stage<S: Stage>(mut self, stage: S) -> Self {
+        let stage = Arc::new(stage);
+        self.answers.push(Arc::new(move |ctx, _, inputs| {
+            let stage = Arc::clone(&stage);
+            Box::pin(async move {
+                let input = S::Input::take(&mut inputs.into_source()).map_err(|error| {
+                    StageExit::failure(error.code(), ErrorClass::Invalid, BoxError::from(error))
+                })?;
+                stage.start(ctx, input).await
+            })
+        }));
+        self
+    }
+
+    /// Answers by a function of the context, the failure and the inputs.
     pub fn to<F, Fut, T>(function: F) -> Self
     where
         F: Fn(StageContext, Arc<StageExit>, CallInputs) -> Fut + Send + Sync + 'static,

@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc};
 
 use stageflow_core::{
     Next, StageInputs,
-    input::{InputItem, Inputs},
+    input::{InputItem, InputSource, Inputs},
 };
 
 /// The inputs of a call: shared, and read by their types.
@@ -16,6 +16,11 @@ pub struct CallInputs(Inputs);
 impl CallInputs {
     pub(crate) fn of(next: &Next<'_>) -> Self {
         Self(next.inputs())
+    }
+
+    #[cfg(feature = "fallback")]
+    pub(crate) fn into_source(self) -> impl InputSource {
+        self.0.into_source()
     }
 
     /// The input at `index`, if it is a `T`. Each port of a tuple is one; a fan-in counts as one more than it has ports, and

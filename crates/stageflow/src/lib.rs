@@ -51,7 +51,13 @@
 //!
 //! The guide in `docs/guide/` goes from the first pipeline to failure policies.
 
+#[cfg(feature = "fallback")]
+mod fallback;
 pub mod prelude;
+
+#[cfg(feature = "fallback")]
+#[doc(inline)]
+pub use crate::fallback::FallbackExt;
 
 #[doc(inline)]
 pub use stageflow_core::{

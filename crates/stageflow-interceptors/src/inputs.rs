@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc};
 
 use stageflow_core::{
     Next, StageInputs,
-    input::{InputItem, InputSource, Inputs},
+    input::{InputItem, Inputs},
 };
 
 /// The inputs of a call: shared, and read by their types.
@@ -19,7 +19,7 @@ impl CallInputs {
     }
 
     #[cfg(feature = "fallback")]
-    pub(crate) fn into_source(self) -> impl InputSource {
+    pub(crate) fn into_source(self) -> impl stageflow_core::input::InputSource {
         self.0.into_source()
     }
 

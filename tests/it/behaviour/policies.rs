@@ -131,7 +131,7 @@ async fn a_fallback_of_other_inputs_fails_and_says_so() {
         p.stage("outer", fails).intercept(Fallback::stage(other)).inputs(())
     });
     let error = outer.run(()).await.expect_err("it takes a text");
-    let message = error.failure().map(|failure| failure.message().to_owned()).unwrap_or_default();
+    let message = error.failure().map(|failure| failure.message().clone()).unwrap_or_default();
     assert!(
         message.contains("the fallback failed") && message.ends_with("the call failed: down"),
         "{message}"

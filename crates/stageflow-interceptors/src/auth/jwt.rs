@@ -24,7 +24,8 @@ use std::{
 use stageflow_core::Clock;
 
 pub use self::{
-    algorithm::JwtAlgorithm, build::JwtAuthenticatorBuilder, error::JwtConfigError, key::JwtKey, keys::JwtKeys,
+    algorithm::JwtAlgorithm, build::JwtAuthenticatorBuilder, error::JwtConfigError, key::JwtKey,
+    keys::JwtKeys,
 };
 use self::{keys::NoKey, rules::Rules, token::Token};
 use super::{AuthError, AuthReason, Authenticator, Credentials, Principal};
@@ -109,7 +110,9 @@ impl JwtAuthenticator {
         rules.check_type(token.header.typ.as_deref())?;
         let keys = self.keys();
         let key = keys.find(token.header.kid.as_deref()).map_err(|none| match none {
-            NoKey::Unnamed => AuthError::invalid("the token does not say with which of the keys it is signed"),
+            NoKey::Unnamed => {
+                AuthError::invalid("the token does not say with which of the keys it is signed")
+            }
             NoKey::Unknown => AuthError::new(AuthReason::UnknownKey),
         })?;
         if token.header.alg != key.algorithm().as_str() {

@@ -64,7 +64,9 @@ impl<'a> Token<'a> {
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (message, signature) = text.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;
-        // A further dot is in the claims, and no character of base64url.
+        if claims.contains('.') {
+            return None;
+        }
         let header = Header::of(&Members::parse(header)?)?;
         Some(Self { header, message, signature: decode(signature)?, claims })
     }

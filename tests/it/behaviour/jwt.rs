@@ -180,12 +180,7 @@ async fn run(verifier: &JwtAuthenticator, token: &str) -> Seen {
         Err(error) => {
             let failure = error.failure().expect("a failure");
             let text = format!("{error} {error:?} {}", error.report().expect("a report"));
-            (
-                error.outcome().expect("it was let in"),
-                Some(failure.code()),
-                failure.message().to_string(),
-                text,
-            )
+            (error.outcome().expect("it was let in"), Some(failure.code()), failure.message().clone(), text)
         }
     };
     let mut seen =
@@ -195,7 +190,7 @@ async fn run(verifier: &JwtAuthenticator, token: &str) -> Seen {
         let EventKind::Custom(custom) = event.kind() else { continue };
         match (custom.name(), custom.field("reason")) {
             ("auth.accepted", _) => seen.accepted += 1,
-            ("auth.denied", Some(FieldValue::Text(reason))) => seen.denied.push(reason.to_string()),
+            ("auth.denied", Some(FieldValue::Text(reason))) => seen.denied.push(reason.clone()),
             _ => {}
         }
     }

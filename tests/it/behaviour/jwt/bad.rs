@@ -95,7 +95,8 @@ fn cases_of_structure() -> Vec<Case> {
 
 fn cases_of_keys() -> Vec<Case> {
     let pem = fixtures::RSA_PUBLIC;
-    let der = STANDARD.decode(pem.lines().filter(|line| !line.starts_with('-')).collect::<String>()).unwrap();
+    let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = STANDARD.decode(text).expect("base64");
     let several = [public_key(Es256).kid("a"), public_key(EdDsa).kid("b")];
     let several = JwtKeys::new(several).expect("keys");
     let rotated = verifier(Hs256);

@@ -1,6 +1,9 @@
 //! Tokens that are good: whose they are, and for how long.
 
-use super::*;
+use super::{
+    super::kit::{error_of, gives, naps, same, solo},
+    *,
+};
 use stageflow::interceptors::TenantGuard;
 
 /// S-31: what the token says stands over what the caller has said, for every algorithm.
@@ -23,8 +26,8 @@ async fn a_good_token_of_each_algorithm_says_whose_run_it_is() {
         let run = engine.run(&whose, ()).user("mallory").tenant("globex");
         let run = within(run.with(|snapshot| admitted.apply(snapshot))).await.expect("it runs");
         let (user, tenant) = run.output();
-        assert_eq!(user.as_ref().map(|id| id.as_str()), Some("ada"), "{algorithm}");
-        assert_eq!(tenant.as_ref().map(|id| id.as_str()), Some("acme"), "{algorithm}");
+        assert_eq!(user.as_ref().map(stageflow::UserId::as_str), Some("ada"), "{algorithm}");
+        assert_eq!(tenant.as_ref().map(stageflow::TenantId::as_str), Some("acme"), "{algorithm}");
 
         let seen = super::run(&verifier(algorithm), &token(algorithm, json!({}))).await;
         assert!(seen.is_let_through(), "{algorithm}: {seen:?}");
@@ -37,9 +40,9 @@ async fn a_run_for_another_tenant_than_the_tokens_is_denied() {
     let engine = Engine::builder().interceptor(Authenticate::new(verifier(JwtAlgorithm::Es256)));
     let engine = engine.build().expect("an engine");
     let shown = Credentials::bearer(token(JwtAlgorithm::Es256, json!({})));
-    let one = super::super::kit::solo(super::super::kit::gives(1_u32));
+    let one = solo(gives(1_u32));
     let run = engine.run(&one, ()).tenant("globex").extension(shown);
-    let error = super::super::kit::error_of(run).await;
+    let error = error_of(run).await;
     assert_eq!(error.outcome(), Some(RunOutcome::Denied));
 }
 
@@ -71,16 +74,16 @@ async fn unusual_tokens_that_are_good() {
 /// A principal is somebody until its token expires, and the leeway longer; a run that goes on is stopped before its next stage.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_expires_stops_the_run_before_the_next_stage() {
-    for (naps, outcome) in [(300 + 29, None), (300 + 30, Some(RunOutcome::Denied))] {
+    for (time, outcome) in [(300 + 29, None), (300 + 30, Some(RunOutcome::Denied))] {
         let verifier = verifier(JwtAlgorithm::Hs256);
         let two = pipeline(|p| {
-            let first = p.stage("first", super::super::kit::naps(naps.secs(), 1)).inputs(());
-            p.stage("second", super::super::kit::same()).inputs(first)
+            let first = p.stage("first", naps(time.secs(), 1)).inputs(());
+            p.stage("second", same()).inputs(first)
         });
         let engine = Engine::builder().interceptor(Authenticate::new(verifier)).build().expect("an engine");
         let shown = Credentials::bearer(token(JwtAlgorithm::Hs256, json!({})));
         let done = within(engine.run(&two, ()).extension(shown)).await;
-        assert_eq!(done.err().and_then(|error| error.outcome()), outcome, "after {naps} s");
+        assert_eq!(done.err().and_then(|error| error.outcome()), outcome, "after {time} s");
     }
 }
 
@@ -127,7 +130,7 @@ async fn claims_have_the_names_that_the_issuer_gives_them() {
 /// A run that one verifier has admitted is not let through by that of another issuer or audience.
 #[tokio::test(start_paused = true)]
 async fn a_proof_counts_in_its_own_realm_alone() {
-    let one = super::super::kit::solo(super::super::kit::gives(1_u32));
+    let one = solo(gives(1_u32));
     for (issuer, audience, let_through) in
         [(ISSUER, "stageflow", true), ("https://other.example", "stageflow", false), (ISSUER, "admin", false)]
     {

@@ -68,6 +68,7 @@ pub struct JwtAuthenticator(Arc<Shared>);
 
 struct Shared {
     rules: Rules,
+    realm: String,
     keys: RwLock<JwtKeys>,
     clock: Arc<dyn Clock>,
 }
@@ -133,8 +134,7 @@ impl Authenticator for JwtAuthenticator {
 
     /// Issuer and audiences.
     fn realm(&self) -> Cow<'_, str> {
-        let rules = &self.0.rules;
-        Cow::Owned(format!("{:?} {:?}", rules.issuer, rules.audiences))
+        Cow::Borrowed(&self.0.realm)
     }
 }
 

@@ -157,7 +157,8 @@ impl JwtAuthenticatorBuilder {
         }
         match JwtKeys::new(self.keys) {
             Ok(keys) if self.problems.is_empty() => {
-                let shared = Shared { rules: self.rules, keys: RwLock::new(keys), clock: self.clock };
+                let realm = format!("{:?} {:?}", self.rules.issuer, self.rules.audiences);
+                let shared = Shared { rules: self.rules, realm, keys: RwLock::new(keys), clock: self.clock };
                 Ok(JwtAuthenticator(Arc::new(shared)))
             }
             Ok(_) => Err(JwtConfigError::all(self.problems)),

@@ -7,8 +7,8 @@ use std::{
 
 /// Where a run reads its time.
 ///
-/// Durations come from [`monotonic_nanos`](Self::monotonic_nanos) alone; [`wall`](Self::wall) appears in
-/// records only and decides nothing.
+/// Durations come from [`monotonic_nanos`](Self::monotonic_nanos) alone; of a run, [`wall`](Self::wall) appears in
+/// records only and decides nothing. It decides where others have written a time of day down, as in a token.
 pub trait Clock: Send + Sync + 'static {
     /// Nanoseconds since an origin of the clock's choice; never goes back.
     fn monotonic_nanos(&self) -> u64;

@@ -7,6 +7,8 @@ mod admit;
 mod credentials;
 mod error;
 mod intercept;
+#[cfg(feature = "jwt")]
+mod jwt;
 mod principal;
 mod runs;
 mod tenant;
@@ -14,6 +16,7 @@ mod tenant;
 mod tests;
 
 use std::{
+    borrow::Cow,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -30,6 +33,11 @@ pub use self::{
     intercept::Authenticate,
     principal::{Principal, PrincipalBuilder},
     tenant::TenantGuard,
+};
+
+#[cfg(feature = "jwt")]
+pub use self::jwt::{
+    JwtAlgorithm, JwtAuthenticator, JwtAuthenticatorBuilder, JwtConfigError, JwtKey, JwtKeys,
 };
 
 /// How long an authenticator may take unless something else is said.
@@ -66,6 +74,12 @@ pub trait Authenticator: Send + Sync + 'static {
         &self,
         credentials: &Credentials,
     ) -> impl Future<Output = Result<Principal, AuthError>> + Send;
+
+    /// Tells authenticators of one type apart: a run that one of them has admitted is let through by those of the same realm alone.
+    /// Unless it is said, all of a type are the same.
+    fn realm(&self) -> Cow<'_, str> {
+        Cow::Borrowed("")
+    }
 }
 
 /// Asks an authenticator. It may fail, panic or hang: it is a denial in the end.

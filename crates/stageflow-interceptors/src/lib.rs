@@ -30,6 +30,11 @@ pub use crate::auth::{
     Admitted, AuthError, AuthReason, Authenticate, Authenticated, Authenticator, Credentials, Principal,
     PrincipalBuilder, TenantGuard, admit,
 };
+#[cfg(feature = "jwt")]
+#[doc(inline)]
+pub use crate::auth::{
+    JwtAlgorithm, JwtAuthenticator, JwtAuthenticatorBuilder, JwtConfigError, JwtKey, JwtKeys,
+};
 #[cfg(feature = "breaker")]
 #[doc(inline)]
 pub use crate::breaker::{

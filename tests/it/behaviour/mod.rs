@@ -12,6 +12,7 @@ mod hostile;
 mod identity;
 mod inputs;
 mod interceptors;
+mod jwt;
 mod keep;
 mod kit;
 mod lifetime;

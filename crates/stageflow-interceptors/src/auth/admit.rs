@@ -20,7 +20,7 @@ pub async fn admit<A: Authenticator>(
     authenticator: &A,
     credentials: &Credentials,
 ) -> Result<Admitted, AuthError> {
-    Ok(Admitted::by::<A>(ask(authenticator, credentials, TIMEOUT).await?))
+    Ok(Admitted::by(authenticator, ask(authenticator, credentials, TIMEOUT).await?))
 }
 
 /// Somebody was let in, and a run may begin for them: made by [`admit`].
@@ -29,8 +29,9 @@ pub async fn admit<A: Authenticator>(
 pub struct Admitted(Authenticated);
 
 impl Admitted {
-    pub(super) fn by<A: Authenticator>(principal: Principal) -> Self {
-        Self(Authenticated { principal, by: TypeId::of::<A>(), id: next_id() })
+    pub(super) fn by<A: Authenticator>(authenticator: &A, principal: Principal) -> Self {
+        let realm = authenticator.realm().into();
+        Self(Authenticated { principal, by: TypeId::of::<A>(), realm, id: next_id() })
     }
 
     /// Who was let in.
@@ -57,6 +58,7 @@ impl Admitted {
 pub struct Authenticated {
     principal: Principal,
     by: TypeId,
+    realm: Box<str>,
     id: u64,
 }
 
@@ -66,9 +68,9 @@ impl Authenticated {
         &self.principal
     }
 
-    /// Whether an authenticator of this type has let it in.
-    pub(super) fn is_by<A: Authenticator>(&self) -> bool {
-        self.by == TypeId::of::<A>()
+    /// Whether an authenticator of this type and realm has let it in.
+    pub(super) fn is_by<A: Authenticator>(&self, authenticator: &A) -> bool {
+        self.by == TypeId::of::<A>() && *self.realm == *authenticator.realm()
     }
 
     pub(super) fn id(&self) -> u64 {

@@ -14,6 +14,8 @@ pub enum AuthReason {
     Missing,
     /// The credentials are not good.
     Invalid,
+    /// The credentials are signed with a key that is not known; it may be newer than the keys at hand.
+    UnknownKey,
     /// The principal's time is up.
     Expired,
     /// The authenticator could not find out.
@@ -44,6 +46,7 @@ impl AuthReason {
         match self {
             Self::Missing => "missing",
             Self::Invalid => "invalid",
+            Self::UnknownKey => "unknown_key",
             Self::Expired => "expired",
             Self::Unavailable => "unavailable",
             Self::TimedOut => "timed_out",
@@ -62,6 +65,7 @@ impl AuthReason {
         match self {
             Self::Missing => "there are no credentials",
             Self::Invalid => "the credentials are not valid",
+            Self::UnknownKey => "the key of the credentials is not known",
             Self::Expired => "the credentials have expired",
             Self::Unavailable => "the authenticator could not tell",
             Self::TimedOut => "the authenticator took too long",

@@ -138,12 +138,13 @@ impl<A: Authenticator> Authenticate<A> {
     ///
     /// Dropping the future drops the authenticator's.
     pub async fn admit(&self, credentials: &Credentials) -> Result<Admitted, AuthError> {
-        Ok(Admitted::by::<A>(ask(&*self.authenticator, credentials, self.timeout).await?))
+        let principal = ask(&*self.authenticator, credentials, self.timeout).await?;
+        Ok(Admitted::by(&*self.authenticator, principal))
     }
 
     /// The principal of a run that was let through, for the code of its stages.
     pub fn principal(&self, run: &ContextSnapshot) -> Option<Principal> {
-        let shown = Shown::by::<A>(run).ok()?;
+        let shown = Shown::of(run, &*self.authenticator).ok()?;
         let principal = self.runs.known((run.identity().run_id(), shown.id()))?;
         principal.check_run(run.identity()).is_ok().then_some(principal).filter(|known| !known.is_expired())
     }
@@ -156,7 +157,7 @@ impl<A: Authenticator> Authenticate<A> {
     /// Who calls, if that is proven.
     pub(super) async fn verify(&self, ctx: &StageContext) -> Result<Principal, AuthError> {
         let run = ctx.identity();
-        let shown = Shown::by::<A>(ctx.snapshot())?;
+        let shown = Shown::of(ctx.snapshot(), &*self.authenticator)?;
         let answer = self.runs.answer((run.run_id(), shown.id()), self.max_runs);
         let principal = answer.get_or_init(|| self.first(ctx, &shown)).await.clone()?;
         principal.check_expiry()?;
@@ -206,10 +207,10 @@ impl<A: Authenticator> Authenticate<A> {
 }
 
 impl<'a> Shown<'a> {
-    fn by<A: Authenticator>(run: &'a ContextSnapshot) -> Result<Self, AuthError> {
+    fn of<A: Authenticator>(run: &'a ContextSnapshot, authenticator: &A) -> Result<Self, AuthError> {
         let credentials = || run.extension().map(Self::Credentials);
         match run.extension::<Authenticated>() {
-            Some(proof) if proof.is_by::<A>() => Ok(Self::Proof(proof)),
+            Some(proof) if proof.is_by(authenticator) => Ok(Self::Proof(proof)),
             Some(_) => credentials().ok_or_else(|| AuthError::new(AuthReason::OtherAuthenticator)),
             None => credentials().ok_or_else(|| AuthError::new(AuthReason::Missing)),
         }

@@ -1,13 +1,19 @@
 //! A pipeline of one stage that counts its calls, and runs of it under a key.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    future::{Future, IntoFuture, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::Poll,
 };
 
 use stageflow_core::{DurationExt as _, Recorder, StageContext, StageKind, StageResult, stage_fn};
 use stageflow_dag::Pipeline;
 use stageflow_exec::{Completed, Engine, RunError, RunHandle};
+use tokio::time::Instant;
 
 use crate::{CallInputs, Fingerprint, Idempotency, IdempotencyKey};
 
@@ -58,15 +64,15 @@ impl Kit {
     }
 
     pub(super) async fn run(&self, key: &str, input: u32) -> Ended {
-        self.engine.run(&self.pipeline, input).extension(IdempotencyKey::new(key)).await
+        within(self.engine.run(&self.pipeline, input).extension(IdempotencyKey::new(key))).await
     }
 
     pub(super) async fn run_for(&self, tenant: &str, key: &str) -> Ended {
-        self.engine.run(&self.pipeline, 1).tenant(tenant).extension(IdempotencyKey::new(key)).await
+        within(self.engine.run(&self.pipeline, 1).tenant(tenant).extension(IdempotencyKey::new(key))).await
     }
 
     pub(super) async fn run_without_key(&self) -> Ended {
-        self.engine.run(&self.pipeline, 1).await
+        within(self.engine.run(&self.pipeline, 1)).await
     }
 
     pub(super) fn start(&self, key: &'static str) -> RunHandle<u32> {
@@ -82,6 +88,27 @@ impl Kit {
     pub(super) fn told(&self, name: &str) -> usize {
         self.recorder.events().iter().filter(|event| event.name() == name).count()
     }
+}
+
+/// What `future` gives, unless it hangs: in paused time that takes no time, and asking again and again without any time passing is
+/// noticed as well.
+pub(super) async fn within<F: IntoFuture>(future: F) -> F::Output {
+    // sleeps: never to the end, in paused time
+    let mut limit = pin!(tokio::time::sleep(60.mins()));
+    let mut future = pin!(future.into_future());
+    let (mut polls, mut last) = (0, Instant::now());
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(output);
+        }
+        let now = Instant::now();
+        polls = if now == last { polls + 1 } else { 1 };
+        last = now;
+        assert!(polls < 10_000, "it asks again and again while no time passes");
+        assert!(limit.as_mut().poll(cx).is_pending(), "it hangs: an hour has passed");
+        Poll::Pending
+    })
+    .await
 }
 
 pub(super) fn output(ended: &Ended) -> Option<u32> {

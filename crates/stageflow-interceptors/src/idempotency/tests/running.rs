@@ -13,7 +13,7 @@ use stageflow_dag::Pipeline;
 use stageflow_exec::PipelineExt as _;
 use tokio::time::Instant;
 
-use super::kit::{Kit, Script, input, message, output};
+use super::kit::{Kit, Script, input, message, output, within};
 use crate::{Idempotency, IdempotencyKey, InMemoryStore};
 
 /// Gives its number.
@@ -104,9 +104,15 @@ async fn what_gives_no_output_is_not_stored() {
     ];
     for (index, script) in scripts.into_iter().enumerate() {
         let kit = Kit::new(once(), script);
+        let began = Instant::now();
         let (first, other) = (kit.spawn("order-17"), kit.spawn("order-17"));
         let ends = [output(&first.await.unwrap()), output(&other.await.unwrap())];
         assert!(ends.contains(&Some(2)) && kit.calls() == 2, "script {index}: {ends:?}");
+        assert_eq!(
+            began.elapsed(),
+            2.secs(),
+            "script {index}: the key is free at once, and not when its lease ends"
+        );
         assert_eq!(output(&kit.run("order-17", 1).await), Some(2), "script {index}");
     }
 }
@@ -214,7 +220,9 @@ async fn who_waits_is_explained_and_a_first_that_is_cancelled_gives_way() {
     assert_eq!(waits, [false, true]);
     first.cancel("changed my mind");
     assert_eq!(first.await.unwrap_err().outcome(), Some(RunOutcome::Cancelled));
-    assert_eq!((output(&other.await), kit.calls()), (Some(2), 2));
+    let began = Instant::now();
+    assert_eq!((output(&within(other).await), kit.calls()), (Some(2), 2));
+    assert_eq!(began.elapsed(), 1.secs(), "the key is free at once");
 }
 
 #[tokio::test(start_paused = true)]

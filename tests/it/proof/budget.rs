@@ -18,6 +18,9 @@ use stageflow::{
 };
 use tokio::runtime::Builder;
 
+/// The stages of each pipeline, those within it included, and its own budget.
+type Notes = HashMap<String, (u64, Option<(u32, u32)>)>;
+
 /// A pipeline to be.
 #[derive(Clone, Debug)]
 struct Tree {
@@ -36,7 +39,7 @@ impl Tree {
     }
 
     /// Builds the pipeline, and notes the stages and the own budget of each.
-    fn build(&self, name: &str, notes: &mut HashMap<String, (u64, Option<(u32, u32)>)>) -> Pipeline<(), u32> {
+    fn build(&self, name: &str, notes: &mut Notes) -> Pipeline<(), u32> {
         notes.insert(name.to_owned(), (self.stages(), self.own));
         let mut p = Pipeline::builder(name);
         p.on_failure(FailurePolicy::Continue);

@@ -23,7 +23,7 @@ pub(crate) fn begin(
 ) -> StageResult<()> {
     if !run.bare {
         let chain = run.chain(stage);
-        if chain.is_some() || run.is_gated {
+        if chain.is_some() || run.is_limited || run.is_metered {
             let inputs =
                 if delivers(run, stage) { Some(gather(run, stage).map_err(invalid_input)?) } else { None };
             worker.call(run, stage, slot, chain, inputs);
@@ -44,7 +44,7 @@ pub(crate) fn begin(
 
 /// Whether there is anything between the worker and the stage: interceptors, limits or a meter.
 pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
-    run.is_gated || run.chain(stage).is_some()
+    run.is_limited || run.is_metered || run.chain(stage).is_some()
 }
 
 /// One attempt: permit, attempt timeout, event, number.
@@ -61,7 +61,7 @@ pub(crate) fn attempt(
     let run = &scope.run;
     let stage = ctx.index();
     let timeout = run.plan.settings(stage).and_then(|settings| settings.attempt_timeout);
-    if !run.is_gated && timeout.is_none() {
+    if !run.is_limited && !run.is_metered && timeout.is_none() {
         run.cell(stage).mark_attempt(number);
         scope.attempt_started(stage, number);
         return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), inputs);

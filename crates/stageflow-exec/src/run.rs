@@ -46,8 +46,6 @@ pub(crate) struct RunCore {
     pub(crate) is_limited: bool,
     /// Attempts have to be paid for: a stage has a cost, or the run is made again.
     pub(crate) is_metered: bool,
-    /// Either of the two: there is something between the worker and each stage.
-    pub(crate) is_gated: bool,
 
     pub(crate) cells: Box<[Cell]>,
     pub(crate) outputs: Outputs,
@@ -158,7 +156,6 @@ impl RunCore {
             bare,
             is_limited: !limits.is_empty(),
             is_metered,
-            is_gated: !limits.is_empty() || is_metered,
             chains,
             cells: (0..count).map(|stage| Cell::new(plan.in_degree(stage))).collect(),
             outputs,

@@ -171,6 +171,12 @@ async fn s_24_each_attempt_reserves_its_cost() {
     let error = error_of(pipeline(tried).run(()).budget(Budget::new().cost(100))).await;
     let failure = error.failure().expect("of the stage");
     assert_eq!((failure.code(), failure.attempts()), (code::BUDGET_EXHAUSTED, 3));
+    // What the engine grants costs as much.
+    let granted = pipeline(|p| p.stage("only", exits(asks)).cost(30).inputs(()));
+    for (limit, attempts, code) in [(70, 2, code::BUDGET_EXHAUSTED), (90, 3, code::RETRY_EXHAUSTED)] {
+        let error = error_of(granted.run(()).budget(Budget::new().cost(limit))).await;
+        assert_eq!((error.code(), error.failure().expect("of it").attempts()), (code, attempts));
+    }
     let answered = pipeline(|p| {
         p.intercept(Fallback::value(7_u32));
         tried(p)

@@ -23,13 +23,11 @@ use crate::context::StageContext;
 ///     Ok(reply)
 /// }
 ///
-/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let ctx = StageContext::for_test_with(ContextSnapshot::builder().budget(Budget::new().cost(1_500)));
-/// answer(ctx.clone(), "hi".to_owned()).await.expect("there is enough");
+/// ctx.budget().reserve(1_000)?.settle(640);
 /// assert_eq!(ctx.budget().cost_left(), Some(860));
-/// assert!(answer(ctx, "hi".to_owned()).await.is_err(), "1,000 cannot be afforded");
-/// # });
-/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// assert!(ctx.budget().reserve(1_000).is_err());
+/// # Ok::<_, stageflow_core::BudgetExhausted>(())
 /// ```
 #[derive(Clone)]
 pub struct RunBudget {

@@ -38,6 +38,7 @@ pages! {
     error_cancelled "docs/errors/CANCELLED.md"
     error_cleanup_failed "docs/errors/CLEANUP_FAILED.md"
     error_cleanup_timeout "docs/errors/CLEANUP_TIMEOUT.md"
+    error_budget_exhausted "docs/errors/BUDGET_EXHAUSTED.md"
     error_cost_above_burst "docs/errors/COST_ABOVE_BURST.md"
     error_cycle "docs/errors/CYCLE.md"
     error_deadline_exceeded "docs/errors/DEADLINE_EXCEEDED.md"

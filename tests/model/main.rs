@@ -1,20 +1,24 @@
 //! The protocols of the scheduler under a model checker: every interleaving, and every value an atomic may show.
 //!
-//! `protocol` is the very file that the executor compiles, over loom's primitives instead of std's. What surrounds the
+//! `protocol` and `account` are the very files that the executor and the core compile, over loom's primitives instead of std's. What surrounds the
 //! protocols in the executor (`worker.rs`, `helper.rs`, `driver.rs`, `queue.rs`) is modelled here, function by function, and
 //! each model says what it stands for. Loom treats sequentially consistent accesses as acquire and release only, so the models
 //! put a fence behind each such store: [`sc`] says why that is fair.
 
+mod budget;
 mod countdown;
 mod gate;
 mod help;
 mod number;
 mod task;
 
+#[path = "../../crates/stageflow-core/src/budget/account.rs"]
+#[expect(dead_code, unreachable_pub, reason = "it is public in its crate, and the models use a part of it")]
+mod account;
 #[path = "../../crates/stageflow-exec/src/protocol.rs"]
 mod protocol;
 
-/// What `protocol` uses.
+/// What `protocol` and `account` use.
 mod sync {
     pub(crate) use loom::{
         hint::spin_loop,

@@ -93,6 +93,8 @@ codes! {
     RATE_LIMITED = "try again after the delay that the failure names, or give the run more time to wait";
     /// A call costs more than a rate limit ever lets through at once.
     COST_ABOVE_BURST = "split the call, or raise the burst of the dimension";
+    /// The budget of the run cannot afford a stage, or a child run that is made again.
+    BUDGET_EXHAUSTED = "raise the budget of the run, the pipeline or the engine, or find out what has used it up";
     /// An idempotency key came again with other inputs.
     IDEMPOTENCY_MISMATCH = "take a new key for each request; repeat one under its key with the same inputs only";
     /// An interceptor denied the call.

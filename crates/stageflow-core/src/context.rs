@@ -1,10 +1,17 @@
 //! [`StageContext`]: what a stage may ask of the run it is part of.
 
-use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::RunBudget,
     code,
     event::CustomEvent,
     exit::{BoxError, ErrorClass, StageExit, StageResult},
@@ -59,6 +66,7 @@ impl StageContext {
             snapshot: Arc::new(snapshot.build()),
             name: "test".to_owned(),
             token: CancellationToken::new(),
+            account: OnceLock::new(),
         };
         Self { scope: Arc::new(scope), stage: 0, attempt: 1, until: u64::MAX }
     }
@@ -140,6 +148,11 @@ impl StageContext {
     pub fn remaining(&self) -> Option<Duration> {
         (self.until != u64::MAX)
             .then(|| Duration::from_nanos(self.until.saturating_sub(self.scope.elapsed_nanos())))
+    }
+
+    /// What is left to the run and its child runs: attempts, cost and time (rules S-19 and S-24).
+    pub fn budget(&self) -> RunBudget {
+        RunBudget::new(self.clone(), Arc::clone(self.scope.account()))
     }
 
     /// Whether the run is being cancelled.

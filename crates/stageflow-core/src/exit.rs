@@ -5,6 +5,7 @@ use std::{borrow::Cow, error::Error, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::BudgetExhausted,
     code::{self, Code},
     input::InputError,
 };
@@ -120,10 +121,11 @@ impl StageExit {
         Self(Box::new(Exit::Retry { reason: reason.into(), after: None }))
     }
 
-    /// Fails the stage. An [`InputError`] keeps its own code.
+    /// Fails the stage. An [`InputError`] and a [`BudgetExhausted`] keep their own codes, and are permanent.
     pub fn fail(error: impl Into<BoxError>) -> Self {
         let error = error.into();
-        match error.downcast_ref::<InputError>().map(InputError::code) {
+        let own = error.downcast_ref::<InputError>().map(InputError::code);
+        match own.or_else(|| error.is::<BudgetExhausted>().then_some(code::BUDGET_EXHAUSTED)) {
             Some(code) => Self::failure(code, ErrorClass::Permanent, error),
             None => Self::failure(code::STAGE_FAILED, ErrorClass::Unclassified, error),
         }

@@ -10,6 +10,7 @@
 //! | [`input`] | [`StageInput`], [`Owned`], [`StageInputs`] |
 //! | [`context`] | [`StageContext`]: what a stage may ask of its run |
 //! | [`snapshot`] | [`ContextSnapshot`]: who runs this, for whom, until when |
+//! | [`budget`] | [`Budget`]: what a run and its child runs may use together |
 //! | [`exit`] | [`StageExit`], [`ErrorClass`], [`ClassifyExt`] |
 //! | [`outcome`] | how stages and runs end |
 //! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps |
@@ -19,6 +20,7 @@
 
 #[doc(hidden)]
 mod backoff;
+pub mod budget;
 pub mod call;
 pub mod code;
 pub mod context;
@@ -45,6 +47,7 @@ pub mod wait;
 
 pub use crate::{
     backoff::{Backoff, Growth, Jitter},
+    budget::{Budget, BudgetExhausted, BudgetReport, Reservation, RunBudget},
     call::{Call, Next, Run},
     code::Code,
     context::StageContext,

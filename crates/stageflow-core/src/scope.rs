@@ -2,11 +2,18 @@
 //!
 //! Hidden from the documentation: it is the seam between the vocabulary and the executor, not an API.
 
-use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::account::Account,
     context::StageContext,
     event::CustomEvent,
     exit::{BoxError, StageExit, StageResult},
@@ -37,6 +44,10 @@ pub trait StageScope: Send + Sync {
     fn hold(&self, stage: u32) -> Hold;
     fn elapsed_nanos(&self) -> u64;
     fn random(&self) -> u64;
+    /// The account of the run's budget.
+    fn account(&self) -> &Arc<Account>;
+    /// An attempt says what it has cost: `false` if nothing is reserved for it.
+    fn settle(&self, stage: u32, attempt: u32, actual: u64) -> bool;
     fn set_wait(&self, stage: u32, reason: Option<WaitReason>);
     fn attempt(&self, slot: &mut FutureSlot, ctx: &StageContext, attempt: u32, inputs: Option<Inputs>);
     fn run_child(&self, ctx: &StageContext, plan: Arc<dyn Any + Send + Sync>, input: Value) -> StageFuture;
@@ -80,6 +91,7 @@ pub(crate) struct Detached {
     pub(crate) snapshot: Arc<ContextSnapshot>,
     pub(crate) name: String,
     pub(crate) token: CancellationToken,
+    pub(crate) account: OnceLock<Arc<Account>>,
 }
 
 impl StageScope for Detached {
@@ -125,6 +137,15 @@ impl StageScope for Detached {
 
     fn random(&self) -> u64 {
         rand::random()
+    }
+
+    fn account(&self) -> &Arc<Account> {
+        self.account.get_or_init(|| self.snapshot.budget().open(1))
+    }
+
+    fn settle(&self, _: u32, _: u32, actual: u64) -> bool {
+        self.account().settle(0, actual);
+        true
     }
 
     fn set_wait(&self, _: u32, _: Option<WaitReason>) {}

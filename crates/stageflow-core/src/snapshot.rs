@@ -5,6 +5,7 @@ use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::Budget,
     extensions::Extensions,
     id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},
     policy::Priority,
@@ -92,6 +93,8 @@ pub struct ContextSnapshot {
     priority: Priority,
     deadline: Option<Duration>,
     #[serde(default)]
+    budget: Budget,
+    #[serde(default)]
     metadata: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     extensions: Extensions,
@@ -151,6 +154,11 @@ impl ContextSnapshot {
         self.deadline
     }
 
+    /// What the run and its child runs may use together; what is left of it is in [`StageContext::budget`](crate::StageContext::budget).
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// The metadata under `key`.
     pub fn metadata(&self, key: &str) -> Option<&serde_json::Value> {
         self.metadata.get(key)
@@ -187,6 +195,7 @@ impl ContextSnapshot {
             trace: self.trace,
             priority: self.priority,
             deadline: self.deadline,
+            budget: self.budget,
             metadata: self.metadata.clone(),
             extensions: self.extensions.clone(),
         }
@@ -210,6 +219,7 @@ pub struct SnapshotBuilder {
     trace: Option<TraceContext>,
     priority: Priority,
     deadline: Option<Duration>,
+    budget: Budget,
     metadata: BTreeMap<String, serde_json::Value>,
     extensions: Extensions,
 }
@@ -255,6 +265,19 @@ impl SnapshotBuilder {
     /// Sets the priority.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Sets what the run and its child runs may use together; what `budget` does not say stays as it was set so far.
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = budget.or(self.budget);
+        self
+    }
+
+    /// Sets the parts of the budget that are not set so far.
+    #[doc(hidden)]
+    pub fn budget_or(mut self, budget: Budget) -> Self {
+        self.budget = self.budget.or(budget);
         self
     }
 
@@ -311,6 +334,7 @@ impl SnapshotBuilder {
             trace: self.trace,
             priority: self.priority,
             deadline: self.deadline,
+            budget: self.budget,
             metadata: self.metadata,
             extensions: self.extensions,
         }

@@ -3,7 +3,7 @@
 use std::{any::Any, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    FailurePolicy, Interceptor, Keep, StageKind, intercept::AnyInterceptor, value::TypeTag,
+    Budget, FailurePolicy, Interceptor, Keep, StageKind, intercept::AnyInterceptor, value::TypeTag,
 };
 
 use crate::{
@@ -126,6 +126,13 @@ impl<I> Builder<I> {
     pub fn deadline(&mut self, deadline: Duration) -> &mut Self {
         self.draft.policies.deadline = Some(deadline);
         self.set(Setting::Deadline, Location::caller())
+    }
+
+    /// What a run may use together with its child runs; what it does not say is the engine's, and what the run says goes
+    /// before it. In the place of a stage it limits each of its runs within the budget of the run around it.
+    pub fn budget(&mut self, budget: Budget) -> &mut Self {
+        self.draft.policies.budget = Some(budget);
+        self
     }
 
     /// Tries every stage of this pipeline again: [`intercept`](Self::intercept), said of a retry policy.

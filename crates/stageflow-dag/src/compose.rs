@@ -280,9 +280,10 @@ fn same_edge(draft: &Draft, a: Edge, b: Edge) -> bool {
 }
 
 fn same_settings(a: Option<&StageSettings>, b: Option<&StageSettings>) -> bool {
-    let times = |set: Option<&StageSettings>| set.map(|set| (set.timeout, set.attempt_timeout, set.grace));
+    let values =
+        |set: Option<&StageSettings>| set.map(|set| (set.timeout, set.attempt_timeout, set.grace, set.cost));
     let wraps = |set: Option<&StageSettings>| -> Vec<String> {
         set.iter().flat_map(|set| &set.interceptors).map(|it| format!("{it:?}")).collect()
     };
-    times(a) == times(b) && wraps(a) == wraps(b)
+    values(a) == values(b) && wraps(a) == wraps(b)
 }

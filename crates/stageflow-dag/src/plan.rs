@@ -9,8 +9,8 @@ use std::{
 };
 
 use stageflow_core::{
-    FailurePolicy, Keep, StageKind, Value, event::StageNames, intercept::AnyInterceptor, stage::ErasedStage,
-    value::TypeTag,
+    Budget, FailurePolicy, Keep, StageKind, Value, event::StageNames, intercept::AnyInterceptor,
+    stage::ErasedStage, value::TypeTag,
 };
 
 use crate::{check, problem::Problem};
@@ -149,6 +149,8 @@ pub struct StageSettings {
     pub attempt_timeout: Option<Duration>,
     /// Time to end by itself after a cancellation.
     pub grace: Option<Duration>,
+    /// What one attempt is estimated to cost.
+    pub cost: Option<u64>,
     /// Interceptors of this stage alone, in the order of addition.
     pub interceptors: Vec<AnyInterceptor>,
 }
@@ -175,6 +177,8 @@ pub struct Policies {
     pub cleanup_budget: Duration,
     /// The deadline of runs that set none.
     pub deadline: Option<Duration>,
+    /// What a run may use; in the place of a stage, within the budget of the run around it.
+    pub budget: Option<Budget>,
     /// Interceptors of all stages, in the order of addition.
     pub interceptors: Vec<AnyInterceptor>,
 }
@@ -188,6 +192,7 @@ impl Default for Policies {
             kind_limits: Vec::new(),
             cleanup_budget: Duration::from_secs(10),
             deadline: None,
+            budget: None,
             interceptors: Vec::new(),
         }
     }

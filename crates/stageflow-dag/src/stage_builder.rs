@@ -115,6 +115,14 @@ macro_rules! setters {
             self
         }
 
+        /// What one attempt is estimated to cost, in the units of the budget. Each attempt reserves so much before it starts,
+        /// and one that cannot be afforded is not made: the stage fails with `BUDGET_EXHAUSTED`. It counts as spent unless the
+        /// attempt says what it has really cost, by `ctx.budget().settle(…)`.
+        pub fn cost(mut self, estimate: u64) -> Self {
+            self.options.settings().cost = Some(estimate);
+            self
+        }
+
         /// Tries this stage again: [`intercept`](Self::intercept), said of a retry policy.
         pub fn retry(self, policy: impl Interceptor) -> Self {
             self.intercept(policy)

@@ -28,7 +28,7 @@ use crate::{
 pub(crate) enum Refusal {
     /// A policy has seen it, or the inputs are gone.
     Unavailable(Option<&'static str>),
-    /// There were enough attempts, or there is no time for another.
+    /// There were enough attempts, there is no time for another, or the budget has no retry left.
     Exhausted,
 }
 
@@ -75,7 +75,7 @@ impl Worker {
         }
         let made = run.cell(stage).attempts();
         if made >= Backoff::ATTEMPTS {
-            return Err(Refusal::Exhausted);
+            return Err(self.exhausted(run, stage, made, "max_attempts"));
         }
         let inputs =
             attempt::gather_again(run, stage).map_err(|_| Refusal::Unavailable(Some(INPUTS_GONE)))?;
@@ -89,10 +89,12 @@ impl Worker {
         };
         let left = until.min(run.deadline).saturating_sub(self.now);
         if nanos(delay) >= left {
-            return Err(Refusal::Exhausted);
+            return Err(self.exhausted(run, stage, made, "deadline"));
         }
-
         self.note_start(run, stage);
+        if !self.last_attempt(stage, made).budget().take_retry() {
+            return Err(self.exhausted(run, stage, made, "budget"));
+        }
         let again = Again {
             stage,
             made,
@@ -117,6 +119,20 @@ impl Worker {
             }
         }
         Ok(())
+    }
+}
+
+impl Worker {
+    /// The context of an attempt that has ended.
+    fn last_attempt(&self, stage: u32, made: u32) -> StageContext {
+        StageContext::new(Arc::<WorkerScope>::clone(&self.scope), stage, made, u64::MAX)
+    }
+
+    fn exhausted(&mut self, run: &Arc<RunCore>, stage: u32, made: u32, because: &str) -> Refusal {
+        self.note_start(run, stage);
+        let fields = [("attempts", made.to_string()), ("because", because.to_owned())];
+        self.last_attempt(stage, made).record_stage_event("retry_exhausted", fields);
+        Refusal::Exhausted
     }
 }
 

@@ -10,7 +10,9 @@ use stageflow_core::{
 };
 use stageflow_dag::plan::{Edge, EdgeKind, INPUT};
 
-use crate::{cell::State, limits::Permits, node::Timer, run::RunCore, scope::WorkerScope, worker::Worker};
+use crate::{
+    cell::State, limits::Permits, meter, node::Timer, run::RunCore, scope::WorkerScope, worker::Worker,
+};
 
 /// Begins the call of a stage whose inputs are there.
 pub(crate) fn begin(
@@ -21,7 +23,7 @@ pub(crate) fn begin(
 ) -> StageResult<()> {
     if !run.bare {
         let chain = run.chain(stage);
-        if chain.is_some() || run.is_limited {
+        if chain.is_some() || run.is_limited || run.is_metered {
             let inputs =
                 if delivers(run, stage) { Some(gather(run, stage).map_err(invalid_input)?) } else { None };
             worker.call(run, stage, slot, chain, inputs);
@@ -40,9 +42,9 @@ pub(crate) fn begin(
     started.map_err(invalid_input)
 }
 
-/// Whether there is anything between the worker and the stage: interceptors or limits.
+/// Whether there is anything between the worker and the stage: interceptors, limits or a meter.
 pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
-    run.is_limited || run.chain(stage).is_some()
+    run.is_limited || run.is_metered || run.chain(stage).is_some()
 }
 
 /// One attempt: permit, attempt timeout, event, number.
@@ -59,7 +61,7 @@ pub(crate) fn attempt(
     let run = &scope.run;
     let stage = ctx.index();
     let timeout = run.plan.settings(stage).and_then(|settings| settings.attempt_timeout);
-    if !run.is_limited && timeout.is_none() {
+    if !run.is_limited && !run.is_metered && timeout.is_none() {
         run.cell(stage).mark_attempt(number);
         scope.attempt_started(stage, number);
         return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), inputs);
@@ -67,7 +69,7 @@ pub(crate) fn attempt(
     slot.put(limited(Arc::clone(run), ctx.clone(), number, inputs, timeout));
 }
 
-/// An attempt that waits for its permit, and whose time may be up.
+/// An attempt that waits for its permit, is paid for, and whose time may be up.
 async fn limited(
     run: Arc<RunCore>,
     ctx: StageContext,
@@ -82,6 +84,7 @@ async fn limited(
     } else {
         None
     };
+    let _metered = if run.is_metered { meter::admit(&run, &ctx, number)? } else { None };
     let now = run.now();
     let until = timeout.map_or(u64::MAX, |timeout| now.saturating_add(nanos(timeout)));
     let cell = run.cell(stage);

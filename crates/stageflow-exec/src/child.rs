@@ -8,14 +8,15 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, ErrorClass, EventKind, RunInfo, RunOutcome, StageContext, StageExit, StageResult, Value,
-    WaitReason, code, id::RunId, scope::Hold, snapshot::Parent, stage::StageFuture,
+    CancelCause, ErrorClass, EventKind, RunInfo, RunOutcome, SnapshotBuilder, StageContext, StageExit,
+    StageResult, Value, WaitReason, code, id::RunId, scope::Hold, snapshot::Parent, stage::StageFuture,
 };
 use stageflow_dag::plan::Plan;
 
 use crate::{
     driver::Driver,
     ending::EndCause,
+    meter,
     run::{RunCore, Seed},
 };
 
@@ -37,6 +38,7 @@ pub(crate) fn run(
     }
     let started = parent.shared.clock.wall();
     let snapshot = Arc::new(snapshot(parent, ctx, &plan, depth, started));
+    let (account, repeats) = meter::of_child(parent, ctx, &plan);
     let info = || RunInfo::new(Arc::clone(&snapshot), started, Arc::<Plan>::clone(&plan));
     let child = RunCore::new(Seed {
         // What panics here is caught as a panic of the stage.
@@ -49,6 +51,8 @@ pub(crate) fn run(
         handle: parent.handle.clone(),
         keep: None,
         max_in_flight: None,
+        account: Some(account),
+        repeats,
         depth,
     });
     parent.adopt(&child);
@@ -86,6 +90,7 @@ fn snapshot(
         Some(deadline) => builder.deadline(deadline),
         None => builder,
     };
+    let builder = plan.policies().budget.into_iter().fold(builder, SnapshotBuilder::budget);
     let shared = &parent.shared;
     builder.build_with(|| RunId::from_parts(started, &*shared.random))
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use stageflow_core::{
-    Clock, Code, EventSink, Interceptor, Layer, Randomness, RunInfo, StageKind, code,
+    Budget, Clock, Code, EventSink, Interceptor, Layer, Randomness, RunInfo, StageKind, code,
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
@@ -63,6 +63,7 @@ pub(crate) struct EngineShared {
     pub(crate) random: Box<dyn Randomness>,
     pub(crate) seed: Option<u64>,
     pub(crate) max_depth: u32,
+    pub(crate) budget: Option<Budget>,
     pub(crate) limits: EngineLimits,
     pub(crate) live: LiveRuns,
     interceptors: Vec<AnyInterceptor>,
@@ -228,6 +229,7 @@ pub struct EngineBuilder {
     kinds: Vec<(StageKind, u32)>,
     per_tenant: Option<u32>,
     max_depth: Option<u32>,
+    budget: Option<Budget>,
     seed: Option<u64>,
     clock: Option<Box<dyn Clock>>,
     random: Option<Box<dyn Randomness>>,
@@ -273,6 +275,12 @@ impl EngineBuilder {
     /// How deep pipelines may be nested in each other; 16 by default, 0 for not at all.
     pub fn max_depth(mut self, depth: u32) -> Self {
         self.max_depth = Some(depth);
+        self
+    }
+
+    /// What each run may use together with its child runs, where neither the run nor its pipeline says so.
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = Some(budget);
         self
     }
 
@@ -339,6 +347,7 @@ impl EngineBuilder {
                 random,
                 seed: self.seed,
                 max_depth: self.max_depth.unwrap_or(16),
+                budget: self.budget,
                 limits,
                 live,
                 interceptors: self.interceptors,

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt, time::Duration};
 
 use serde::Serialize;
-use stageflow_core::{RunId, WaitReason, text::OneLine, time::Human};
+use stageflow_core::{BudgetReport, RunId, WaitReason, text::OneLine, time::Human};
 use stageflow_dag::plan::{EdgeKind, INPUT};
 
 use crate::{cell::State, report::clip, run::RunCore};
@@ -17,6 +17,7 @@ pub struct Explanation {
     stopping: Option<String>,
     ended: bool,
     waits: Vec<StageWait>,
+    budget: Option<BudgetReport>,
 }
 
 /// What one stage waits for.
@@ -41,6 +42,11 @@ impl Explanation {
     /// What the stage `name` waits for, if it is unfinished.
     pub fn reason(&self, name: &str) -> Option<&WaitReason> {
         self.waits.iter().find(|wait| wait.stage == name).map(|wait| &wait.reason)
+    }
+
+    /// What the run and those it is part of have used of their budget; `None` if nobody has asked for it.
+    pub fn budget(&self) -> Option<&BudgetReport> {
+        self.budget.as_ref()
     }
 
     /// Why the run is being cancelled, if it is.
@@ -101,6 +107,7 @@ impl Explanation {
             stopping: run.ending.cause().filter(|_| stopping).map(|cause| cause.for_stages().to_string()),
             ended: run.is_done(),
             waits,
+            budget: run.budget_report(),
         }
     }
 }
@@ -139,6 +146,9 @@ impl fmt::Display for Explanation {
             if let Some(running) = wait.running_for {
                 write!(f, ", for {}", Human(running))?;
             }
+        }
+        if let Some(budget) = self.budget.filter(BudgetReport::is_used) {
+            write!(f, "\n  budget: {budget}")?;
         }
         Ok(())
     }

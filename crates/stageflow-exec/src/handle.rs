@@ -13,7 +13,7 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunInfo, RunOutcome,
+    Budget, CancelCause, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunInfo, RunOutcome,
     SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
 };
 use stageflow_dag::{
@@ -133,6 +133,11 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         self.edit(|snapshot| snapshot.deadline(deadline))
     }
 
+    /// What the run may use together with its child runs; what it does not say is the pipeline's, and then the engine's.
+    pub fn budget(self, budget: Budget) -> Self {
+        self.edit(|snapshot| snapshot.budget(budget))
+    }
+
     /// Sets the execution mode.
     pub fn execution_mode(self, mode: impl Into<Arc<str>>) -> Self {
         self.edit(|snapshot| snapshot.execution_mode(mode))
@@ -198,6 +203,9 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         if let (false, Some(deadline)) = (self.has_deadline, self.plan.policies().deadline) {
             snapshot = snapshot.deadline(deadline);
         }
+        for budget in self.plan.policies().budget.into_iter().chain(shared.budget) {
+            snapshot = snapshot.budget_or(budget);
+        }
         let has_timer = || timer::sleep(Duration::ZERO).is_some();
         let timed = self.has_deadline
             || self.plan.policies().deadline.is_some()
@@ -224,6 +232,8 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             handle,
             keep: self.keep,
             max_in_flight: self.max_in_flight,
+            account: None,
+            repeats: None,
             depth: 0,
         });
         run.shared.live.enter(&run)?;

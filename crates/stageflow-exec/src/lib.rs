@@ -23,6 +23,7 @@ mod handle;
 mod helper;
 mod limits;
 mod live;
+mod meter;
 mod node;
 mod outputs;
 mod patrol;

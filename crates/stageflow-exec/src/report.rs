@@ -4,7 +4,8 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use stageflow_core::{
-    CancelCause, Failure, RunId, RunOutcome, StageKind, StageOutcome, code, text::OneLine, time::Human,
+    BudgetReport, CancelCause, Failure, RunId, RunOutcome, StageKind, StageOutcome, code, text::OneLine,
+    time::Human,
 };
 
 use crate::{
@@ -97,6 +98,11 @@ impl RunReport {
         failures.into_iter().map(|(_, failure)| failure).collect()
     }
 
+    /// What the run and its child runs have used of their budget; `None` if nobody has asked for it.
+    pub fn budget(&self) -> Option<BudgetReport> {
+        self.run.budget_report()
+    }
+
     /// Clean-ups that went wrong. They change no outcome (S-17).
     pub fn clean_up_failures(&self) -> Vec<CleanUpFailure> {
         self.run.details().clean_up_failures.clone()
@@ -182,6 +188,9 @@ impl fmt::Display for RunReport {
         for failure in self.clean_up_failures() {
             writeln!(f, "  clean-up of `{}`: {} [{}]", failure.stage, OneLine(&failure.error), failure.code)?;
         }
+        if let Some(budget) = self.budget().filter(BudgetReport::is_used) {
+            writeln!(f, "  budget: {budget}")?;
+        }
         if self.outcome() == RunOutcome::TimedOut {
             writeln!(f, "    help: {}", code::DEADLINE_EXCEEDED.hint().unwrap_or_default())?;
         }
@@ -211,7 +220,7 @@ pub(crate) fn clip(name: &str, width: usize) -> String {
 
 impl Serialize for RunReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("RunReport", 9)?;
+        let mut out = serializer.serialize_struct("RunReport", 10)?;
         out.serialize_field("run_id", &self.run_id())?;
         out.serialize_field("pipeline", self.pipeline())?;
         out.serialize_field("tenant", &self.run.snapshot.identity().tenant_id())?;
@@ -221,6 +230,7 @@ impl Serialize for RunReport {
         out.serialize_field("stages", &self.stages().collect::<Vec<_>>())?;
         out.serialize_field("failures", &self.failures())?;
         out.serialize_field("clean_up_failures", &self.clean_up_failures())?;
+        out.serialize_field("budget", &self.budget())?;
         out.end()
     }
 }

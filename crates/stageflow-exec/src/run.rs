@@ -11,8 +11,8 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, ContextSnapshot, Failure, RunOutcome, StageOutcome, Value, WaitReason,
-    intercept::AnyInterceptor, scope::CleanUp,
+    CancelCause, ContextSnapshot, Failure, Reservation, RunOutcome, StageOutcome, Value, WaitReason,
+    budget::account::Account, intercept::AnyInterceptor, scope::CleanUp,
 };
 use stageflow_dag::plan::Plan;
 use tokio::runtime::Handle;
@@ -44,6 +44,8 @@ pub(crate) struct RunCore {
     /// No stage has anything around it: no interceptor, limit, timeout or counted input.
     pub(crate) bare: bool,
     pub(crate) is_limited: bool,
+    /// Attempts have to be paid for: a stage has a cost, or the run is made again.
+    pub(crate) is_metered: bool,
 
     pub(crate) cells: Box<[Cell]>,
     pub(crate) outputs: Outputs,
@@ -71,6 +73,10 @@ pub(crate) struct RunCore {
     pub(crate) holds: AtomicUsize,
     pub(crate) clean_ups: Mutex<Option<Vec<(u32, CleanUp)>>>,
     children: Mutex<Vec<Weak<RunCore>>>,
+    /// Opened when somebody asks for it; a child's is its parent's, or lies within it.
+    pub(crate) account: OnceLock<Arc<Account>>,
+    /// Of a run that is made again: the account out of which each stage takes a retry.
+    pub(crate) repeats: Option<Arc<Account>>,
     /// Made when something is to be noted: most runs just complete.
     details: OnceLock<Box<Mutex<Details>>>,
     /// Kept for errors that lend it.
@@ -93,6 +99,8 @@ pub(crate) struct Details {
     pub(crate) holds: HashMap<u32, u32>,
     /// The permits of attempts that are in flight.
     pub(crate) permits: HashMap<u32, Weak<Permits>>,
+    /// What is reserved for the cost of attempts.
+    pub(crate) costs: HashMap<(u32, u32), Reservation>,
     pub(crate) clean_up_failures: Vec<CleanUpFailure>,
 }
 
@@ -119,12 +127,14 @@ pub(crate) struct Seed {
     pub(crate) events: Option<RunEvents>,
     pub(crate) keep: Option<stageflow_core::Keep>,
     pub(crate) max_in_flight: Option<u32>,
+    pub(crate) account: Option<Arc<Account>>,
+    pub(crate) repeats: Option<Arc<Account>>,
     pub(crate) depth: u32,
 }
 
 impl RunCore {
     pub(crate) fn new(seed: Seed) -> Arc<Self> {
-        let Seed { chains, plan, input, snapshot, shared, handle, events, keep, max_in_flight, depth } = seed;
+        let Seed { chains, plan, input, snapshot, shared, handle, events, keep, max_in_flight, .. } = seed;
         let policies = plan.policies();
         let keep_all = keep.unwrap_or(policies.keep) == stageflow_core::Keep::All;
         let count = u32::try_from(plan.len()).unwrap_or(u32::MAX);
@@ -135,11 +145,17 @@ impl RunCore {
             snapshot.identity().tenant_id(),
         );
         let outputs = Outputs::new(&plan, input, keep_all);
-        let bare =
-            chains.is_none() && limits.is_empty() && plan.all_settings().is_empty() && !outputs.is_counted();
+        let is_metered =
+            seed.repeats.is_some() || plan.all_settings().values().any(|settings| settings.cost.is_some());
+        let bare = chains.is_none()
+            && limits.is_empty()
+            && plan.all_settings().is_empty()
+            && !is_metered
+            && !outputs.is_counted();
         Arc::new(Self {
             bare,
             is_limited: !limits.is_empty(),
+            is_metered,
             chains,
             cells: (0..count).map(|stage| Cell::new(plan.in_degree(stage))).collect(),
             outputs,
@@ -158,6 +174,8 @@ impl RunCore {
             holds: AtomicUsize::new(0),
             clean_ups: Mutex::new(Some(Vec::new())),
             children: Mutex::new(Vec::new()),
+            account: seed.account.map_or_else(OnceLock::new, OnceLock::from),
+            repeats: seed.repeats,
             details: OnceLock::new(),
             first_failure: OnceLock::new(),
             live_key: OnceLock::new(),
@@ -167,7 +185,7 @@ impl RunCore {
             limits,
             events,
             handle,
-            depth,
+            depth: seed.depth,
         })
     }
 

@@ -10,6 +10,7 @@ use std::{
 
 use stageflow_core::{
     ContextSnapshot, CustomEvent, EventKind, RunInfo, StageContext, StageKind, Value, WaitReason,
+    budget::account::Account,
     input::Inputs,
     scope::{CleanUp, Hold, StageScope},
     slot::FutureSlot,
@@ -188,6 +189,14 @@ impl StageScope for WorkerScope {
 
     fn random(&self) -> u64 {
         self.run.shared.random.next_u64()
+    }
+
+    fn account(&self) -> &Arc<Account> {
+        self.run.account()
+    }
+
+    fn settle(&self, stage: u32, attempt: u32, actual: u64) -> bool {
+        self.run.settle_cost(stage, attempt, actual)
     }
 
     fn set_wait(&self, stage: u32, reason: Option<WaitReason>) {

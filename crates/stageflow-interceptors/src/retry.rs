@@ -31,7 +31,8 @@ type RetryIf = dyn Fn(&StageExit) -> bool + Send + Sync;
 ///
 /// Each retry is told by a `stage.retry_scheduled` event, with attempt, delay and reason, and while it waits `explain()` shows
 /// attempt, delay and last error. `stage.retry_recovered` and `stage.retry_exhausted` tell how it ended. State is per call: calls
-/// know nothing of each other, but for a [`RetryBudget`] they share.
+/// know nothing of each other, but for the budgets they share: each retry is taken out of that of the run, which its child runs
+/// share, and out of the [`RetryBudget`] of the dependency where the policy has one. Both pay, or the retries end (rule S-24).
 ///
 /// # Cancel safety
 ///
@@ -170,7 +171,7 @@ impl Retry {
         self
     }
 
-    /// The account on which retries go: empty, it ends them.
+    /// The account of the dependency, on which retries go beside that of the run: empty, it ends them.
     pub fn budget(mut self, budget: &RetryBudget) -> Self {
         self.budget = Some(budget.clone());
         self
@@ -184,6 +185,19 @@ impl Retry {
         let Some(class) = exit.error_class() else { return false };
         class.may_retry()
             && (self.classes.contains(&class) || self.retry_if.as_ref().is_some_and(|retry| retry(exit)))
+    }
+
+    /// Takes a retry out of the account of the dependency and out of that of the run, or out of none.
+    fn pay(&self, of_run: impl Fn() -> bool) -> bool {
+        let Some(dependency) = &self.budget else { return of_run() };
+        if !dependency.withdraw() {
+            return false;
+        }
+        let paid = of_run();
+        if !paid {
+            dependency.refund();
+        }
+        paid
     }
 
     /// What to do after an attempt: a pure function of what is known, and a random number.
@@ -203,17 +217,14 @@ impl Retry {
         if self.max_elapsed.is_some_and(|most| state.elapsed.saturating_add(delay) > most) {
             return Decision::GiveUp("max_elapsed");
         }
-        if !RetryBudget::withdraw_all(self.budget.iter().chain(state.budget)) {
-            return Decision::GiveUp("budget");
-        }
-        Decision::Retry(delay)
+        if self.pay(state.take_retry) { Decision::Retry(delay) } else { Decision::GiveUp("budget") }
     }
 }
 
 /// What a decision depends on, beside the policy.
 struct State<'a> {
-    /// The account of the run, if it has one.
-    budget: Option<&'a RetryBudget>,
+    /// Takes a retry out of the account of the run.
+    take_retry: &'a (dyn Fn() -> bool + Sync),
     /// Attempts that have ended.
     attempts: u32,
     /// The delay before the last of them.
@@ -238,14 +249,14 @@ impl Interceptor for Retry {
         let ctx = call.context();
         let began = ctx.elapsed();
         let mut state = State {
-            budget: ctx.snapshot().extension(),
+            take_retry: &|| ctx.budget().take_retry(),
             attempts: 0,
             previous: self.backoff.base(),
             elapsed: Duration::ZERO,
             remaining: None,
         };
         let mut failures = Failures::default();
-        self.budget.iter().chain(state.budget).for_each(RetryBudget::deposit);
+        self.budget.iter().for_each(RetryBudget::deposit);
         loop {
             let done = next.clone().run().await;
             state.attempts += 1;

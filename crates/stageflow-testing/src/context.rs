@@ -3,9 +3,9 @@
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    ContextSnapshot, CorrelationId, CustomEvent, InteractionId, Priority, RequestId, RunId, SessionId,
-    SnapshotBuilder, Stage, StageContext, StageKind, StageResult, TenantId, TraceContext, UserId, WaitReason,
-    time::nanos,
+    Budget, ContextSnapshot, CorrelationId, CustomEvent, InteractionId, Priority, RequestId, RunId,
+    SessionId, SnapshotBuilder, Stage, StageContext, StageKind, StageResult, TenantId, TraceContext, UserId,
+    WaitReason, time::nanos,
 };
 
 mod called;
@@ -143,6 +143,11 @@ impl TestContext {
     /// Adds metadata.
     pub fn metadata(self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.edit(|snapshot| snapshot.metadata(key, value))
+    }
+
+    /// Sets the budget of the run, of which the stage is the only one. All contexts share what the first that asks for it has.
+    pub fn budget(self, budget: Budget) -> Self {
+        self.edit(|snapshot| snapshot.budget(budget))
     }
 
     /// Adds a typed extension that the stage reads by [`StageContext::extension`].

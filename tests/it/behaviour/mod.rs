@@ -2,6 +2,7 @@
 
 mod absurd;
 mod branches;
+mod budget;
 mod cancel;
 mod child;
 mod child_stop;

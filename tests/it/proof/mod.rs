@@ -1,6 +1,7 @@
 //! Proof: the rules of the executor (S-4 … S-19) under random graphs, faults at every point, and load.
 
 mod blocked;
+mod budget;
 mod cancel;
 mod depth;
 mod isolation;

@@ -1,4 +1,4 @@
-//! How many retries calls have earned together.
+//! How many retries the calls of a dependency have earned together.
 
 use std::sync::{
     Arc,
@@ -13,8 +13,8 @@ const ONE: u64 = 1_000;
 /// So under a total failure there are at most `(1 + ratio) · calls + reserve` attempts, however retries are nested in each other,
 /// as long as all of them draw on it. It never blocks: empty, it ends the retries (rule S-24). Clones are the same account.
 ///
-/// Given to a [policy](crate::Retry::budget) it is the account of what that policy stands around, such as a dependency. Given to a run
-/// as an extension, it is the account of that run and of all its child runs, for every policy in them.
+/// Given to [policies](crate::Retry::budget) it is the account of a dependency, over all runs. Each run has a
+/// [budget](stageflow_core::Budget) of its own beside it.
 ///
 /// Whole numbers in one atomic word, as of the token buckets of gRPC's retry throttling.
 ///
@@ -70,18 +70,10 @@ impl RetryBudget {
     }
 
     /// Gives back a retry that was taken and is not made.
-    fn refund(&self) {
+    pub(super) fn refund(&self) {
         let Account { balance, most, .. } = &*self.0;
         let back = |now: u64| Some(now.saturating_add(ONE).min(*most));
         let _back = balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
-    }
-
-    /// Takes a retry out of each account, or out of none.
-    pub(super) fn withdraw_all<'a>(mut accounts: impl Iterator<Item = &'a Self> + Clone) -> bool {
-        let all = accounts.clone();
-        let Some(empty) = accounts.position(|account| !account.withdraw()) else { return true };
-        all.take(empty).for_each(Self::refund);
-        false
     }
 
     /// How many retries are left.

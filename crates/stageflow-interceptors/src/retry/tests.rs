@@ -9,7 +9,7 @@ use std::{
 };
 
 use stageflow_core::{
-    ClassifyExt as _, DurationExt as _, ErrorClass, EventKind, Jitter, Owned, Recorder, StageContext,
+    Budget, ClassifyExt as _, DurationExt as _, ErrorClass, EventKind, Jitter, Owned, Recorder, StageContext,
     StageExit, StageResult, code, stage_fn,
 };
 use stageflow_dag::Pipeline;
@@ -170,7 +170,8 @@ async fn s_24_an_empty_budget_ends_the_retries_of_all_who_share_it() {
         })
     });
     let parts = parts.inputs(());
-    p.build(parts[0]).expect("a pipeline").run(()).await.map(drop).expect_err("all are down");
+    let all = Budget::new().unlimited_retries();
+    p.build(parts[0]).expect("a pipeline").run(()).budget(all).await.map(drop).expect_err("all are down");
     // 32 calls, 4 in reserve, and a tenth of a retry earned by each of 32.
     assert_eq!((calls.load(Ordering::Relaxed), budget.left()), (32 + 4 + 3, 0));
 }
@@ -198,7 +199,8 @@ async fn decorrelated_delays_grow_out_of_each_other() {
     let engine = Engine::builder().sink(recorder.clone()).seed(3).build().expect("an engine");
     let retry = Retry::exponential(100.millis()).jitter(Jitter::Decorrelated).max_attempts(40);
     let busy: Script = |_| Err("busy").transient();
-    engine.run(&pipeline(retry, busy), ()).await.map(drop).expect_err("it fails");
+    let all = Budget::new().unlimited_retries();
+    engine.run(&pipeline(retry, busy), ()).budget(all).await.map(drop).expect_err("it fails");
     let delays: Vec<u64> = recorder
         .events()
         .iter()
@@ -243,7 +245,7 @@ async fn a_cancellation_ends_the_waiting() {
 fn hostile_parameters_are_harmless() {
     let exit = || StageExit::fail("x").class(ErrorClass::Transient);
     let state = |attempts| State {
-        budget: None,
+        take_retry: &|| true,
         attempts,
         previous: Duration::MAX,
         elapsed: Duration::MAX,
@@ -307,19 +309,41 @@ async fn s_24_the_budget_of_a_run_is_that_of_its_child_runs() {
         let child = p.stage("child", nested).retry(retry).inputs(input);
         nested = p.build(child).expect("a pipeline");
     }
-    nested.run(1).await.map(drop).expect_err("it is down");
+    let all = Budget::new().unlimited_retries();
+    nested.run(1).budget(all).await.map(drop).expect_err("it is down");
     assert_eq!(calls.swap(0, Ordering::Relaxed), 1_000, "ten times ten times ten");
 
-    let budget = RetryBudget::new(0.0, 12);
-    nested.run(1).extension(budget.clone()).await.map(drop).expect_err("it is down");
-    assert_eq!((calls.load(Ordering::Relaxed), budget.left()), (13, 0));
+    let error = nested.run(1).await.map(drop).expect_err("it is down");
+    let budget = error.report().and_then(|report| report.budget()).expect("it was used");
+    // Nine by the innermost policy, and then the tenth is for the child run that is made again, whose stage has none.
+    assert_eq!((calls.load(Ordering::Relaxed), budget.retries, budget.retry_limit), (10, 10, Some(10)));
+    assert_eq!(error.code(), code::BUDGET_EXHAUSTED);
 }
 
-#[test]
-fn s_24_of_several_accounts_all_pay_or_none() {
-    let (full, empty) = (RetryBudget::new(0.0, 2), RetryBudget::new(0.0, 0));
-    assert!(!RetryBudget::withdraw_all([&full, &empty].into_iter()));
-    assert_eq!(full.left(), 2, "it was given back");
-    assert!(RetryBudget::withdraw_all([&full].into_iter()));
-    assert_eq!(full.left(), 1);
+/// S-24: of the account of the run and that of the dependency both pay, or neither does.
+#[tokio::test(start_paused = true)]
+async fn s_24_the_run_and_the_dependency_pay_both_or_neither() {
+    let busy: Script = |_| Err("busy").transient();
+    for (of_run, of_dependency) in [(2, 5), (5, 2), (0, 3), (3, 0)] {
+        let dependency = RetryBudget::new(0.0, of_dependency);
+        let recorder = Recorder::new();
+        let engine = Engine::builder().sink(recorder.clone()).build().expect("an engine");
+        let retry = Retry::exponential(1.millis()).max_attempts(50).budget(&dependency);
+        let run = engine.run(&pipeline(retry, busy), ()).budget(Budget::new().retries(0.0, of_run)).await;
+        let least = of_run.min(of_dependency);
+        assert_eq!(attempts(&run), 1 + least);
+        assert_eq!(dependency.left(), u64::from(of_dependency - least));
+        let error = run.map(drop).expect_err("it fails");
+        let used = error.report().and_then(|report| report.budget()).map_or(0, |budget| budget.retries);
+        assert_eq!(used, u64::from(least));
+        let because: Vec<_> = recorder
+            .events()
+            .iter()
+            .filter_map(|event| match event.kind() {
+                EventKind::Custom(event) => event.field("because").cloned(),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(because, ["budget".into()]);
+    }
 }

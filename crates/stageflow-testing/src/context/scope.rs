@@ -4,7 +4,7 @@ use std::{
     any::Any,
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::Poll,
     time::Duration,
 };
@@ -12,6 +12,7 @@ use std::{
 use stageflow_core::{
     ContextSnapshot, CustomEvent, ErrorClass, Randomness, StageContext, StageExit, StageKind, StageResult,
     Value, WaitReason,
+    budget::account::Account,
     input::Inputs,
     scope::{CleanUp, Hold, StageScope},
     slot::FutureSlot,
@@ -28,6 +29,8 @@ pub(super) struct Record {
     /// Told when the last hold is released.
     released: Notify,
     state: Mutex<State>,
+    /// Opened by the first context that asks for it.
+    account: OnceLock<Arc<Account>>,
 }
 
 pub(super) struct State {
@@ -48,6 +51,7 @@ impl Record {
             began: Instant::now(),
             token: CancellationToken::new(),
             released: Notify::new(),
+            account: OnceLock::new(),
             state: Mutex::new(State {
                 events: Vec::new(),
                 stages: Vec::new(),
@@ -175,6 +179,15 @@ impl StageScope for TestScope {
 
     fn random(&self) -> u64 {
         self.record.lock().random.next_u64()
+    }
+
+    fn account(&self) -> &Arc<Account> {
+        self.record.account.get_or_init(|| self.snapshot.budget().open(1))
+    }
+
+    fn settle(&self, _: u32, _: u32, actual: u64) -> bool {
+        self.account().settle(0, actual);
+        true
     }
 
     fn set_wait(&self, _: u32, reason: Option<WaitReason>) {

@@ -170,3 +170,20 @@ async fn a_pipeline_in_the_place_of_a_stage_fails_with_a_hint() {
     let exit = stage.run(&TestContext::new().context(), Arc::new(1)).await.unwrap_err();
     assert_eq!(exit.to_string(), "failed: a test context has no engine and runs no pipelines");
 }
+
+/// S-24: the contexts of a test are of one run, and share its budget.
+#[test]
+fn s_24_contexts_share_the_budget() {
+    let rt = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    rt.block_on(async {
+        let test = TestContext::new().budget(stageflow_core::Budget::new().cost(10).retries(0.0, 1));
+        test.context().budget().charge(4).expect("there is enough");
+        assert!(test.context().budget().settle(2), "it is counted, whatever the estimate");
+        assert_eq!(test.context().budget().cost_left(), Some(4));
+        assert!(test.context().budget().take_retry() && !test.context().budget().take_retry());
+        assert_eq!(
+            test.events().last().map(|event| event.name().to_owned()),
+            Some("budget.exhausted".to_owned())
+        );
+    });
+}

@@ -13,7 +13,7 @@ use stageflow_core::{
     value::TypeTag,
 };
 
-use crate::{check, problem::Problem};
+use crate::{check, lint::Allowed, problem::Problem};
 
 /// The source index of an edge that comes from the pipeline's input, or of a header edge that has none.
 pub const INPUT: u32 = u32::MAX;
@@ -151,6 +151,8 @@ pub struct StageSettings {
     pub grace: Option<Duration>,
     /// Interceptors of this stage alone, in the order of addition.
     pub interceptors: Vec<AnyInterceptor>,
+    /// Findings that are known to be all right.
+    pub allowed: Vec<Allowed>,
 }
 
 impl StageSettings {
@@ -177,6 +179,8 @@ pub struct Policies {
     pub deadline: Option<Duration>,
     /// Interceptors of all stages, in the order of addition.
     pub interceptors: Vec<AnyInterceptor>,
+    /// Findings that are known to be all right.
+    pub allowed: Vec<Allowed>,
 }
 
 impl Default for Policies {
@@ -189,6 +193,7 @@ impl Default for Policies {
             cleanup_budget: Duration::from_secs(10),
             deadline: None,
             interceptors: Vec::new(),
+            allowed: Vec::new(),
         }
     }
 }

@@ -11,11 +11,11 @@ use stageflow_core::{
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
-use stageflow_dag::{Pipeline, plan::Plan};
+use stageflow_dag::{Pipeline, chains::Chains, plan::Plan};
 use tokio::runtime::Handle;
 
 use crate::{
-    chains::{ChainCache, Chains},
+    chains::{self, ChainCache},
     clock::TokioClock,
     explain::Explanation,
     handle::{RunBuilder, RunHandle},
@@ -139,7 +139,7 @@ impl Engine {
     /// The order of the interceptors around each stage of a pipeline, outermost first: what will really be called.
     pub fn order<I, O>(&self, pipeline: &Pipeline<I, O>) -> InterceptorOrder {
         let plan = pipeline.plan();
-        let chains = Chains::resolve(&self.shared.interceptors, plan);
+        let chains = chains::resolve(&self.shared.interceptors, plan);
         let rows = (0u32..).take(plan.len()).map(|stage| {
             let chain = chains.of(stage).map_or(&[][..], |chain| chain);
             let names = chain.iter().map(|one| one.name().to_owned()).collect();

@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     aside::Aside,
     cell::{Cell, State},
-    chains::Chains,
     decide::MIN_HELD,
     ending::{EndCause, Ending},
     engine::EngineShared,

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use stageflow_core::PolicyId;
+
 /// One retry costs so much: shares are counted in thousandths.
 const ONE: u64 = 1_000;
 
@@ -82,6 +84,10 @@ impl RetryBudget {
         let Some(empty) = accounts.position(|account| !account.withdraw()) else { return true };
         all.take(empty).for_each(Self::refund);
         false
+    }
+
+    pub(super) fn id(&self) -> PolicyId {
+        PolicyId::of(&self.0)
     }
 
     /// How many retries are left.

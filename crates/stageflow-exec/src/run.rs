@@ -14,7 +14,7 @@ use stageflow_core::{
     CancelCause, ContextSnapshot, Failure, RunOutcome, StageOutcome, Value, WaitReason,
     intercept::AnyInterceptor, scope::CleanUp,
 };
-use stageflow_dag::plan::Plan;
+use stageflow_dag::{chains::Chains, plan::Plan};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 

@@ -47,6 +47,7 @@
 //! | watch and stop a run | [`RunHandle`], [`Explanation`], [`RunReport`] |
 //! | change how stages are called | [`Interceptor`], [`Next`], [`Layer`] |
 //! | be told what happens | [`EventSink`], [`Event`], [`Recorder`] |
+//! | check how policies stand together | [`Engine::lint`], [`Lint`], [`Engine::describe`] |
 //! | look an error up | [`code`], [`BuildError`], [`RunError`] |
 //!
 //! The guide in `docs/guide/` goes from the first pipeline to failure policies.
@@ -67,14 +68,16 @@ pub use stageflow_core::{
 };
 #[doc(inline)]
 pub use stageflow_dag::{
-    AnyPort, BuildError, Builder, InputMark, InputView, IntoStage, Names, OptionalOrPort, OptionalPort,
-    OrPort, ParallelBuilder, Pipeline, Port, Problem, StageBuilder, StageView, Wire, names,
+    AnyPort, BuildError, Builder, Finding, InputMark, InputView, IntoStage, Lint, LintReport, Names,
+    OptionalOrPort, OptionalPort, OrPort, ParallelBuilder, Pipeline, Port, Problem, Severity, StageBuilder,
+    StageView, Wire, names,
 };
 #[doc(inline)]
 pub use stageflow_exec::{
-    AbandonedRun, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder, EventStream,
-    Explanation, InterceptorOrder, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
-    ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
+    AbandonedRun, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder,
+    EngineDefaults, EngineDescription, EventStream, Explanation, InterceptorDescription, InterceptorOrder,
+    LimitsDescription, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport, ShutdownReport,
+    SinkAccount, StageReport, StageWait, blocking,
 };
 
 #[cfg(feature = "interceptors")]

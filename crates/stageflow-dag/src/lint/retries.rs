@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stageflow_core::{ErrorClass, PolicyFacts, StageKind, time::Human};
+use stageflow_core::{ErrorClass, PolicyFacts, RetryFacts, StageKind, time::Human};
 
 use super::{
     Found, Lint,
@@ -38,7 +38,7 @@ pub(super) fn nested(site: &Site<'_>, found: &mut Found) {
 }
 
 pub(super) fn of_work(site: &Site<'_>, found: &mut Found) {
-    let tries = site.policies.iter().filter_map(Policy::retry).any(|retry| retry.retries_failures());
+    let tries = site.policies.iter().filter_map(Policy::retry).any(RetryFacts::retries_failures);
     if site.kind != StageKind::Work || site.is_pipeline() || !tries {
         return;
     }
@@ -111,7 +111,7 @@ pub(super) fn out_of_time(site: &Site<'_>, found: &mut Found) {
 
 pub(super) fn hung(site: &Site<'_>, found: &mut Found) {
     let own = site.own();
-    let tries = |retry: &stageflow_core::RetryFacts| retry.classes.contains(&ErrorClass::Timeout);
+    let tries = |retry: &RetryFacts| retry.classes.contains(&ErrorClass::Timeout);
     let any = site.own_policies().filter_map(|(_, policy)| policy.retry()).any(tries);
     let inner = site.own_policies().any(|(_, policy)| matches!(policy.facts(), PolicyFacts::Timeout(_)));
     if site.is_pipeline() || !any || inner || own.timeout.is_some() || own.attempt.is_some() {

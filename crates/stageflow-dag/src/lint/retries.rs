@@ -94,16 +94,16 @@ pub(super) fn out_of_time(site: &Site<'_>, found: &mut Found) {
         let attempt = site.inside(place);
         let each = attempt.unwrap_or_default();
         let worst = retry.begun_at_worst(each, within);
-        if worst < retry.begun_at_worst(each, None) {
-            let all = retry.longest(each);
+        let all = retry.longest(each);
+        if worst < retry.begun_at_worst(each, None) || within.is_some_and(|within| all > within) {
             let what = match attempt {
                 Some(each) => {
                     format!("{attempts} of {} and their delays may take {}", Human(each), Human(all))
                 }
                 None => format!("the delays alone may take {}", Human(all)),
             };
-            let message =
-                format!("at worst attempt {worst} of {attempts} is the last that begins: {what}, and {left}");
+            let last = if worst < attempts { "the last that begins" } else { "not given its time" };
+            let message = format!("at worst attempt {worst} of {attempts} is {last}: {what}, and {left}");
             found.push(Lint::RetriesCutShort, message, Numbers::calls(worst).taking(Some(all)));
         }
     }

@@ -77,6 +77,7 @@ pub(super) fn out_of_time(site: &Site<'_>, found: &mut Found) {
     for (place, policy) in site.own_policies() {
         let Some(retry) = policy.retry() else { continue };
         let attempts = retry.max_attempts;
+        let who = site.origin(&policy);
         let best = retry.begun_at_best(within);
         if best < attempts {
             let why = match retry.max_elapsed {
@@ -86,7 +87,7 @@ pub(super) fn out_of_time(site: &Site<'_>, found: &mut Found) {
                 _ => left.clone(),
             };
             let message = format!(
-                "attempt {best} of {attempts} is the last that can begin, however fast they fail: {why}"
+                "attempt {best} of {attempts} ({who}) is the last that can begin, however fast they fail: {why}"
             );
             found.push(Lint::UnreachableAttempts, message, Numbers::calls(best).taking(within));
             continue;
@@ -103,7 +104,8 @@ pub(super) fn out_of_time(site: &Site<'_>, found: &mut Found) {
                 None => format!("the delays alone may take {}", Human(all)),
             };
             let last = if worst < attempts { "the last that begins" } else { "not given its time" };
-            let message = format!("at worst attempt {worst} of {attempts} is {last}: {what}, and {left}");
+            let message =
+                format!("at worst attempt {worst} of {attempts} ({who}) is {last}: {what}, and {left}");
             found.push(Lint::RetriesCutShort, message, Numbers::calls(worst).taking(Some(all)));
         }
     }

@@ -181,20 +181,18 @@ impl<'a> Site<'a> {
 
     /// The time the stage has for all its attempts, and whose it is.
     pub(super) fn available(&self) -> Option<(Duration, &'static str)> {
-        let own = self.own();
-        let outer = &self.levels[..self.level()];
-        let around = outer.iter().flat_map(|level| [level.timeout, level.attempt, level.deadline]);
-        let all = [(own.timeout, "the stage"), (own.deadline, "the pipeline")].into_iter();
-        let all = all.chain(around.map(|time| (time, "the stage around it")));
-        all.filter_map(|(time, whose)| Some((time?, whose))).min_by_key(|(time, _)| *time)
+        let own = self.own().timeout.map(|time| (time, "the stage"));
+        own.into_iter().chain(self.run_time()).min_by_key(|(time, _)| *time)
     }
 
     /// The time the run of the pipeline has that the stage belongs to.
     pub(super) fn run_time(&self) -> Option<(Duration, &'static str)> {
-        let outer = &self.levels[..self.level()];
-        let around = outer.iter().flat_map(|level| [level.timeout, level.attempt, level.deadline]);
-        let all = std::iter::once((self.own().deadline, "the deadline of the pipeline"));
-        let all = all.chain(around.map(|time| (time, "the time of the stage around it")));
+        let own = (self.own().deadline, "the pipeline");
+        let outer = self.levels[..self.level()].iter().flat_map(|level| {
+            let stage = [level.timeout, level.attempt].map(|time| (time, "the stage around it"));
+            stage.into_iter().chain([(level.deadline, "the pipeline around it")])
+        });
+        let all = std::iter::once(own).chain(outer);
         all.filter_map(|(time, whose)| Some((time?, whose))).min_by_key(|(time, _)| *time)
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn timeouts(site: &Site<'_>, found: &mut Found) {
         && timeout > time
     {
         let message =
-            format!("a timeout of {} never ends the stage: {whose} is {}", Human(timeout), Human(time));
+            format!("a timeout of {} never ends the stage: {whose} has {}", Human(timeout), Human(time));
         found.push(Lint::StageOutlastsDeadline, message, Numbers::time(time));
     }
 }

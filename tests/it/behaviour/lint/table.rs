@@ -329,7 +329,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn s_34_each_bad_composition_is_found_and_its_neighbour_is_not() {
+fn s_1_each_bad_composition_is_found_and_its_neighbour_is_not() {
     for (index, case) in cases().into_iter().enumerate() {
         let (bad, good) = ((case.of)(true), (case.of)(false));
         let Some(found) = bad.finding(case.lint) else { panic!("case {index}, {}:\n{bad}", case.lint) };

@@ -78,7 +78,7 @@ fn what_is_shared_is_looked_at_once() {
     }
     let report = p.lint();
     assert!(report.is_complete());
-    let innermost = report.findings().iter().filter(|one| one.lint() == Lint::NestedRetries).next_back();
+    let innermost = report.findings().iter().rfind(|one| one.lint() == Lint::NestedRetries);
     assert_eq!(innermost.map(Finding::count), Some(1 << 16));
     assert_eq!(innermost.and_then(Finding::amplification), Some(1 << 17));
 }

@@ -377,6 +377,36 @@ async fn what_stands_outside_of_authentication_answers_anybody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_path_longer_than_the_deadline_ends_with_it() {
+    let build = |p: &mut Builder<()>| {
+        let nap = Gauge::default().stage(8.secs());
+        let first = p.stage("first", nap).timeout(9.secs()).inputs(());
+        let nap = stage_fn(|_, n: Arc<u32>| async move {
+            // sleeps: on paused time
+            tokio::time::sleep(3.secs()).await;
+            Ok(*n)
+        });
+        p.stage("last", nap).timeout(4.secs()).inputs(first)
+    };
+    let (finding, engine, p) = found_alone(Lint::PathOutlastsDeadline, |p| build(p.deadline(10.secs())));
+    assert_eq!((finding.time(), finding.stages().len()), (Some(13.secs()), 2));
+    let ended = fails(engine.run(&p, ())).await;
+    assert_eq!(ended, (code::DEADLINE_EXCEEDED, 10.secs()));
+    engine.run(&pipeline(build), ()).await.expect("no stage takes longer than it may");
+}
+
+/// One policy of many attempts, each of which takes all its time.
+#[tokio::test(start_paused = true)]
+async fn many_attempts_take_that_long() {
+    let calls = Calls::default();
+    let (finding, engine, p) = found_alone(Lint::ManyAttempts, |p| {
+        p.stage("only", calls.hanging()).retry(each_second(40)).attempt_timeout(5.secs()).inputs(())
+    });
+    let (_, took) = fails(engine.run(&p, ())).await;
+    assert_eq!((finding.calls(), finding.time()), (Some(calls.count()), Some(took)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_too_deep_fails() {
     let innermost = pipeline(|p| p.stage("only", gives(7)).inputs(()));
     let inner = pipeline(|p| {

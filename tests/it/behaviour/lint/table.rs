@@ -9,7 +9,7 @@ use stageflow::{
 };
 
 use super::{
-    super::kit::{gives, never, pipeline},
+    super::kit::{gives, never, pipeline, sum},
     Placed, auth, breaker, bulkhead, each_second, lint, lint_in, quota,
 };
 
@@ -117,7 +117,7 @@ fn of_retries() -> Vec<Case> {
                 let policy = if bad { each_second(3) } else { each_second(3).full_jitter() };
                 lint(|p| {
                     let all = p.parallel("s", 0..500, |_| never()).retry(policy).inputs(());
-                    p.stage("sum", super::super::kit::sum()).inputs(all)
+                    p.stage("sum", sum()).inputs(all)
                 })
             })
         },
@@ -214,7 +214,7 @@ fn of_limits() -> Vec<Case> {
             let limit = bulkhead(10).max_queue(if bad { 100 } else { 490 }).build().expect("a bulkhead");
             lint(|p| {
                 let all = p.parallel("s", 0..500, |_| never()).intercept(limit).inputs(());
-                p.stage("sum", super::super::kit::sum()).inputs(all)
+                p.stage("sum", sum()).inputs(all)
             })
         }),
         Case {
@@ -224,7 +224,7 @@ fn of_limits() -> Vec<Case> {
                 lint(|p| {
                     p.deadline(if bad { 60 } else { 91 }.secs());
                     let all = p.parallel("s", 0..100, |_| never()).intercept(limit).inputs(());
-                    p.stage("sum", super::super::kit::sum()).inputs(all)
+                    p.stage("sum", sum()).inputs(all)
                 })
             })
         },
@@ -233,7 +233,7 @@ fn of_limits() -> Vec<Case> {
             let limit = limit.build().expect("a bulkhead");
             lint(|p| {
                 let all = p.parallel("s", 0..20, |_| never()).intercept(limit).inputs(());
-                p.stage("sum", super::super::kit::sum()).inputs(all)
+                p.stage("sum", sum()).inputs(all)
             })
         }),
     ]
@@ -301,9 +301,7 @@ fn of_answers_and_times() -> Vec<Case> {
                 p.deadline(if bad { 10 } else { 12 }.secs());
                 let first = p.stage("first", never()).timeout(4.secs()).inputs(());
                 let aside = p.stage("aside", never()).timeout(8.secs()).inputs(());
-                let last =
-                    p.stage("last", super::super::kit::sum()).timeout(4.secs()).inputs(vec![first, aside]);
-                last
+                p.stage("last", sum()).timeout(4.secs()).inputs(vec![first, aside])
             })
         }),
         Case {

@@ -86,7 +86,7 @@ impl<I, O> Pipeline<I, O> {
     ///     }
     /// }
     ///
-    /// let mut p = Pipeline::builder("twice");
+    /// let mut p = Pipeline::builder::<()>("twice");
     /// p.retry(Again);
     /// let called = p.stage("call", stage_fn(call)).attempt_timeout(Duration::from_secs(5)).retry(Again).inputs(());
     /// let report = p.build(called)?.lint();

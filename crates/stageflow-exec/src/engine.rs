@@ -165,7 +165,7 @@ impl Engine {
     ///     Ok(1)
     /// }
     ///
-    /// let mut p = Pipeline::builder("call");
+    /// let mut p = Pipeline::builder::<()>("call");
     /// p.deadline(Duration::from_secs(10));
     /// let called = p.stage("call", stage_fn(call)).timeout(Duration::from_secs(60)).inputs(());
     /// let report = Engine::builder().build()?.lint(&p.build(called)?);

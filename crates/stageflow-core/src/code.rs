@@ -67,6 +67,8 @@ codes! {
     UNUSED_OUTPUT = "wire the output into a stage, or give the stage the unit output `()`";
     /// A stage has no edge to any other.
     ORPHAN = "wire the stage to the others, or leave it out";
+    /// Policies that are fine one by one go wrong together: a warning.
+    POLICY_LINT = "follow the help of the finding, or allow it with a reason: `.allow_lint(…)`";
     // Building an engine.
     /// An interceptor asks for a place outside authentication.
     OUTSIDE_AUTHENTICATION = "move the interceptor to a layer inside `Layer::Authenticate`";

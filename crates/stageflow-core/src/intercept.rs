@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     call::{self, Call, Next},
     exit::StageResult,
+    facts::{PolicyFacts, PolicyId},
     slot::FutureSlot,
     stage::StageKind,
     value::{Value, shorten},
@@ -66,6 +67,11 @@ pub trait Interceptor: Send + Sync + 'static {
     /// Whether it applies to a stage; asked once per stage when the order is resolved, never while running.
     fn applies_to(&self, _stage: &str, _kind: StageKind) -> bool {
         true
+    }
+
+    /// What it is, with its values: for `Engine::describe`, and for the lint. Asked once, when it is added.
+    fn describe(&self) -> PolicyFacts {
+        PolicyFacts::Other
     }
 }
 
@@ -153,6 +159,7 @@ pub struct AnyInterceptor {
     name: Arc<str>,
     placement: Placement,
     fails_closed: bool,
+    facts: Arc<PolicyFacts>,
 }
 
 impl AnyInterceptor {
@@ -160,11 +167,12 @@ impl AnyInterceptor {
     pub fn new(interceptor: impl Interceptor) -> Self {
         let name = interceptor.name().into();
         let placement = interceptor.placement();
+        let facts = Arc::new(interceptor.describe());
         let inner = Arc::new(interceptor);
         let asked = Arc::clone(&inner);
         let applies = move |stage: &str, kind| asked.applies_to(stage, kind);
         let fails_closed = matches!(placement, Placement::At(Layer::Authenticate | Layer::Tenant));
-        Self { inner, applies: Arc::new(applies), name, placement, fails_closed }
+        Self { inner, applies: Arc::new(applies), name, placement, fails_closed, facts }
     }
 
     #[doc(hidden)]
@@ -175,6 +183,17 @@ impl AnyInterceptor {
     #[doc(hidden)]
     pub fn placement(&self) -> Placement {
         self.placement
+    }
+
+    #[doc(hidden)]
+    pub fn facts(&self) -> &PolicyFacts {
+        &self.facts
+    }
+
+    /// Tells whether two are the same one.
+    #[doc(hidden)]
+    pub fn id(&self) -> PolicyId {
+        PolicyId::of(&self.facts)
     }
 
     #[doc(hidden)]

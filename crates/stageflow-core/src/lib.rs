@@ -14,6 +14,7 @@
 //! | [`exit`] | [`StageExit`], [`ErrorClass`], [`ClassifyExt`] |
 //! | [`outcome`] | how stages and runs end |
 //! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps |
+//! | [`facts`] | [`PolicyFacts`]: what an interceptor says of itself |
 //! | [`event`] | [`Event`], [`EventSink`], [`Recorder`] |
 //! | [`wait`] | [`WaitReason`]: why a stage is not finished yet |
 //! | [`code`] | the stable error codes |
@@ -27,6 +28,7 @@ pub mod context;
 pub mod event;
 pub mod exit;
 mod extensions;
+pub mod facts;
 pub mod id;
 pub mod input;
 pub mod intercept;
@@ -54,6 +56,10 @@ pub use crate::{
     event::{CustomEvent, Delivery, Event, EventKind, EventSink, FieldValue, RunInfo},
     exit::{BoxError, ClassifyExt, ErrorClass, StageExit, StageResult},
     extensions::Extensions,
+    facts::{
+        AuthenticateFacts, BreakerFacts, BulkheadFacts, FallbackFacts, IdempotencyFacts, PolicyFacts,
+        PolicyId, RateDimension, RateLimitFacts, RetryFacts, TenantGuardFacts, TimeoutFacts,
+    },
     id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},
     input::{InputError, Owned, StageInput, StageInputs},
     intercept::{Interceptor, Layer},

@@ -8,6 +8,7 @@ use stageflow_core::{
 
 use crate::{
     draft::{Draft, Setting},
+    lint::{Allowed, Lint},
     pipeline::Pipeline,
     plan::INPUT,
     port::Port,
@@ -146,6 +147,13 @@ impl<I> Builder<I> {
     pub fn intercept(&mut self, interceptor: impl Interceptor) -> &mut Self {
         self.draft.policies.interceptors.push(AnyInterceptor::new(interceptor));
         self.draft.intercepted_at.push(Location::caller());
+        self
+    }
+
+    /// Keeps a finding about stages of this pipeline, or about stages in them, out of what [`Pipeline::lint`] and `Engine::lint`
+    /// find, and says why it is all right. Their reports list it with the reason.
+    pub fn allow_lint(&mut self, lint: Lint, reason: impl Into<Arc<str>>) -> &mut Self {
+        self.draft.policies.allowed.push(Allowed::new(lint, reason));
         self
     }
 

@@ -11,6 +11,7 @@ use stageflow_core::{
 use crate::{
     cycle,
     draft::{ByName, Draft, Place, Setting},
+    lint::{self, Around},
     plan::{Plan, StageSettings},
     port::AnyPort,
     problem::{Problem, Quoted},
@@ -193,7 +194,7 @@ fn outside(interceptor: &AnyInterceptor, place: Place) -> Option<Problem> {
     })
 }
 
-/// Everything suspicious about `plan`.
+/// Everything suspicious about `plan`, as far as it shows by itself.
 pub(crate) fn warnings(plan: &Plan) -> Vec<Problem> {
     let mut found = Vec::new();
     let unit = TypeTag::of::<()>();
@@ -212,15 +213,11 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<Problem> {
             found.push(warn(code::UNUSED_OUTPUT, message));
         }
     }
-    for (stage, settings) in in_order(&plan.settings) {
-        if let (Some(all), Some(one)) = (settings.timeout, settings.attempt_timeout)
-            && one > all
-        {
-            let name = plan.stage_name(stage);
-            let message = format!("an attempt of stage {} gets {one:?} of the stage's {all:?}", Quoted(name));
-            let problem = Problem::new(code::INVALID_POLICY, plan.location(stage), message).about([name]);
-            found.push(problem.help("make the attempt timeout shorter than the timeout of all attempts"));
-        }
-    }
+    let report = lint::lint(plan, &Around::default());
+    found.extend(report.findings().iter().map(|finding| {
+        let message = format!("{}: {}", finding.lint(), finding.message());
+        let problem = Problem::new(code::POLICY_LINT, finding.location(), message).help(finding.help());
+        problem.about(finding.stages().iter().map(String::as_str))
+    }));
     found
 }

@@ -13,7 +13,7 @@ use stageflow_core::{
     stage::ErasedStage, value::TypeTag,
 };
 
-use crate::{check, problem::Problem};
+use crate::{check, lint::Allowed, problem::Problem};
 
 /// The source index of an edge that comes from the pipeline's input, or of a header edge that has none.
 pub const INPUT: u32 = u32::MAX;
@@ -153,6 +153,8 @@ pub struct StageSettings {
     pub cost: Option<u64>,
     /// Interceptors of this stage alone, in the order of addition.
     pub interceptors: Vec<AnyInterceptor>,
+    /// Findings that are known to be all right.
+    pub allowed: Vec<Allowed>,
 }
 
 impl StageSettings {
@@ -181,6 +183,8 @@ pub struct Policies {
     pub budget: Option<Budget>,
     /// Interceptors of all stages, in the order of addition.
     pub interceptors: Vec<AnyInterceptor>,
+    /// Findings that are known to be all right.
+    pub allowed: Vec<Allowed>,
 }
 
 impl Default for Policies {
@@ -194,6 +198,7 @@ impl Default for Policies {
             deadline: None,
             budget: None,
             interceptors: Vec::new(),
+            allowed: Vec::new(),
         }
     }
 }

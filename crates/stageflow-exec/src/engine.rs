@@ -11,12 +11,13 @@ use stageflow_core::{
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
-use stageflow_dag::{Pipeline, plan::Plan};
+use stageflow_dag::{LintReport, Pipeline, chains::Chains, lint, plan::Plan};
 use tokio::runtime::Handle;
 
 use crate::{
-    chains::{ChainCache, Chains},
+    chains::{self, ChainCache},
     clock::TokioClock,
+    describe::{EngineDescription, LimitsDescription},
     explain::Explanation,
     handle::{RunBuilder, RunHandle},
     limits::{EngineLimits, Limit},
@@ -65,6 +66,7 @@ pub(crate) struct EngineShared {
     pub(crate) max_depth: u32,
     pub(crate) budget: Option<Budget>,
     pub(crate) limits: EngineLimits,
+    described: LimitsDescription,
     pub(crate) live: LiveRuns,
     interceptors: Vec<AnyInterceptor>,
     sinks: Vec<Arc<SinkHandle>>,
@@ -140,13 +142,51 @@ impl Engine {
     /// The order of the interceptors around each stage of a pipeline, outermost first: what will really be called.
     pub fn order<I, O>(&self, pipeline: &Pipeline<I, O>) -> InterceptorOrder {
         let plan = pipeline.plan();
-        let chains = Chains::resolve(&self.shared.interceptors, plan);
+        let chains = chains::resolve(&self.shared.interceptors, plan);
         let rows = (0u32..).take(plan.len()).map(|stage| {
             let chain = chains.of(stage).map_or(&[][..], |chain| chain);
             let names = chain.iter().map(|one| one.name().to_owned()).collect();
             (plan.stage_name(stage).to_owned(), names)
         });
         InterceptorOrder(rows.collect())
+    }
+
+    /// Policies that are fine one by one and go wrong together, with numbers: of a pipeline, the pipelines in it, and this engine.
+    ///
+    /// It knows what policies say of themselves, by [`Interceptor::describe`]. A finding that is known to be all right is kept out with
+    /// `allow_lint` on the stage or the pipeline. Deadlines that are given to single runs are not known here.
+    ///
+    /// ```
+    /// use stageflow_core::{StageContext, StageResult, stage_fn};
+    /// use stageflow_dag::{Lint, Pipeline};
+    /// use stageflow_exec::Engine;
+    /// use std::time::Duration;
+    ///
+    /// async fn call(_ctx: StageContext, _: ()) -> StageResult<u32> {
+    ///     Ok(1)
+    /// }
+    ///
+    /// let mut p = Pipeline::builder::<()>("call");
+    /// p.deadline(Duration::from_secs(10));
+    /// let called = p.stage("call", stage_fn(call)).timeout(Duration::from_secs(60)).inputs(());
+    /// let report = Engine::builder().build()?.lint(&p.build(called)?);
+    /// assert_eq!(report.findings()[0].lint(), Lint::StageOutlastsDeadline);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn lint<I, O>(&self, pipeline: &Pipeline<I, O>) -> LintReport {
+        lint::lint(pipeline.plan(), &self.shared.described.around(&self.shared.interceptors))
+    }
+
+    /// What the engine was furnished with: limits, interceptors with all their values, and what holds where nothing was said.
+    ///
+    /// ```
+    /// let engine = stageflow_exec::Engine::builder().max_in_flight(100).build()?;
+    /// assert!(engine.describe().to_string().starts_with("engine\n  in flight: 100, per tenant no limit\n"));
+    /// # Ok::<_, stageflow_exec::EngineBuildError>(())
+    /// ```
+    pub fn describe(&self) -> EngineDescription {
+        let EngineShared { described, interceptors, sinks, seed, .. } = &*self.shared;
+        EngineDescription::new(described.clone(), interceptors, sinks.len(), *seed)
     }
 
     /// What became of the events of each sink, in the order in which the sinks were added.
@@ -340,15 +380,22 @@ impl EngineBuilder {
             per_tenant: self.per_tenant,
             ..EngineLimits::default()
         };
+        let described = LimitsDescription {
+            max_in_flight: self.max_in_flight,
+            kinds: self.kinds,
+            per_tenant: self.per_tenant,
+            max_depth: self.max_depth.unwrap_or(16),
+        };
         Engine {
             shared: Arc::new(EngineShared {
                 own_clock: self.clock.is_none(),
                 clock: self.clock.unwrap_or_else(|| Box::new(TokioClock::new())),
                 random,
                 seed: self.seed,
-                max_depth: self.max_depth.unwrap_or(16),
+                max_depth: described.max_depth,
                 budget: self.budget,
                 limits,
+                described,
                 live,
                 interceptors: self.interceptors,
                 sinks: self.sinks,

@@ -14,6 +14,7 @@ mod child;
 mod cleanup;
 mod clock;
 mod decide;
+mod describe;
 mod driver;
 mod ending;
 mod engine;
@@ -44,6 +45,7 @@ mod worker;
 
 pub use crate::{
     blocking::{Blocking, blocking},
+    describe::{EngineDefaults, EngineDescription, InterceptorDescription, LimitsDescription},
     engine::{Engine, EngineBuildError, EngineBuilder, InterceptorOrder},
     error::RunError,
     explain::{Explanation, StageWait},

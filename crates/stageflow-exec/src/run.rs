@@ -14,14 +14,13 @@ use stageflow_core::{
     CancelCause, ContextSnapshot, Failure, Reservation, RunOutcome, StageOutcome, Value, WaitReason,
     budget::account::Account, intercept::AnyInterceptor, scope::CleanUp,
 };
-use stageflow_dag::plan::Plan;
+use stageflow_dag::{chains::Chains, plan::Plan};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     aside::Aside,
     cell::{Cell, State},
-    chains::Chains,
     decide::MIN_HELD,
     ending::{EndCause, Ending},
     engine::EngineShared,

@@ -8,8 +8,8 @@ mod tests;
 use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, StageExit, StageResult, Value,
-    intercept::Placement,
+    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, PolicyFacts, RetryFacts, StageExit,
+    StageResult, Value, intercept::Placement,
 };
 
 pub use self::budget::RetryBudget;
@@ -294,6 +294,17 @@ impl Interceptor for Retry {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Retry)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let mut facts = RetryFacts::new(self.backoff, self.max_attempts);
+        facts.max_elapsed = self.max_elapsed;
+        facts.hint_max = self.hint_max;
+        facts.classes.clone_from(&self.classes);
+        facts.has_predicate = self.retry_if.is_some();
+        facts.budget = self.budget.as_ref().map(RetryBudget::id);
+        facts.is_budgeted = self.budget.is_some();
+        facts.into()
     }
 }
 

@@ -18,6 +18,7 @@ mod keep;
 mod kit;
 mod lifetime;
 mod limits;
+mod lint;
 mod order;
 mod outcomes;
 mod panics;

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Call, ContextSnapshot, FieldValue, Interceptor, Layer, Next, StageContext, StageKind, StageResult, Value,
-    intercept::Placement,
+    AuthenticateFacts, Call, ContextSnapshot, FieldValue, Interceptor, Layer, Next, PolicyFacts,
+    StageContext, StageKind, StageResult, Value, intercept::Placement,
 };
 
 use super::{
@@ -251,6 +251,12 @@ impl<A: Authenticator> Interceptor for Authenticate<A> {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Authenticate)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let mut facts = AuthenticateFacts::new(self.timeout);
+        facts.rules = self.rules.len();
+        facts.into()
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use stageflow_core::{Call, Interceptor, Layer, Next, StageResult, TenantId, Value, intercept::Placement};
+use stageflow_core::{
+    Call, Interceptor, Layer, Next, PolicyFacts, StageResult, TenantGuardFacts, TenantId, Value,
+    intercept::Placement,
+};
 
 use super::{AuthError, AuthReason, Authenticate, Authenticator, intercept::tell};
 
@@ -84,6 +87,11 @@ impl<A: Authenticator> Interceptor for TenantGuard<A> {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Tenant)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let tenants = self.tenants.as_ref().map(BTreeSet::len);
+        TenantGuardFacts::new(tenants, self.organisations.as_ref().map(BTreeSet::len)).into()
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use stageflow_core::{
-    BoxError, Call, ErrorClass, FieldValue, Interceptor, Layer, Next, StageContext, StageExit, StageResult,
-    Value, WaitReason, code, intercept::Placement, time::Human,
+    BoxError, BreakerFacts, Call, ErrorClass, FieldValue, Interceptor, Layer, Next, PolicyFacts,
+    StageContext, StageExit, StageResult, Value, WaitReason, code, intercept::Placement, time::Human,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -63,6 +63,24 @@ impl Interceptor for CircuitBreaker {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Breaker)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let rules = &self.shared.rules;
+        let nanos = Duration::from_nanos;
+        let mut facts = BreakerFacts::new(Arc::clone(&self.shared.dependency), nanos(rules.open_for));
+        facts.max_open = nanos(rules.max_open);
+        facts.jitter = rules.jitter;
+        facts.failure_rate = rules.failure_rate;
+        facts.min_calls = rules.min_calls;
+        facts.time_window = rules.time_window.map(nanos);
+        facts.count_window = rules.count_window;
+        facts.consecutive = rules.consecutive;
+        facts.slow_calls = rules.slow.map(|slow| (nanos(slow.threshold), slow.rate));
+        facts.probes = rules.probes;
+        facts.max_wait = self.shared.max_wait;
+        facts.per_tenant = self.shared.per_tenant;
+        facts.into()
     }
 }
 

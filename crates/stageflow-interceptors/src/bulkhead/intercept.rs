@@ -1,10 +1,10 @@
 //! The bulkhead around the attempts of a stage.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Call, FieldValue, Interceptor, Layer, Next, StageExit, StageResult, TenantId, Value, WaitReason,
-    intercept::Placement, time::nanos,
+    BulkheadFacts, Call, FieldValue, Interceptor, Layer, Next, PolicyFacts, PolicyId, StageExit, StageResult,
+    TenantId, Value, WaitReason, intercept::Placement, time::nanos,
 };
 
 use super::{Bulkhead, BulkheadFull, BulkheadPermit};
@@ -58,5 +58,15 @@ impl Interceptor for Bulkhead {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Limit)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let mut facts = BulkheadFacts::new(Arc::clone(&self.0.name), self.0.max_concurrent);
+        facts.id = Some(PolicyId::of(&self.0));
+        facts.max_queue = self.0.max_queue;
+        facts.waits = self.0.when_full == WhenFull::Wait && self.0.max_queue > 0;
+        facts.queue_timeout = self.0.queue_timeout;
+        facts.per_tenant = self.0.per_tenant;
+        facts.into()
     }
 }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Call, FieldValue, Interceptor, Layer, Next, StageExit, StageResult, Value, intercept::Placement,
+    Call, FallbackFacts, FieldValue, Interceptor, Layer, Next, PolicyFacts, StageExit, StageResult, Value,
+    intercept::Placement,
 };
 
 use super::{Answer, Fallback, failed};
@@ -70,5 +71,9 @@ impl Interceptor for Fallback {
 
     fn placement(&self) -> Placement {
         Placement::Outside(Layer::Retry)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        FallbackFacts::new(self.answers.len(), self.classes.clone()).into()
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stageflow_core::{
-    Call, ErrorClass, Interceptor, Layer, Next, StageExit, StageKind, StageResult, Value, WaitReason,
-    exit::Exit, intercept::Placement, time::nanos,
+    Call, ErrorClass, IdempotencyFacts, Interceptor, Layer, Next, PolicyFacts, StageExit, StageKind,
+    StageResult, Value, WaitReason, exit::Exit, intercept::Placement, time::nanos,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -170,6 +170,15 @@ impl Interceptor for Idempotency {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Idempotency)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let mut facts = IdempotencyFacts::new(self.store.lease_time());
+        facts.ttl = self.store.kept_for();
+        facts.required = self.required;
+        facts.fingerprint = self.fingerprint.is_some();
+        facts.store_failures = self.store_failures;
+        facts.into()
     }
 
     fn applies_to(&self, _stage: &str, kind: StageKind) -> bool {

@@ -3,8 +3,8 @@
 use std::{any::Any, ops::Deref, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Call, FieldValue, Interceptor, Layer, Next, StageExit, StageResult, TenantId, Value, WaitReason,
-    intercept::Placement, time::nanos,
+    Call, FieldValue, Interceptor, Layer, Next, PolicyFacts, PolicyId, RateDimension, RateLimitFacts,
+    StageExit, StageResult, TenantId, Value, WaitReason, intercept::Placement, time::nanos,
 };
 
 use super::{RateCharge, RateError, RateHeaders, RateLimiter, request::Admission};
@@ -149,5 +149,23 @@ impl Interceptor for RateLimiter {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Limit)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let shared = &self.0;
+        let parts = shared.dimensions.iter().zip(&*shared.quotas).zip(&shared.hooks.costs);
+        let dimensions = parts.map(|((name, quota), cost)| {
+            let period = Duration::from_nanos(quota.period);
+            let mut dimension = RateDimension::new(Arc::clone(name), quota.limit, period, quota.burst);
+            dimension.is_count = cost.is_none();
+            dimension
+        });
+        let mut facts = RateLimitFacts::new(Arc::clone(&shared.name), dimensions.collect());
+        facts.id = Some(PolicyId::of(shared));
+        facts.max_queue = shared.max_queue;
+        facts.waits = shared.when_full == WhenFull::Wait && shared.max_queue > 0;
+        facts.max_wait = shared.max_wait;
+        facts.per_tenant = shared.per_tenant;
+        facts.into()
     }
 }

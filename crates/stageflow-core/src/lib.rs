@@ -21,6 +21,7 @@
 mod backoff;
 pub mod call;
 pub mod code;
+mod collector;
 pub mod context;
 pub mod event;
 pub mod exit;
@@ -39,6 +40,7 @@ pub mod stage;
 #[doc(hidden)]
 pub mod text;
 pub mod time;
+mod tolerance;
 mod trace;
 pub mod value;
 pub mod wait;
@@ -47,6 +49,7 @@ pub use crate::{
     backoff::{Backoff, Growth, Jitter},
     call::{Call, Next, Run},
     code::Code,
+    collector::{FailureCollector, FailureRecord, FailureSummary},
     context::StageContext,
     event::{CustomEvent, Delivery, Event, EventKind, EventSink, FieldValue, RunInfo},
     exit::{BoxError, ClassifyExt, ErrorClass, StageExit, StageResult},
@@ -60,6 +63,7 @@ pub use crate::{
     snapshot::{ContextSnapshot, Identity, SnapshotBuilder},
     stage::{FnStage, Stage, StageKind, stage_fn},
     time::{Clock, DurationExt, Randomness},
+    tolerance::{FailureRules, StopReason, Stopped},
     trace::{TraceContext, TraceContextError},
     value::Value,
     wait::WaitReason,

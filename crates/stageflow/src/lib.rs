@@ -57,12 +57,13 @@ pub mod prelude;
 pub use stageflow_core::{
     Backoff, BoxError, Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId,
     CustomEvent, Delivery, DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure,
-    FailurePolicy, FieldValue, FnStage, Growth, Identity, InputError, InteractionId, Interceptor, Jitter,
-    Keep, Layer, Next, Owned, Priority, Randomness, Recorder, RequestId, RunId, RunInfo, RunOutcome,
-    SessionId, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs,
-    StageKind, StageOutcome, StageResult, TenantId, TraceContext, TraceContextError, UserId, Value,
-    WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent,
-    stage::UnknownKind, stage_fn, time::SeededRandom,
+    FailureCollector, FailurePolicy, FailureRecord, FailureRules, FailureSummary, FieldValue, FnStage,
+    Growth, Identity, InputError, InteractionId, Interceptor, Jitter, Keep, Layer, Next, Owned, Priority,
+    Randomness, Recorder, RequestId, RunId, RunInfo, RunOutcome, SessionId, SkipCause, SnapshotBuilder,
+    Stage, StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome, StageResult,
+    StopReason, Stopped, TenantId, TraceContext, TraceContextError, UserId, Value, WaitReason, code,
+    context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent, stage::UnknownKind,
+    stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{
@@ -71,9 +72,10 @@ pub use stageflow_dag::{
 };
 #[doc(inline)]
 pub use stageflow_exec::{
-    AbandonedRun, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder, EventStream,
-    Explanation, InterceptorOrder, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
-    ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
+    AbandonedRun, AdmissionPermit, BackpressureBuildError, BackpressureBuilder, BackpressureMonitor,
+    BackpressureStats, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder,
+    EventStream, Explanation, InterceptorOrder, Overloaded, PipelineExt, RunBuilder, RunError, RunFuture,
+    RunHandle, RunReport, ShedRule, ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
 };
 
 #[cfg(feature = "interceptors")]

@@ -10,15 +10,27 @@ mod gate;
 mod help;
 mod number;
 mod task;
+mod turnstile;
 
 #[path = "../../crates/stageflow-exec/src/protocol.rs"]
 mod protocol;
+
+/// The queue of a backpressure monitor, as the executor compiles it.
+#[allow(dead_code, unreachable_pub, reason = "the model uses a part of it")]
+#[path = "../../crates/stageflow-exec/src/admission"]
+mod admission {
+    pub(crate) mod state;
+    pub(crate) mod turnstile;
+}
 
 /// What `protocol` uses.
 mod sync {
     pub(crate) use loom::{
         hint::spin_loop,
-        sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        sync::{
+            Mutex, MutexGuard,
+            atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        },
     };
 }
 

@@ -6,6 +6,8 @@ mod error;
 mod monitor;
 mod permit;
 mod state;
+#[cfg(test)]
+mod tests;
 mod turnstile;
 
 pub(crate) use self::entry::Admission;

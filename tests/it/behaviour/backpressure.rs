@@ -396,7 +396,7 @@ fn kept(limit: usize, gauge: &Gauge, monitor: &BackpressureMonitor, runs: u64) -
 async fn crowd(monitor: &BackpressureMonitor) -> Gauge {
     const RUNS: usize = 10_000;
     let gauge = Gauge::default();
-    let engine = Engine::builder().backpressure(monitor.clone()).build().unwrap();
+    let engine = Engine::builder().backpressure(monitor.clone()).build().expect("a monitor is no problem");
     let inside = gauge.clone();
     let yields = solo(stage_fn(move |_, (): ()| {
         let gauge = inside.clone();

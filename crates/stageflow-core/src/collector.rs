@@ -31,7 +31,7 @@ use crate::{
 /// use stageflow_core::{FailureCollector, FailurePolicy, FailureRules, StageExit};
 ///
 /// let rules = FailureRules::new(FailurePolicy::Continue).max_failures(1);
-/// let collector = FailureCollector::new(rules).stages(4);
+/// let collector = FailureCollector::new(rules).stages(5);
 /// collector.completed("load");
 /// assert!(collector.record(Duration::ZERO, "avatar", StageExit::fail("no picture")));
 /// assert!(collector.should_continue("page", ["load"]));
@@ -42,7 +42,7 @@ use crate::{
 /// assert_eq!(collector.stopped().map(|why| why.to_string()).as_deref(), Some("2 failures, 1 tolerated"));
 /// let summary = collector.summary();
 /// assert_eq!((summary.completed, summary.failed, summary.blocked), (1, 2, 2));
-/// assert_eq!(summary.success_rate, 0.25);
+/// assert_eq!(summary.success_rate, 0.2);
 /// ```
 pub struct FailureCollector {
     rules: FailureRules,

@@ -234,6 +234,9 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             max_in_flight: self.max_in_flight,
             depth: 0,
         });
+        if let Some(admission) = &admission {
+            admission.note(&run);
+        }
         run.shared.live.enter(&run)?;
         Ok((run, admission))
     }

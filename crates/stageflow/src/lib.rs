@@ -44,6 +44,7 @@
 //! | write stages | [`Stage`], [`stage_fn`], [`blocking`], [`StageContext`], [`StageExit`] |
 //! | wire them | [`Pipeline`], [`Builder`], [`Port`], [`names`] |
 //! | run them | [`PipelineExt`], [`Engine`], [`RunBuilder`] |
+//! | say what failures and overload mean | [`FailurePolicy`], [`FailureRules`], [`BackpressureMonitor`] |
 //! | watch and stop a run | [`RunHandle`], [`Explanation`], [`RunReport`] |
 //! | change how stages are called | [`Interceptor`], [`Next`], [`Layer`] |
 //! | be told what happens | [`EventSink`], [`Event`], [`Recorder`] |

@@ -37,6 +37,13 @@ impl Admission {
         matches!(self.entry, Some(Entry::Place(_)))
     }
 
+    /// Lets `explain()` see that the run waits, if it does.
+    pub(crate) fn note(&self, run: &RunCore) {
+        if let Some(Entry::Place(place)) = &self.entry {
+            run.details().place = Some(place.number());
+        }
+    }
+
     /// Waits until the run is let in, or ends.
     pub(crate) fn poll(&mut self, run: &RunCore, cx: &mut Context<'_>) -> Poll<()> {
         let Some(Entry::Place(place)) = &mut self.entry else { return Poll::Ready(()) };
@@ -46,7 +53,6 @@ impl Admission {
             timeout.map_or(u64::MAX, |timeout| run.now().saturating_add(nanos(timeout)))
         });
         if is_new {
-            run.details().place = Some(place.number());
             let ahead = place.monitor().ahead(place.number());
             tell(run, "admission.queued", [("ahead", ahead.into())]);
         }

@@ -44,7 +44,7 @@ impl Room {
     fn visit(&self, polls: usize) {
         match self.turnstile.offer(true) {
             Ok(Offer::Admitted) => {}
-            Ok(Offer::Queued(number)) => {
+            Ok(Offer::Queued { number, .. }) => {
                 let sleeper = StdArc::new(Sleeper(Notify::new()));
                 let waker = Waker::from(StdArc::clone(&sleeper));
                 let mut left = polls;

@@ -53,8 +53,7 @@ impl Admission {
             timeout.map_or(u64::MAX, |timeout| run.now().saturating_add(nanos(timeout)))
         });
         if is_new {
-            let ahead = place.monitor().ahead(place.number());
-            tell(run, "admission.queued", [("ahead", ahead.into())]);
+            tell(run, "admission.queued", [("ahead", place.ahead().into())]);
         }
         run.queues.register_driver(cx.waker());
         loop {

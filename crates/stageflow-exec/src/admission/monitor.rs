@@ -127,7 +127,9 @@ impl BackpressureMonitor {
     pub(crate) fn enter(&self, may_wait: bool) -> Result<Entry, Overloaded> {
         match self.0.turnstile.offer(may_wait) {
             Ok(Offer::Admitted) => Ok(Entry::Permit(AdmissionPermit::new(Arc::clone(&self.0)))),
-            Ok(Offer::Queued(number)) => Ok(Entry::Place(Place::new(Arc::clone(&self.0), number))),
+            Ok(Offer::Queued { number, ahead }) => {
+                Ok(Entry::Place(Place::new(Arc::clone(&self.0), number, ahead)))
+            }
             Err(rule) => Err(self.0.refusal(rule)),
         }
     }

@@ -68,13 +68,19 @@ impl fmt::Debug for AdmissionPermit {
 pub(crate) struct Place {
     monitor: Arc<Shared>,
     number: u64,
+    /// How many were before it at the beginning.
+    ahead: usize,
     /// Whether there is nothing to give back any more.
     is_left: bool,
 }
 
 impl Place {
-    pub(super) fn new(monitor: Arc<Shared>, number: u64) -> Self {
-        Self { monitor, number, is_left: false }
+    pub(super) fn new(monitor: Arc<Shared>, number: u64, ahead: usize) -> Self {
+        Self { monitor, number, ahead, is_left: false }
+    }
+
+    pub(crate) fn ahead(&self) -> usize {
+        self.ahead
     }
 
     pub(crate) fn number(&self) -> u64 {

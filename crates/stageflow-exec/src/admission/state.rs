@@ -41,8 +41,12 @@ pub(crate) struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
     Admitted,
-    /// Waits, under this number.
-    Queued(u64),
+    Queued {
+        /// Under which number.
+        number: u64,
+        /// Behind how many others.
+        ahead: usize,
+    },
 }
 
 /// What has happened so far: `offered = admitted + shed + cancelled + queued` at every instant.
@@ -115,9 +119,10 @@ impl<W> State<W> {
         }
         let number = self.next;
         self.next += 1;
+        let ahead = self.queue.len();
         self.queue.insert(number, waiter);
         self.counts.peak_queued = self.counts.peak_queued.max(self.queue.len());
-        Ok(Offer::Queued(number))
+        Ok(Offer::Queued { number, ahead })
     }
 
     /// One who was in leaves, after so many nanoseconds if that counts: the one who is in in their place.
@@ -159,7 +164,7 @@ impl<W> State<W> {
         self.queue.len()
     }
 
-    /// How many wait longer than this one.
+    /// How many wait longer than this one: in time linear in their number.
     pub(crate) fn ahead(&self, number: u64) -> usize {
         self.queue.range(..number).count()
     }

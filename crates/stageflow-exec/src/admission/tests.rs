@@ -66,7 +66,7 @@ impl Reference {
             return Err(ShedRule::QueueFull);
         }
         self.queue.push(number);
-        Ok(Offer::Queued(number))
+        Ok(Offer::Queued { number, ahead: self.queue.len() - 1 })
     }
 }
 
@@ -91,7 +91,7 @@ fn story(seed: u64) -> [u64; 5] {
                 let waits = draw.below(8) > 0;
                 let decided = state.offer(waits.then_some(next));
                 assert_eq!(decided, known.offer(next, waits), "seed {seed}, step {step}");
-                next += u64::from(matches!(decided, Ok(Offer::Queued(_))));
+                next += u64::from(matches!(decided, Ok(Offer::Queued { .. })));
             }
             2..4 if known.active > 0 => {
                 let latency = (draw.below(4) > 0).then(|| draw.below(60));

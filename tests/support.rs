@@ -59,6 +59,7 @@ pages! {
     error_no_runtime "docs/errors/NO_RUNTIME.md"
     error_orphan "docs/errors/ORPHAN.md"
     error_outside_authentication "docs/errors/OUTSIDE_AUTHENTICATION.md"
+    error_overloaded "docs/errors/OVERLOADED.md"
     error_panic "docs/errors/PANIC.md"
     error_policy_lint "docs/errors/POLICY_LINT.md"
     error_rate_limited "docs/errors/RATE_LIMITED.md"

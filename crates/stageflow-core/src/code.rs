@@ -121,6 +121,8 @@ codes! {
     MAX_DEPTH = "flatten the nesting, or raise the engine's `max_depth`";
     /// The engine is shutting down and takes no new run.
     SHUTTING_DOWN = "start runs before calling `shutdown`";
+    /// A backpressure monitor did not let a run in.
+    OVERLOADED = "try again later, raise `max_active` or `queue_limit`, or make the runs faster";
     /// A run was started outside a tokio runtime, or with a deadline or timeouts on a runtime without a timer.
     NO_RUNTIME = "run pipelines inside `#[tokio::main]`, or on a runtime of your own with `enable_time`";
     /// A clean-up failed.

@@ -24,6 +24,7 @@ mod backoff;
 pub mod budget;
 pub mod call;
 pub mod code;
+mod collector;
 pub mod context;
 pub mod event;
 pub mod exit;
@@ -43,6 +44,7 @@ pub mod stage;
 #[doc(hidden)]
 pub mod text;
 pub mod time;
+mod tolerance;
 mod trace;
 pub mod value;
 pub mod wait;
@@ -52,6 +54,7 @@ pub use crate::{
     budget::{Budget, BudgetExhausted, BudgetReport, Reservation, RunBudget},
     call::{Call, Next, Run},
     code::Code,
+    collector::{FailureCollector, FailureRecord, FailureSummary},
     context::StageContext,
     event::{CustomEvent, Delivery, Event, EventKind, EventSink, FieldValue, RunInfo},
     exit::{BoxError, ClassifyExt, ErrorClass, StageExit, StageResult},
@@ -69,6 +72,7 @@ pub use crate::{
     snapshot::{ContextSnapshot, Identity, SnapshotBuilder},
     stage::{FnStage, Stage, StageKind, stage_fn},
     time::{Clock, DurationExt, Randomness},
+    tolerance::{FailureRules, StopReason, Stopped},
     trace::{TraceContext, TraceContextError},
     value::Value,
     wait::WaitReason,

@@ -3,7 +3,7 @@
 use std::{any::Any, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Budget, FailurePolicy, Interceptor, Keep, StageKind, intercept::AnyInterceptor, value::TypeTag,
+    Budget, FailureRules, Interceptor, Keep, StageKind, intercept::AnyInterceptor, value::TypeTag,
 };
 
 use crate::{
@@ -88,10 +88,11 @@ impl<I> Builder<I> {
         ParallelBuilder::new(self, prefix.into(), indices, factory, Location::caller())
     }
 
-    /// What a failure means for the rest of a run (rule S-7); without a call, it ends the run.
+    /// What a failure means for the rest of a run (rule S-7): a [`FailurePolicy`](stageflow_core::FailurePolicy), or
+    /// [`FailureRules`]. Without a call the engine's rules say it, and without those, it ends the run.
     #[track_caller]
-    pub fn on_failure(&mut self, policy: FailurePolicy) -> &mut Self {
-        self.draft.policies.on_failure = policy;
+    pub fn on_failure(&mut self, rules: impl Into<FailureRules>) -> &mut Self {
+        self.draft.policies.on_failure = Some(rules.into());
         self.set(Setting::OnFailure, Location::caller())
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use stageflow_core::{
-    FailurePolicy, Layer, code,
+    FailureRules, Layer, code,
     intercept::{AnyInterceptor, Placement},
     value::TypeTag,
 };
@@ -144,10 +144,8 @@ fn policies(draft: &Draft, found: &mut Vec<Problem>) {
         found.push(Problem::new(code::INVALID_POLICY, place, message));
     };
     let policies = &draft.policies;
-    if let FailurePolicy::ToleratePercent(percent) = policies.on_failure
-        && !(0.0..=100.0).contains(&percent)
-    {
-        wrong(Setting::OnFailure, format!("{percent} is no percentage of failures"));
+    for problem in policies.on_failure.iter().flat_map(FailureRules::problems) {
+        wrong(Setting::OnFailure, problem);
     }
     if policies.max_in_flight == Some(0) {
         wrong(Setting::MaxInFlight, "with `max_in_flight(0)` no stage can ever start".to_owned());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, FailurePolicy, Keep, StageKind, Value, event::StageNames, intercept::AnyInterceptor,
+    Budget, FailureRules, Keep, StageKind, Value, event::StageNames, intercept::AnyInterceptor,
     stage::ErasedStage, value::TypeTag,
 };
 
@@ -167,8 +167,8 @@ impl StageSettings {
 /// What is set for the whole pipeline.
 #[derive(Clone, Debug)]
 pub struct Policies {
-    /// What a failure means for the rest.
-    pub on_failure: FailurePolicy,
+    /// What a failure means for the rest; the engine's rules where there are none.
+    pub on_failure: Option<FailureRules>,
     /// Which outputs stay.
     pub keep: Keep,
     /// How many stages of a run may be in flight at a time.
@@ -190,7 +190,7 @@ pub struct Policies {
 impl Default for Policies {
     fn default() -> Self {
         Self {
-            on_failure: FailurePolicy::default(),
+            on_failure: None,
             keep: Keep::default(),
             max_in_flight: None,
             kind_limits: Vec::new(),

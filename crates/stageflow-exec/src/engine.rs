@@ -7,7 +7,7 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, Clock, Code, EventSink, Interceptor, Layer, Randomness, RunInfo, StageKind, code,
+    Budget, Clock, Code, EventSink, FailureRules, Interceptor, Layer, Randomness, RunInfo, StageKind, code,
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
@@ -15,6 +15,7 @@ use stageflow_dag::{LintReport, Pipeline, chains::Chains, lint, plan::Plan};
 use tokio::runtime::Handle;
 
 use crate::{
+    admission::BackpressureMonitor,
     chains::{self, ChainCache},
     clock::TokioClock,
     describe::{EngineDescription, LimitsDescription},
@@ -65,6 +66,8 @@ pub(crate) struct EngineShared {
     pub(crate) seed: Option<u64>,
     pub(crate) max_depth: u32,
     pub(crate) budget: Option<Budget>,
+    pub(crate) on_failure: Option<FailureRules>,
+    pub(crate) backpressure: Option<BackpressureMonitor>,
     pub(crate) limits: EngineLimits,
     described: LimitsDescription,
     pub(crate) live: LiveRuns,
@@ -189,6 +192,11 @@ impl Engine {
         EngineDescription::new(described.clone(), interceptors, sinks.len(), *seed)
     }
 
+    /// The monitor that decides on its runs, if it has one.
+    pub fn backpressure(&self) -> Option<&BackpressureMonitor> {
+        self.shared.backpressure.as_ref()
+    }
+
     /// What became of the events of each sink, in the order in which the sinks were added.
     pub fn sink_accounts(&self) -> Vec<SinkAccount> {
         self.shared.sinks.iter().map(|sink| sink.account()).collect()
@@ -270,6 +278,8 @@ pub struct EngineBuilder {
     per_tenant: Option<u32>,
     max_depth: Option<u32>,
     budget: Option<Budget>,
+    on_failure: Option<FailureRules>,
+    backpressure: Option<BackpressureMonitor>,
     seed: Option<u64>,
     clock: Option<Box<dyn Clock>>,
     random: Option<Box<dyn Randomness>>,
@@ -312,6 +322,20 @@ impl EngineBuilder {
         self
     }
 
+    /// What a failure means for runs of pipelines that do not say so themselves; without a call, it ends the run (rule S-7).
+    pub fn on_failure(mut self, rules: impl Into<FailureRules>) -> Self {
+        self.on_failure = Some(rules.into());
+        self
+    }
+
+    /// Who decides whether a run is let in, waits, or is refused with `OVERLOADED` (rule S-11); without a call, all are let in.
+    ///
+    /// Child runs are not asked for: they are part of a run that is in. Engines may share a monitor.
+    pub fn backpressure(mut self, monitor: BackpressureMonitor) -> Self {
+        self.backpressure = Some(monitor);
+        self
+    }
+
     /// How deep pipelines may be nested in each other; 16 by default, 0 for not at all.
     pub fn max_depth(mut self, depth: u32) -> Self {
         self.max_depth = Some(depth);
@@ -346,7 +370,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     ///
-    /// All problems at once: `INVALID_POLICY` for limits of zero, `OUTSIDE_AUTHENTICATION` for an interceptor that would
+    /// All problems at once: `INVALID_POLICY` for limits of zero and percentages that are none, `OUTSIDE_AUTHENTICATION` for an interceptor that would
     /// stand outside authentication.
     pub fn build(self) -> Result<Engine, EngineBuildError> {
         let mut problems = Vec::new();
@@ -355,6 +379,8 @@ impl EngineBuilder {
         if limits.into_iter().any(|limit| *limit == 0) {
             problems.push((code::INVALID_POLICY, "a limit of zero lets no stage run".to_owned()));
         }
+        let tolerance = self.on_failure.iter().flat_map(FailureRules::problems);
+        problems.extend(tolerance.map(|problem| (code::INVALID_POLICY, problem)));
         for one in &self.interceptors {
             if one.placement() == Placement::Outside(Layer::Authenticate) {
                 let message = format!("`{}` would stand outside authentication", one.name());
@@ -394,6 +420,8 @@ impl EngineBuilder {
                 seed: self.seed,
                 max_depth: described.max_depth,
                 budget: self.budget,
+                on_failure: self.on_failure,
+                backpressure: self.backpressure,
                 limits,
                 described,
                 live,

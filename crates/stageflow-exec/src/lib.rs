@@ -4,6 +4,7 @@
 //! stays pending becomes a task of the run, which any of its workers goes on with when it is woken; helpers come when
 //! more stages are ready than one worker can start. See `docs/architecture.md` for the life of a run.
 
+mod admission;
 mod again;
 mod aside;
 mod attempt;
@@ -20,6 +21,7 @@ mod ending;
 mod engine;
 mod error;
 mod explain;
+mod failures;
 mod handle;
 mod helper;
 mod limits;
@@ -44,6 +46,10 @@ mod timer;
 mod worker;
 
 pub use crate::{
+    admission::{
+        AdmissionPermit, BackpressureBuildError, BackpressureBuilder, BackpressureMonitor, BackpressureStats,
+        Overloaded, ShedRule,
+    },
     blocking::{Blocking, blocking},
     describe::{EngineDefaults, EngineDescription, InterceptorDescription, LimitsDescription},
     engine::{Engine, EngineBuildError, EngineBuilder, InterceptorOrder},

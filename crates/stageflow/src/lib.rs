@@ -44,6 +44,7 @@
 //! | write stages | [`Stage`], [`stage_fn`], [`blocking`], [`StageContext`], [`StageExit`] |
 //! | wire them | [`Pipeline`], [`Builder`], [`Port`], [`names`] |
 //! | run them | [`PipelineExt`], [`Engine`], [`RunBuilder`] |
+//! | say what failures and overload mean | [`FailurePolicy`], [`FailureRules`], [`BackpressureMonitor`] |
 //! | watch and stop a run | [`RunHandle`], [`Explanation`], [`RunReport`] |
 //! | change how stages are called | [`Interceptor`], [`Next`], [`Layer`] |
 //! | be told what happens | [`EventSink`], [`Event`], [`Recorder`] |
@@ -64,14 +65,15 @@ pub use crate::fallback::FallbackExt;
 pub use stageflow_core::{
     AuthenticateFacts, Backoff, BoxError, BreakerFacts, Budget, BudgetExhausted, BudgetReport, BulkheadFacts,
     Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId, CustomEvent, Delivery,
-    DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure, FailurePolicy, FallbackFacts,
-    FieldValue, FnStage, Growth, IdempotencyFacts, Identity, InputError, InteractionId, Interceptor, Jitter,
-    Keep, Layer, Next, Owned, PolicyFacts, PolicyId, Priority, Randomness, RateDimension, RateLimitFacts,
-    Recorder, RequestId, Reservation, RetryFacts, RunBudget, RunId, RunInfo, RunOutcome, SessionId,
-    SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs, StageKind,
-    StageOutcome, StageResult, TenantGuardFacts, TenantId, TimeoutFacts, TraceContext, TraceContextError,
-    UserId, Value, WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold,
-    snapshot::Parent, stage::UnknownKind, stage_fn, time::SeededRandom,
+    DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure, FailureCollector,
+    FailurePolicy, FailureRecord, FailureRules, FailureSummary, FallbackFacts, FieldValue, FnStage, Growth,
+    IdempotencyFacts, Identity, InputError, InteractionId, Interceptor, Jitter, Keep, Layer, Next, Owned,
+    PolicyFacts, PolicyId, Priority, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId,
+    Reservation, RetryFacts, RunBudget, RunId, RunInfo, RunOutcome, SessionId, SkipCause, SnapshotBuilder,
+    Stage, StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome, StageResult,
+    StopReason, Stopped, TenantGuardFacts, TenantId, TimeoutFacts, TraceContext, TraceContextError, UserId,
+    Value, WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent,
+    stage::UnknownKind, stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{
@@ -81,10 +83,11 @@ pub use stageflow_dag::{
 };
 #[doc(inline)]
 pub use stageflow_exec::{
-    AbandonedRun, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder,
+    AbandonedRun, AdmissionPermit, BackpressureBuildError, BackpressureBuilder, BackpressureMonitor,
+    BackpressureStats, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder,
     EngineDefaults, EngineDescription, EventStream, Explanation, InterceptorDescription, InterceptorOrder,
-    LimitsDescription, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport, ShutdownReport,
-    SinkAccount, StageReport, StageWait, blocking,
+    LimitsDescription, Overloaded, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
+    ShedRule, ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
 };
 
 #[cfg(feature = "interceptors")]

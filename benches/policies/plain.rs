@@ -33,20 +33,48 @@ pub(crate) fn backoff(jitter: Jitter) -> Pair {
     })
 }
 
-/// A permit of a closed breaker and the report of a success.
-pub(crate) fn breaker() -> Pair {
+/// A permit of a closed breaker and the report of a success, for so many tenants in turn.
+fn breaker_of(tenants: usize) -> Pair {
     let breaker = ours::breaker();
-    let key = breaker.key(Some(&"acme".into()));
+    let keys: Vec<_> = names(tenants).map(|tenant| breaker.key(Some(&tenant.into()))).collect();
+    let mut turn = 0;
     alone(move || {
-        let permit = breaker.try_acquire(black_box(&key), Instant::now()).expect("the breaker is closed");
+        turn = (turn + 1) % keys.len();
+        let permit =
+            breaker.try_acquire(black_box(&keys[turn]), Instant::now()).expect("the breaker is closed");
         black_box(permit.record(BreakerOutcome::Success));
     })
 }
 
-/// A permit of a bulkhead with room, and giving it back.
-pub(crate) fn bulkhead() -> Pair {
+/// A permit of a bulkhead with room, and giving it back, for so many tenants in turn.
+fn bulkhead_of(tenants: usize) -> Pair {
     let bulkhead = ours::bulkhead(true);
-    alone(move || drop(bulkhead.try_acquire(black_box(Some("acme"))).expect("there is room")))
+    let names: Vec<_> = names(tenants).collect();
+    let mut turn = 0;
+    alone(move || {
+        turn = (turn + 1) % names.len();
+        drop(bulkhead.try_acquire(black_box(Some(&names[turn]))).expect("there is room"));
+    })
+}
+
+fn names(tenants: usize) -> impl Iterator<Item = String> {
+    (0..tenants).map(|tenant| format!("tenant-{tenant}"))
+}
+
+pub(crate) fn breaker() -> Pair {
+    breaker_of(1)
+}
+
+pub(crate) fn breaker_of_many() -> Pair {
+    breaker_of(100)
+}
+
+pub(crate) fn bulkhead() -> Pair {
+    bulkhead_of(1)
+}
+
+pub(crate) fn bulkhead_of_many() -> Pair {
+    bulkhead_of(100)
 }
 
 /// A charge of a limiter with quota in one dimension.

@@ -184,7 +184,9 @@ pub(crate) const ALL: &[Row] = &[
     backoff("back-off, proportional jitter", Jitter::Proportional(0.2)),
     plain("retry budget", plain::budget),
     plain("breaker", plain::breaker),
+    plain("breaker, 100 tenants in turn", plain::breaker_of_many),
     plain("bulkhead", plain::bulkhead),
+    plain("bulkhead, 100 tenants in turn", plain::bulkhead_of_many),
     plain("rate limiter", plain::rate),
     Row {
         policy: Policy::Decision,

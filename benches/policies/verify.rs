@@ -1,6 +1,7 @@
 //! Every row does what it says: each policy is seen acting before anything is measured.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -9,6 +10,9 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use backon::{ExponentialBuilder, Retryable as _};
+use failsafe::{Config, futures::CircuitBreaker as _};
+use governor::{Quota, RateLimiter};
 use stageflow::{
     ClassifyExt as _, Engine, EngineBuilder, RunBuilder, StageResult,
     interceptors::{Credentials, Fallback, Idempotency, IdempotencyKey, InMemoryStore, Retry},
@@ -97,6 +101,9 @@ async fn retries() -> Result<()> {
         "tower-resilience did not try again"
     );
     ensure!(calls.load(Ordering::SeqCst) == 2, "a peer made {calls:?} calls");
+    calls.store(0, Ordering::SeqCst);
+    let retried = flaky(&calls).retry(ExponentialBuilder::default().with_min_delay(SHORT)).await;
+    ensure!(retried.is_ok() && calls.load(Ordering::SeqCst) == 2, "backon did not try again");
     Ok(())
 }
 
@@ -124,6 +131,12 @@ async fn breakers() -> Result<()> {
     }
     let calls = calls.load(Ordering::SeqCst);
     ensure!(calls < 200, "tower-resilience let all {calls} calls through");
+    let breaker = Config::new().build();
+    for _ in 0..200 {
+        drop(breaker.call(std::future::ready(Err::<(), _>(Failure))).await);
+    }
+    let refused = breaker.call(std::future::ready(Ok::<(), Failure>(()))).await;
+    ensure!(matches!(refused, Err(failsafe::Error::Rejected)), "failsafe's breaker let a call through");
     Ok(())
 }
 
@@ -163,6 +176,8 @@ async fn limits() -> Result<()> {
     let mut rate = resilience::rate(nothing(), 1);
     ensure!(once(&mut rate).await.is_ok(), "tower-resilience refuses the first call");
     ensure!(once(&mut rate).await.is_err(), "tower-resilience lets a second call through");
+    let limiter = RateLimiter::direct(Quota::per_hour(NonZeroU32::MIN));
+    ensure!(limiter.check().is_ok() && limiter.check().is_err(), "governor does not limit");
     Ok(())
 }
 

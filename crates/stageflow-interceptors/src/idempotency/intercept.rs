@@ -148,6 +148,26 @@ impl Interceptor for Idempotency {
         let Some(key) = self.key(call).map_err(IdempotencyError::into_exit)? else {
             return next.run().await;
         };
+        // On the heap, so that calls without a key do not carry its size.
+        Box::pin(self.keyed(call, next, key)).await
+    }
+
+    fn name(&self) -> String {
+        "idempotency".to_owned()
+    }
+
+    fn placement(&self) -> Placement {
+        Placement::At(Layer::Idempotency)
+    }
+
+    fn applies_to(&self, _stage: &str, kind: StageKind) -> bool {
+        kind != StageKind::Guard
+    }
+}
+
+impl Idempotency {
+    /// A call under a key.
+    async fn keyed(&self, call: &Call, next: Next<'_>, key: StoreKey) -> StageResult<Value> {
         let fingerprint = self.fingerprint_of(&next).map_err(IdempotencyError::into_exit)?;
         match self.turn(call, key, &fingerprint).await {
             Ok(Turn::First(held)) => self.first(call, next, held).await,
@@ -162,17 +182,5 @@ impl Interceptor for Idempotency {
                 Err(error.into_exit())
             }
         }
-    }
-
-    fn name(&self) -> String {
-        "idempotency".to_owned()
-    }
-
-    fn placement(&self) -> Placement {
-        Placement::At(Layer::Idempotency)
-    }
-
-    fn applies_to(&self, _stage: &str, kind: StageKind) -> bool {
-        kind != StageKind::Guard
     }
 }

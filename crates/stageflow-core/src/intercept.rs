@@ -134,7 +134,7 @@ impl Placement {
 /// The dyn-compatible twin of [`Interceptor`].
 trait DynInterceptor: Any + Send + Sync {
     fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize);
-    fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize, name: Arc<str>);
+    fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize);
 }
 
 impl<I: Interceptor> DynInterceptor for I {
@@ -142,8 +142,8 @@ impl<I: Interceptor> DynInterceptor for I {
         slot.put(call::around::<I>(call, depth));
     }
 
-    fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize, name: Arc<str>) {
-        slot.put(call::guard::<I>(call, depth, name));
+    fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {
+        slot.put(call::guard::<I>(call, depth));
     }
 }
 
@@ -205,7 +205,7 @@ impl AnyInterceptor {
     #[inline]
     pub(crate) fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {
         if self.fails_closed {
-            self.inner.begin_guarded(slot, call, depth, Arc::clone(&self.name));
+            self.inner.begin_guarded(slot, call, depth);
         } else {
             self.inner.begin(slot, call, depth);
         }

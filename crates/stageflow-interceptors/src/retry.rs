@@ -229,7 +229,7 @@ struct State<'a> {
     attempts: u32,
     /// The delay before the last of them.
     previous: Duration,
-    /// Since the first began.
+    /// Since the first began, if that is limited.
     elapsed: Duration,
     /// Until the stage's or the run's time is up.
     remaining: Option<Duration>,
@@ -247,7 +247,8 @@ enum Decision {
 impl Interceptor for Retry {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
         let ctx = call.context();
-        let began = ctx.elapsed();
+        // The clock is read only where the time decides something.
+        let began = self.max_elapsed.map(|_| ctx.elapsed());
         let mut state = State {
             take_retry: &|| ctx.budget().take_retry(),
             attempts: 0,
@@ -269,7 +270,7 @@ impl Interceptor for Retry {
                 }
                 Err(exit) => exit,
             };
-            state.elapsed = ctx.elapsed().saturating_sub(began);
+            state.elapsed = began.map_or(Duration::ZERO, |began| ctx.elapsed().saturating_sub(began));
             state.remaining = ctx.remaining();
             match self.decide(&exit, &state, ctx.random_u64()) {
                 Decision::Leave => return Err(failures.last(exit, state.attempts)),
@@ -280,7 +281,8 @@ impl Interceptor for Retry {
                 }
                 Decision::Retry(delay) => {
                     let _waiting = ctx.backing_off(state.attempts + 1, delay, exit.to_string());
-                    tokio::time::sleep(delay).await;
+                    // On the heap, for those alone that wait.
+                    Box::pin(tokio::time::sleep(delay)).await;
                     failures.note(&exit);
                     state.previous = delay;
                 }

@@ -7,7 +7,7 @@ use stageflow_core::{
     intercept::Placement,
 };
 
-use super::{AuthError, AuthReason, Authenticate, Authenticator, intercept::tell};
+use super::{AuthError, AuthReason, Authenticate, Authenticator, Principal, intercept::tell};
 
 /// Lets no run through but those for the tenant of their principal.
 ///
@@ -49,9 +49,8 @@ impl<A: Authenticator> TenantGuard<A> {
         self
     }
 
-    async fn check(&self, call: &Call) -> Result<(), AuthError> {
-        let principal = self.auth.verify(call.context()).await?;
-        let denied = |reason| Err(AuthError::new(reason).of(&principal));
+    fn check(&self, call: &Call, principal: &Principal) -> Result<(), AuthError> {
+        let denied = |reason| Err(AuthError::new(reason).of(principal));
         // Where both have one it is the same one: `verify` has seen to that.
         let (Some(run), Some(_)) = (call.snapshot().identity().tenant_id(), principal.tenant()) else {
             return denied(AuthReason::NoTenant);
@@ -72,7 +71,7 @@ impl<A: Authenticator> TenantGuard<A> {
 /// Events: `tenant.denied` (`reason`, and `principal` where it is known) for each call that is not let through.
 impl<A: Authenticator> Interceptor for TenantGuard<A> {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
-        match self.check(call).await {
+        match self.auth.verify(call.context(), |principal| self.check(call, principal)).await {
             Ok(()) => next.run().await,
             Err(error) => {
                 tell(call.context(), "tenant.denied", &error);

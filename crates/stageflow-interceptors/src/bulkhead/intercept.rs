@@ -13,12 +13,21 @@ use crate::limit::WhenFull;
 impl Bulkhead {
     /// A permit for a call, at once or after a wait that `explain()` shows.
     async fn admit(&self, call: &Call) -> Result<BulkheadPermit, BulkheadFull> {
+        let tenant = call.context().identity().tenant_id().map(TenantId::as_str);
+        match self.try_acquire(tenant) {
+            Ok(permit) => Ok(permit),
+            // On the heap, for those alone that wait.
+            Err(full) => Box::pin(self.wait(call, tenant, full)).await,
+        }
+    }
+
+    async fn wait(
+        &self,
+        call: &Call,
+        tenant: Option<&str>,
+        full: BulkheadFull,
+    ) -> Result<BulkheadPermit, BulkheadFull> {
         let ctx = call.context();
-        let tenant = ctx.identity().tenant_id().map(TenantId::as_str);
-        let full = match self.try_acquire(tenant) {
-            Ok(permit) => return Ok(permit),
-            Err(full) => full,
-        };
         let within = ctx.remaining().unwrap_or(Duration::MAX);
         if self.0.when_full != WhenFull::Wait || within.is_zero() {
             return Err(full);

@@ -51,7 +51,8 @@ impl Interceptor for Fallback {
                 break;
             }
             let failure = Arc::new(exit);
-            match ask(&**answer, call, &failure, inputs.clone()).await {
+            // On the heap, for those alone that failed.
+            match Box::pin(ask(&**answer, call, &failure, inputs.clone())).await {
                 Ok(output) => {
                     tell(call, "fallback.used", before + 1, &failure);
                     return Ok(output);

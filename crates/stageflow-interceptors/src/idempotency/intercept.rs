@@ -148,20 +148,8 @@ impl Interceptor for Idempotency {
         let Some(key) = self.key(call).map_err(IdempotencyError::into_exit)? else {
             return next.run().await;
         };
-        let fingerprint = self.fingerprint_of(&next).map_err(IdempotencyError::into_exit)?;
-        match self.turn(call, key, &fingerprint).await {
-            Ok(Turn::First(held)) => self.first(call, next, held).await,
-            Ok(Turn::Done(answer)) => {
-                call.context().emit("idempotency.replayed", [("failure", answer.is_failure())]);
-                answer.into_result()
-            }
-            Err(error) => {
-                if matches!(error, IdempotencyError::Mismatch) {
-                    call.context().emit("idempotency.mismatch", [("stage", call.stage_name())]);
-                }
-                Err(error.into_exit())
-            }
-        }
+        // On the heap, so that calls without a key do not carry its size.
+        Box::pin(self.keyed(call, next, key)).await
     }
 
     fn name(&self) -> String {
@@ -183,5 +171,25 @@ impl Interceptor for Idempotency {
 
     fn applies_to(&self, _stage: &str, kind: StageKind) -> bool {
         kind != StageKind::Guard
+    }
+}
+
+impl Idempotency {
+    /// A call under a key.
+    async fn keyed(&self, call: &Call, next: Next<'_>, key: StoreKey) -> StageResult<Value> {
+        let fingerprint = self.fingerprint_of(&next).map_err(IdempotencyError::into_exit)?;
+        match self.turn(call, key, &fingerprint).await {
+            Ok(Turn::First(held)) => self.first(call, next, held).await,
+            Ok(Turn::Done(answer)) => {
+                call.context().emit("idempotency.replayed", [("failure", answer.is_failure())]);
+                answer.into_result()
+            }
+            Err(error) => {
+                if matches!(error, IdempotencyError::Mismatch) {
+                    call.context().emit("idempotency.mismatch", [("stage", call.stage_name())]);
+                }
+                Err(error.into_exit())
+            }
+        }
     }
 }

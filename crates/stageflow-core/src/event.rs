@@ -14,6 +14,7 @@ use serde::{Serialize, ser::SerializeMap};
 use crate::{
     id::RunId,
     outcome::{CancelCause, Failure, RunOutcome, SkipCause},
+    policy::Priority,
     snapshot::ContextSnapshot,
     text::OneLine,
     time::Human,
@@ -107,6 +108,11 @@ impl Event {
     /// The trace id, if the run has one: 32 hexadecimal digits.
     pub fn trace_id(&self) -> Option<String> {
         self.run.snapshot.trace().map(|trace| format!("{:032x}", trace.trace_id()))
+    }
+
+    /// How urgent the run is. On the wire it is in the details of `pipeline.started`.
+    pub fn priority(&self) -> Priority {
+        self.run.snapshot.priority()
     }
 
     /// The pipeline's name.
@@ -305,7 +311,11 @@ impl Serialize for Event {
         map.serialize_entry("elapsed_ns", &self.record.nanos)?;
         let since = self.time().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         map.serialize_entry("unix_ms", &(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))?;
-        map.serialize_entry("details", &self.record.kind.details())?;
+        let mut details = self.record.kind.details();
+        if matches!(self.record.kind, EventKind::PipelineStarted) {
+            details.insert("priority".to_owned(), json(&self.run.snapshot.priority()));
+        }
+        map.serialize_entry("details", &details)?;
         map.end()
     }
 }

@@ -39,6 +39,7 @@ pub mod stage;
 #[doc(hidden)]
 pub mod text;
 pub mod time;
+mod timeouts;
 mod trace;
 pub mod value;
 pub mod wait;
@@ -60,6 +61,7 @@ pub use crate::{
     snapshot::{ContextSnapshot, Identity, SnapshotBuilder},
     stage::{FnStage, Stage, StageKind, stage_fn},
     time::{Clock, DurationExt, Randomness},
+    timeouts::{NotBegun, TimeLimit, Timeouts},
     trace::{TraceContext, TraceContextError},
     value::Value,
     wait::WaitReason,

@@ -2,7 +2,7 @@
 //!
 //! Hidden from the documentation: it is the seam between the vocabulary and the executor, not an API.
 
-use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,12 @@ pub trait StageScope: Send + Sync {
     fn on_cleanup(&self, stage: u32, clean_up: CleanUp);
     fn hold(&self, stage: u32) -> Hold;
     fn elapsed_nanos(&self) -> u64;
+    /// The stage gets on.
+    fn progress(&self, _stage: u32, _attempt: u32) {}
+    /// What an attempt of the stage takes at least.
+    fn min_time(&self, _stage: u32) -> Duration {
+        Duration::ZERO
+    }
     fn random(&self) -> u64;
     fn set_wait(&self, stage: u32, reason: Option<WaitReason>);
     fn attempt(&self, slot: &mut FutureSlot, ctx: &StageContext, attempt: u32, inputs: Option<Inputs>);

@@ -1,6 +1,6 @@
 //! `(ctx, Input) -> async Result<Output, StageExit>`: what a stage is.
 
-use std::{any::Any, fmt, future::Future, marker::PhantomData, pin::Pin};
+use std::{any::Any, fmt, future::Future, marker::PhantomData, pin::Pin, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,12 @@ pub trait Stage: Send + Sync + 'static {
     #[doc(hidden)]
     fn role(&self) -> StageRole {
         StageRole::Leaf
+    }
+
+    /// What it takes at least, as far as it knows itself: a pipeline does.
+    #[doc(hidden)]
+    fn min_time(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -230,6 +236,7 @@ pub trait ErasedStage: Any + Send + Sync {
     ) -> Result<(), InputError>;
     fn output(&self) -> TypeTag;
     fn role(&self) -> StageRole;
+    fn min_time(&self) -> Duration;
 }
 
 impl<S: Stage> ErasedStage for S {
@@ -255,5 +262,9 @@ impl<S: Stage> ErasedStage for S {
 
     fn role(&self) -> StageRole {
         Stage::role(self)
+    }
+
+    fn min_time(&self) -> Duration {
+        Stage::min_time(self)
     }
 }

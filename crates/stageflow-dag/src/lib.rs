@@ -37,6 +37,7 @@ mod check;
 mod compose;
 mod cycle;
 mod draft;
+mod least;
 mod names;
 mod pipeline;
 #[doc(hidden)]

@@ -1,6 +1,8 @@
 //! [`Pipeline`]: a checked, immutable graph of stages, which can stand in the place of a stage.
 
-use std::{fmt, marker::PhantomData, panic::Location, sync::Arc};
+use std::{fmt, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
+
+use stageflow_core::Timeouts;
 
 use crate::{builder::Builder, plan::Plan, problem::Problem, render, view::StageView};
 
@@ -48,6 +50,21 @@ impl<I, O> Pipeline<I, O> {
     /// The stages, in declaration order.
     pub fn stages(&self) -> impl ExactSizeIterator<Item = StageView<'_>> {
         StageView::all(&self.plan)
+    }
+
+    /// When the output can be there at the earliest, from the start of a run: the longest path over the
+    /// [`min_time`](crate::StageBuilder::min_time) of the stages that it needs. A run with a deadline below that is refused.
+    ///
+    /// Of the sides of an `or` the shortest counts. Not counted are stages whose outputs are optional or not needed, and
+    /// stages for which an interceptor may answer: one of its own or its pipeline's that does not stand right in
+    /// `Authenticate`, `Tenant`, `Retry`, `Breaker`, `Limit`, `Timeout` or `Trace`. It takes no stack.
+    pub fn min_time(&self) -> Duration {
+        self.plan.min_time()
+    }
+
+    /// What the pipeline says about the time of its stages.
+    pub fn timeouts(&self) -> Timeouts {
+        self.plan.policies().timeouts
     }
 
     /// What is suspicious and not wrong: outputs nobody reads, stages without edges, attempts that get more time

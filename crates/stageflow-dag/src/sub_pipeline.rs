@@ -4,6 +4,7 @@ use std::{
     any::{Any, type_name},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use stageflow_core::{
@@ -85,6 +86,10 @@ impl<I: Any + Send + Sync, O: Any + Send + Sync> Stage for SubPipeline<I, O> {
 
     fn role(&self) -> StageRole {
         StageRole::Pipeline
+    }
+
+    fn min_time(&self) -> Duration {
+        self.0.plan().min_time()
     }
 }
 

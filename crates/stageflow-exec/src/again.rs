@@ -82,13 +82,13 @@ impl Worker {
         let backoff = Backoff::default();
         let own = backoff.delay(made.saturating_sub(1), backoff.base(), run.shared.random.next_u64());
         let delay = after.map_or(own, |after| after.min(Backoff::HINT_MAX));
-        let timeout = run.plan.settings(stage).and_then(|settings| settings.timeout);
+        let timeout = run.timeouts(stage).stage.get();
         let until = match (timeout, run.cell(stage).started_ago(self.now)) {
             (Some(timeout), Some(ago)) => self.now.saturating_add(nanos(timeout.saturating_sub(ago))),
             _ => u64::MAX,
         };
         let left = until.min(run.deadline).saturating_sub(self.now);
-        if nanos(delay) >= left {
+        if nanos(delay) >= left.saturating_sub(nanos(run.min_time(stage))) {
             return Err(Refusal::Exhausted);
         }
 

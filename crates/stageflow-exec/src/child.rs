@@ -16,6 +16,7 @@ use stageflow_dag::plan::Plan;
 use crate::{
     driver::Driver,
     ending::EndCause,
+    progress::Watched,
     run::{RunCore, Seed},
 };
 
@@ -50,6 +51,7 @@ pub(crate) fn run(
         keep: None,
         max_in_flight: None,
         depth,
+        watched: Watched::of(parent, ctx),
     });
     parent.adopt(&child);
     let run = child.snapshot.identity().run_id();

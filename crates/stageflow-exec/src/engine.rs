@@ -7,7 +7,7 @@ use std::{
 };
 
 use stageflow_core::{
-    Clock, Code, EventSink, Interceptor, Layer, Randomness, RunInfo, StageKind, code,
+    Clock, Code, EventSink, Interceptor, Layer, Randomness, RunInfo, StageKind, TimeLimit, Timeouts, code,
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
@@ -64,6 +64,10 @@ pub(crate) struct EngineShared {
     pub(crate) seed: Option<u64>,
     pub(crate) max_depth: u32,
     pub(crate) limits: EngineLimits,
+    /// The times of stages about which neither they nor their pipeline say anything.
+    pub(crate) timeouts: Timeouts,
+    /// Whether an interceptor of the engine may answer in place of stages.
+    pub(crate) may_answer: bool,
     pub(crate) live: LiveRuns,
     interceptors: Vec<AnyInterceptor>,
     sinks: Vec<Arc<SinkHandle>>,
@@ -148,6 +152,11 @@ impl Engine {
         InterceptorOrder(rows.collect())
     }
 
+    /// What the engine says about the time of stages about which neither they nor their pipeline do.
+    pub fn timeouts(&self) -> Timeouts {
+        self.shared.timeouts
+    }
+
     /// What became of the events of each sink, in the order in which the sinks were added.
     pub fn sink_accounts(&self) -> Vec<SinkAccount> {
         self.shared.sinks.iter().map(|sink| sink.account()).collect()
@@ -228,6 +237,7 @@ pub struct EngineBuilder {
     kinds: Vec<(StageKind, u32)>,
     per_tenant: Option<u32>,
     max_depth: Option<u32>,
+    timeouts: Timeouts,
     seed: Option<u64>,
     clock: Option<Box<dyn Clock>>,
     random: Option<Box<dyn Randomness>>,
@@ -270,6 +280,27 @@ impl EngineBuilder {
         self
     }
 
+    /// The time for all attempts of each stage about which neither it nor its pipeline says anything; none by default.
+    ///
+    /// These three defaults count for stages of child runs too, and not for a pipeline in the place of a stage as a whole.
+    pub fn stage_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.stage = TimeLimit::Limit(timeout);
+        self
+    }
+
+    /// The time for one attempt of each stage about which neither it nor its pipeline says anything; none by default.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.attempt = TimeLimit::Limit(timeout);
+        self
+    }
+
+    /// How long an attempt may go on without a sign of [`progress`](stageflow_core::StageContext::progress), for each stage about
+    /// which neither it nor its pipeline says anything; none by default.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.idle = TimeLimit::Limit(timeout);
+        self
+    }
+
     /// How deep pipelines may be nested in each other; 16 by default, 0 for not at all.
     pub fn max_depth(mut self, depth: u32) -> Self {
         self.max_depth = Some(depth);
@@ -298,7 +329,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     ///
-    /// All problems at once: `INVALID_POLICY` for limits of zero, `OUTSIDE_AUTHENTICATION` for an interceptor that would
+    /// All problems at once: `INVALID_POLICY` for limits and timeouts of zero, `OUTSIDE_AUTHENTICATION` for an interceptor that would
     /// stand outside authentication.
     pub fn build(self) -> Result<Engine, EngineBuildError> {
         let mut problems = Vec::new();
@@ -306,6 +337,10 @@ impl EngineBuilder {
             self.max_in_flight.iter().chain(&self.per_tenant).chain(self.kinds.iter().map(|(_, n)| n));
         if limits.into_iter().any(|limit| *limit == 0) {
             problems.push((code::INVALID_POLICY, "a limit of zero lets no stage run".to_owned()));
+        }
+        for (name, _) in self.timeouts.limits().filter(|(_, time)| time.is_zero()) {
+            let message = format!("with a `{name}` of zero no stage can ever complete");
+            problems.push((code::INVALID_POLICY, message));
         }
         for one in &self.interceptors {
             if one.placement() == Placement::Outside(Layer::Authenticate) {
@@ -340,6 +375,8 @@ impl EngineBuilder {
                 seed: self.seed,
                 max_depth: self.max_depth.unwrap_or(16),
                 limits,
+                timeouts: self.timeouts,
+                may_answer: self.interceptors.iter().any(AnyInterceptor::may_answer),
                 live,
                 interceptors: self.interceptors,
                 sinks: self.sinks,

@@ -14,7 +14,7 @@ use std::{
 
 use stageflow_core::{
     CancelCause, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunInfo, RunOutcome,
-    SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
+    SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code, time::Human,
 };
 use stageflow_dag::{
     Pipeline,
@@ -25,7 +25,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use crate::{
     driver::Driver,
     ending::EndCause,
-    engine::Engine,
+    engine::{Engine, EngineShared},
     error::RunError,
     explain::Explanation,
     report::RunReport,
@@ -127,7 +127,8 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         self.edit(|snapshot| snapshot.priority(priority))
     }
 
-    /// How long the run may take from now on. With nothing left no stage starts.
+    /// How long the run may take from now on. With nothing left no stage starts; with less than the pipeline takes at least
+    /// ([`Pipeline::min_time`]) the run is refused with `DEADLINE_EXCEEDED`.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.has_deadline = true;
         self.edit(|snapshot| snapshot.deadline(deadline))
@@ -199,13 +200,18 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             snapshot = snapshot.deadline(deadline);
         }
         let has_timer = || timer::sleep(Duration::ZERO).is_some();
+        let defaults = self.plan.policies().timeouts.or(shared.timeouts);
         let timed = self.has_deadline
             || self.plan.policies().deadline.is_some()
+            || defaults.limits().next().is_some()
             || self.plan.all_settings().values().any(StageSettings::is_timed);
         if timed && !has_timer() {
             let message =
                 format!("`{}` has a deadline or timeouts, and the runtime has no timer", self.plan.name());
             return Err(RunError::refused(code::NO_RUNTIME, message));
+        }
+        if self.plan.has_min_times() {
+            in_time(&self.plan, &shared, snapshot.deadline_set())?;
         }
         let started = shared.clock.wall();
         let snapshot = Arc::new(snapshot.build_with(|| RunId::from_parts(started, &*shared.random)));
@@ -225,6 +231,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             keep: self.keep,
             max_in_flight: self.max_in_flight,
             depth: 0,
+            watched: None,
         });
         run.shared.live.enter(&run)?;
         Ok(run)
@@ -243,6 +250,23 @@ impl<O: Send + Sync + 'static> IntoFuture for RunBuilder<O> {
 
     fn into_future(self) -> RunFuture<O> {
         RunFuture { state: State::New(Some(self)) }
+    }
+}
+
+/// Refuses a run that could not give its output before its deadline.
+fn in_time(plan: &Plan, shared: &EngineShared, deadline: Option<Duration>) -> Result<(), RunError> {
+    let least = if shared.may_answer { Duration::ZERO } else { plan.min_time() };
+    match deadline {
+        Some(deadline) if deadline < least => Err(RunError::refused(
+            code::DEADLINE_EXCEEDED,
+            format!(
+                "`{}` takes {} at least, and has {}: no stage was started",
+                plan.name(),
+                Human(least),
+                Human(deadline)
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@
 mod again;
 mod aside;
 mod attempt;
+mod begin;
 mod blocking;
 mod cell;
 mod chains;
@@ -27,6 +28,7 @@ mod node;
 mod outputs;
 mod patrol;
 mod pending;
+mod progress;
 mod protocol;
 mod queue;
 mod ready;

@@ -6,6 +6,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use stageflow_core::{
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     attempt, child,
+    progress::Sign,
     protocol::{Held, Unnumbered},
     run::RunCore,
     sinks::RunEvents,
@@ -157,6 +159,7 @@ impl StageScope for WorkerScope {
     }
 
     fn emit(&self, stage: u32, attempt: u32, event: CustomEvent) {
+        self.run.progress(stage, attempt, Sign::Event);
         if self.run.events.is_some() && !self.run.is_done() {
             self.emit_start(stage);
             self.run.emit(stage, attempt, EventKind::Custom(Arc::new(event)));
@@ -186,11 +189,20 @@ impl StageScope for WorkerScope {
         self.run.now()
     }
 
+    fn progress(&self, stage: u32, attempt: u32) {
+        self.run.progress(stage, attempt, Sign::Progress);
+    }
+
+    fn min_time(&self, stage: u32) -> Duration {
+        self.run.min_time(stage)
+    }
+
     fn random(&self) -> u64 {
         self.run.shared.random.next_u64()
     }
 
     fn set_wait(&self, stage: u32, reason: Option<WaitReason>) {
+        self.run.tell_watched();
         let mut details = self.run.details();
         match reason {
             Some(reason) => details.waits.insert(stage, reason),

@@ -58,11 +58,11 @@ pub use stageflow_core::{
     Backoff, BoxError, Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId,
     CustomEvent, Delivery, DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure,
     FailurePolicy, FieldValue, FnStage, Growth, Identity, InputError, InteractionId, Interceptor, Jitter,
-    Keep, Layer, Next, Owned, Priority, Randomness, Recorder, RequestId, RunId, RunInfo, RunOutcome,
-    SessionId, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs,
-    StageKind, StageOutcome, StageResult, TenantId, TraceContext, TraceContextError, UserId, Value,
-    WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent,
-    stage::UnknownKind, stage_fn, time::SeededRandom,
+    Keep, Layer, Next, NotBegun, Owned, Priority, Randomness, Recorder, RequestId, RunId, RunInfo,
+    RunOutcome, SessionId, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput,
+    StageInputs, StageKind, StageOutcome, StageResult, TenantId, TimeLimit, Timeouts, TraceContext,
+    TraceContextError, UserId, Value, WaitReason, code, context::CleanUpResult, intercept::Placement,
+    scope::Hold, snapshot::Parent, stage::UnknownKind, stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{

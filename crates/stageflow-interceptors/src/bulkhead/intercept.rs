@@ -19,7 +19,7 @@ impl Bulkhead {
             Ok(permit) => return Ok(permit),
             Err(full) => full,
         };
-        let within = ctx.remaining().unwrap_or(Duration::MAX);
+        let within = ctx.slack().unwrap_or(Duration::MAX);
         if self.0.when_full != WhenFull::Wait || within.is_zero() {
             return Err(full);
         }

@@ -72,7 +72,7 @@ impl RateLimiter {
         let of = RateCall { call, next };
         let costs = shared.hooks.costs.iter().map(|cost| cost.as_ref().map_or(1, |cost| cost(&of))).collect();
         let within = match shared.when_full {
-            WhenFull::Wait => [shared.max_wait, ctx.remaining()].into_iter().flatten().min(),
+            WhenFull::Wait => [shared.max_wait, ctx.slack()].into_iter().flatten().min(),
             WhenFull::Reject | WhenFull::Skip => Some(Duration::ZERO),
         };
         match Admission::of(shared, tenant, costs, within.unwrap_or(Duration::MAX))? {

@@ -167,7 +167,7 @@ fn policies(draft: &Draft, found: &mut Vec<Problem>) {
     }
     for (name, time) in policies.timeouts.limits() {
         if time.is_zero() {
-            wrong(Setting::Timeout(name), format!("with a `{name}` of zero no stage can ever complete"));
+            wrong(Setting::Timeout(name), format!("with `{name}` of zero no stage can ever complete"));
         }
     }
     for (interceptor, place) in policies.interceptors.iter().zip(&draft.intercepted_at) {
@@ -180,7 +180,7 @@ fn least_time(draft: &Draft, output: AnyPort, found: &mut Vec<Problem>) {
     for (stage, least) in (0..draft.len()).map(|stage| (stage, least::of(draft, stage))) {
         let own = draft.settings.get(&stage).map(|settings| settings.timeouts).unwrap_or_default();
         let limits = own.or(draft.policies.timeouts);
-        for (what, limit) in [("stage", limits.stage), ("an attempt of it", limits.attempt)] {
+        for (what, limit) in [("the stage", limits.stage), ("an attempt", limits.attempt)] {
             if let Some(limit) = limit.get().filter(|limit| *limit < least) {
                 let (name, place) = (draft.names.get(stage), draft.places[stage as usize]);
                 let (least, limit) = (Human(least), Human(limit));
@@ -206,7 +206,7 @@ fn settings(draft: &Draft, found: &mut Vec<Problem>) {
         for (what, time) in settings.timeouts.limits() {
             if time.is_zero() {
                 let what = if what == "stage_timeout" { "timeout" } else { what };
-                let message = format!("with a `{what}` of zero stage {} can never complete", Quoted(name));
+                let message = format!("with `{what}` of zero stage {} can never complete", Quoted(name));
                 found.push(Problem::new(code::INVALID_POLICY, place, message).about([name]));
             }
         }

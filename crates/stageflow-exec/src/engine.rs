@@ -339,7 +339,7 @@ impl EngineBuilder {
             problems.push((code::INVALID_POLICY, "a limit of zero lets no stage run".to_owned()));
         }
         for (name, _) in self.timeouts.limits().filter(|(_, time)| time.is_zero()) {
-            let message = format!("with a `{name}` of zero no stage can ever complete");
+            let message = format!("with `{name}` of zero no stage can ever complete");
             problems.push((code::INVALID_POLICY, message));
         }
         for one in &self.interceptors {

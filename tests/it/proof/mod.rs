@@ -2,6 +2,7 @@
 
 mod blocked;
 mod cancel;
+mod deadline;
 mod depth;
 mod isolation;
 mod oracle;

@@ -14,7 +14,6 @@ use serde::{Serialize, ser::SerializeMap};
 use crate::{
     id::RunId,
     outcome::{CancelCause, Failure, RunOutcome, SkipCause},
-    policy::Priority,
     snapshot::ContextSnapshot,
     text::OneLine,
     time::Human,
@@ -110,11 +109,6 @@ impl Event {
         self.run.snapshot.trace().map(|trace| format!("{:032x}", trace.trace_id()))
     }
 
-    /// How urgent the run is. On the wire it is in the details of `pipeline.started`.
-    pub fn priority(&self) -> Priority {
-        self.run.snapshot.priority()
-    }
-
     /// The pipeline's name.
     pub fn pipeline(&self) -> &str {
         self.run.snapshot.pipeline()
@@ -160,7 +154,7 @@ impl Event {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// `pipeline.started`
+    /// `pipeline.started`; on the wire with the priority of the run.
     PipelineStarted,
     /// `pipeline.completed`, `.failed`, `.cancelled`, `.denied` or `.timed_out`: the last event of a run.
     PipelineEnded {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use stageflow_core::intercept::AnyInterceptor;
+
 use crate::{
     draft::Draft,
     plan::{Edge, EdgeKind, INPUT},
@@ -95,5 +97,5 @@ pub(crate) fn of(draft: &Draft, stage: u32) -> Duration {
 fn own(draft: &Draft, stage: u32) -> Duration {
     let settings = draft.settings.get(&stage);
     let mut around = settings.iter().flat_map(|own| &own.interceptors).chain(&draft.policies.interceptors);
-    if around.any(|interceptor| interceptor.may_answer()) { Duration::ZERO } else { of(draft, stage) }
+    if around.any(AnyInterceptor::may_answer) { Duration::ZERO } else { of(draft, stage) }
 }

@@ -42,7 +42,7 @@ async fn ends_after(pipeline: &Pipeline<(), u32>) -> (Duration, String) {
     let error = error_of(pipeline.run(())).await;
     let failure = error.failure().expect("a stage failed");
     assert_eq!((failure.code(), failure.class()), (code::IDLE_TIMEOUT, ErrorClass::Timeout));
-    (error.report().expect("it ran").duration(), failure.message().to_owned())
+    (error.report().expect("it ran").duration(), failure.message().clone())
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,13 +4,13 @@ use std::{
     error::Error as _,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use stageflow::{
-    Backoff, Call, Engine, ErrorClass, FailurePolicy, Interceptor, Layer, Next, NotBegun, Pipeline,
+    Backoff, Call, Clock, Engine, ErrorClass, FailurePolicy, Interceptor, Layer, Next, NotBegun, Pipeline,
     Placement, RunOutcome, StageOutcome, Value, WaitReason, code,
     interceptors::{Bulkhead, CircuitBreaker, Fallback, RateLimiter, Retry},
     prelude::*,
@@ -253,7 +253,7 @@ async fn s_15_nobody_waits_for_a_turn_that_would_come_too_late() {
     assert_eq!(run.await.map(drop).expect_err("it was too late").code(), code::BULKHEAD_FULL);
 
     let limiter = RateLimiter::builder("api").dimension("calls", 1, 6.secs(), 1).build().expect("a limiter");
-    limiter.request().try_acquire().expect("the first is free");
+    drop(limiter.request().try_acquire().expect("the first is free"));
     let stage = around(Box::new(move |it| it.with(limiter.clone())));
     let error = error_of(stage.run(())).await;
     assert_eq!(
@@ -339,6 +339,44 @@ async fn at_the_deadline_nothing_begins_and_the_run_has_timed_out() {
             pipeline(|p| p.stage("late", counted(&attempts, 0)).timeout(own).intercept(Sleeps).inputs(()));
         let error = error_of(late.run(()).deadline(10.secs())).await;
         assert_eq!((error.code(), attempts.load(Ordering::SeqCst)), (expected, 0));
+    }
+}
+
+/// A clock that goes when it is told to.
+#[derive(Clone, Default)]
+struct Told(Arc<AtomicU64>);
+
+impl Clock for Told {
+    fn monotonic_nanos(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Computes for ten seconds before it lets a call through.
+impl Interceptor for Told {
+    async fn around(&self, _: &Call, next: Next<'_>) -> StageResult<Value> {
+        self.0.fetch_add(10_000_000_000, Ordering::SeqCst);
+        next.run().await
+    }
+}
+
+/// Nobody has looked at the clock since an interceptor came to compute: the attempt does.
+#[tokio::test(start_paused = true)]
+async fn s_15_the_deadline_may_pass_without_an_await() {
+    let attempts = Arc::default();
+    for (own, outcome, expected) in [
+        (None, RunOutcome::TimedOut, code::DEADLINE_EXCEEDED),
+        (Some(5.secs()), RunOutcome::Failed, code::STAGE_TIMEOUT),
+    ] {
+        let clock = Told::default();
+        let engine = Engine::builder().clock(clock.clone()).build().expect("an engine");
+        let late = pipeline(|p| {
+            p.stage("late", counted(&attempts, 0)).timeout(own).intercept(clock.clone()).inputs(())
+        });
+        let deadline = if own.is_some() { 20.secs() } else { 10.secs() };
+        let error = error_of(engine.run(&late, ()).deadline(deadline)).await;
+        assert_eq!((error.outcome(), error.code()), (Some(outcome), expected));
+        assert_eq!(attempts.load(Ordering::SeqCst), 0);
     }
 }
 

@@ -22,6 +22,7 @@ mod order;
 mod outcomes;
 mod panics;
 mod policies;
+mod priority;
 mod regressions;
 mod regressions_more;
 mod report;

@@ -233,7 +233,8 @@ async fn holds(case: &Case, tally: &mut Tally) -> Result<(), TestCaseError> {
     tally.timed_out += u32::from(outcome == Some(RunOutcome::TimedOut));
     tally.completed += u32::from(outcome == Some(RunOutcome::Completed));
     if let Some(report) = attempts {
-        let not_begun = |failure: &Failure| failure.source().is_some_and(|error| error.is::<NotBegun>());
+        let not_begun =
+            |failure: &Failure| failure.source().is_some_and(<dyn std::error::Error>::is::<NotBegun>);
         tally.not_begun += u32::from(report.failures().iter().any(not_begun));
         tally.retried += u32::from(report.stages().any(|stage| stage.attempts > 1));
         let leaves = report.stages().filter(|stage| seen.iter().any(|begun| begun.stage == stage.name));

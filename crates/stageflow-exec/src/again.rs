@@ -83,7 +83,10 @@ impl Worker {
         let own = backoff.delay(made.saturating_sub(1), backoff.base(), run.shared.random.next_u64());
         let delay = after.map_or(own, |after| after.min(Backoff::HINT_MAX));
         let timeout = run.timeouts(stage).stage.get();
-        let until = match (timeout, run.cell(stage).started_ago(self.now)) {
+        // Under limits it is marked as started with its first permit only, and the wait for that counts.
+        let cell = run.cell(stage);
+        let ago = if run.is_limited { Some(cell.ready_ago(self.now)) } else { cell.started_ago(self.now) };
+        let until = match (timeout, ago) {
             (Some(timeout), Some(ago)) => self.now.saturating_add(nanos(timeout.saturating_sub(ago))),
             _ => u64::MAX,
         };

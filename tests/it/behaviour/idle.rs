@@ -206,7 +206,8 @@ fn napping(naps_of: &[u64]) -> Pipeline<(), u32> {
 /// A stage that is a pipeline gets on when a stage of it ends or shows progress, at any depth.
 #[tokio::test(start_paused = true)]
 async fn s_15_what_happens_in_a_child_run_is_progress_of_its_stage() {
-    for kid in [napping(&[4, 4, 4]), parent_of(napping(&[4, 4, 4]))] {
+    let kids = || napping(&[4, 4, 4]);
+    for kid in [kids(), parent_of(kids()), watching(kids())] {
         assert_eq!(watching(kid).run(()).await.expect("it gets on").report().duration(), 12.secs());
     }
     let (after, message) = ends_after(&watching(napping(&[4, 4, 6]))).await;

@@ -342,6 +342,24 @@ async fn at_the_deadline_nothing_begins_and_the_run_has_timed_out() {
     }
 }
 
+/// The time of a stage runs while it waits for its permit, also when the engine has granted it another attempt.
+#[tokio::test(start_paused = true)]
+async fn s_15_waiting_for_a_permit_counts_for_the_time_of_the_stage() {
+    let asks = stage_fn(|ctx: StageContext, (): ()| async move {
+        // sleeps: on paused time
+        tokio::time::sleep(1.secs()).await;
+        if ctx.attempt() == 1 { Err(StageExit::retry("busy").after(500.millis())) } else { Ok(ctx.attempt()) }
+    });
+    let limited = pipeline(|p| {
+        p.max_in_flight(1);
+        let holds = p.stage("holds", naps(8.secs(), 1)).inputs(());
+        p.stage("only", asks).timeout(10.secs()).inputs(());
+        holds
+    });
+    let error = error_of(limited.run(())).await;
+    assert_eq!((error.code(), error.report().expect("it ran").duration()), (code::STAGE_TIMEOUT, 10.secs()));
+}
+
 /// A clock that goes when it is told to.
 #[derive(Clone, Default)]
 struct Told(Arc<AtomicU64>);

@@ -11,8 +11,9 @@ use stageflow_core::{NotBegun, StageContext, StageExit, StageResult, code};
 
 use crate::{attempt, ending::EndCause, limits::Permits, node::Timer, run::RunCore};
 
+const NANOSECOND: Duration = Duration::from_nanos(1);
+
 /// Whether an attempt that began now could end in time: it has what it takes at least, and never nothing (S-15).
-#[cold]
 pub(crate) fn in_time(run: &RunCore, ctx: &StageContext) -> StageResult<()> {
     let stage = ctx.index();
     let now = run.now();
@@ -42,7 +43,8 @@ pub(crate) async fn permits(run: &RunCore, ctx: &StageContext) -> StageResult<Pe
         let Some(slack) = ctx.slack().filter(|_| !needed.is_zero()) else { return Poll::Pending };
         let timer = match &mut timer {
             Some(timer) => timer,
-            None => timer.insert(Timer::new(slack, code::DEADLINE_EXCEEDED)?),
+            // Just enough is enough.
+            None => timer.insert(Timer::new(slack.saturating_add(NANOSECOND), code::DEADLINE_EXCEEDED)?),
         };
         if timer.is_up(cx) {
             let left = ctx.remaining().unwrap_or_default();

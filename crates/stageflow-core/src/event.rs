@@ -154,7 +154,7 @@ impl Event {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// `pipeline.started`
+    /// `pipeline.started`; on the wire with the priority of the run.
     PipelineStarted,
     /// `pipeline.completed`, `.failed`, `.cancelled`, `.denied` or `.timed_out`: the last event of a run.
     PipelineEnded {
@@ -305,7 +305,11 @@ impl Serialize for Event {
         map.serialize_entry("elapsed_ns", &self.record.nanos)?;
         let since = self.time().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         map.serialize_entry("unix_ms", &(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))?;
-        map.serialize_entry("details", &self.record.kind.details())?;
+        let mut details = self.record.kind.details();
+        if matches!(self.record.kind, EventKind::PipelineStarted) {
+            details.insert("priority".to_owned(), json(&self.run.snapshot.priority()));
+        }
+        map.serialize_entry("details", &details)?;
         map.end()
     }
 }

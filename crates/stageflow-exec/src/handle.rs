@@ -14,7 +14,7 @@ use std::{
 
 use stageflow_core::{
     Budget, CancelCause, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunInfo, RunOutcome,
-    SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
+    SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code, time::Human,
 };
 use stageflow_dag::{
     Pipeline,
@@ -26,7 +26,7 @@ use crate::{
     admission::{Admission, BackpressureMonitor},
     driver::Driver,
     ending::EndCause,
-    engine::Engine,
+    engine::{Engine, EngineShared},
     error::RunError,
     explain::Explanation,
     report::RunReport,
@@ -128,7 +128,8 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         self.edit(|snapshot| snapshot.priority(priority))
     }
 
-    /// How long the run may take from now on. With nothing left no stage starts.
+    /// How long the run may take from now on. With nothing left no stage starts; with less than the pipeline takes at least
+    /// ([`Pipeline::min_time`]) the run is refused with `DEADLINE_EXCEEDED`.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.has_deadline = true;
         self.edit(|snapshot| snapshot.deadline(deadline))
@@ -208,8 +209,10 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             snapshot = snapshot.budget_or(budget);
         }
         let has_timer = || timer::sleep(Duration::ZERO).is_some();
+        let defaults = self.plan.policies().timeouts.or(shared.timeouts);
         let timed = self.has_deadline
             || self.plan.policies().deadline.is_some()
+            || defaults.limits().next().is_some()
             || self.plan.all_settings().values().any(StageSettings::is_timed)
             || shared.backpressure.as_ref().is_some_and(BackpressureMonitor::needs_timer);
         if timed && !has_timer() {
@@ -218,6 +221,9 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
                 self.plan.name()
             );
             return Err(RunError::refused(code::NO_RUNTIME, message));
+        }
+        if self.plan.has_min_times() {
+            in_time(&self.plan, &shared, snapshot.deadline_set())?;
         }
         let admission = match &shared.backpressure {
             Some(monitor) => Some(offer(monitor, self.plan.name())?),
@@ -243,6 +249,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             account: None,
             repeats: None,
             depth: 0,
+            watched: None,
         });
         if let Some(admission) = &admission {
             admission.note(&run);
@@ -274,6 +281,23 @@ type Admitted = (Arc<RunCore>, Option<Box<Admission>>);
 fn offer(monitor: &BackpressureMonitor, pipeline: &str) -> Result<Box<Admission>, RunError> {
     let refused = |why| RunError::refused(code::OVERLOADED, format!("`{pipeline}` was not started: {why}"));
     monitor.enter(true).map(|entry| Box::new(Admission::new(entry))).map_err(refused)
+}
+
+/// Refuses a run that could not give its output before its deadline.
+fn in_time(plan: &Plan, shared: &EngineShared, deadline: Option<Duration>) -> Result<(), RunError> {
+    let least = if shared.may_answer { Duration::ZERO } else { plan.min_time() };
+    match deadline {
+        Some(deadline) if deadline < least => Err(RunError::refused(
+            code::DEADLINE_EXCEEDED,
+            format!(
+                "`{}` takes {} at least, and has {}: no stage was started",
+                plan.name(),
+                Human(least),
+                Human(deadline)
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn no_runtime(pipeline: &str) -> RunError {

@@ -39,7 +39,7 @@ use crate::limit::{Keyed, WhenFull};
 ///   asked. What [`settle`](RateCharge::settle) finds to be missing becomes a debt that later calls wait for.
 /// - A call takes its cost from all dimensions or from none.
 /// - Who waits goes in the order of arrival, within one tenant: small costs do not pass large ones.
-/// - A call whose wait would take all of its remaining time, or more, is refused at once, and says how long it would have been.
+/// - A call whose wait would take all of its [`slack`](stageflow_core::StageContext::slack), or more, is refused at once, and says how long it would have been.
 /// - Who stops to wait frees its place at once. A call that never began an attempt is given its cost back.
 /// - It knows at most `max_keys` tenants. While none can be forgotten without harm, the others share one more quota of the same size.
 ///

@@ -67,13 +67,13 @@ pub use stageflow_core::{
     Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId, CustomEvent, Delivery,
     DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure, FailureCollector,
     FailurePolicy, FailureRecord, FailureRules, FailureSummary, FallbackFacts, FieldValue, FnStage, Growth,
-    IdempotencyFacts, Identity, InputError, InteractionId, Interceptor, Jitter, Keep, Layer, Next, Owned,
-    PolicyFacts, PolicyId, Priority, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId,
+    IdempotencyFacts, Identity, InputError, InteractionId, Interceptor, Jitter, Keep, Layer, Next, NotBegun,
+    Owned, PolicyFacts, PolicyId, Priority, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId,
     Reservation, RetryFacts, RunBudget, RunId, RunInfo, RunOutcome, SessionId, SkipCause, SnapshotBuilder,
     Stage, StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome, StageResult,
-    StopReason, Stopped, TenantGuardFacts, TenantId, TimeoutFacts, TraceContext, TraceContextError, UserId,
-    Value, WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent,
-    stage::UnknownKind, stage_fn, time::SeededRandom,
+    StopReason, Stopped, TenantGuardFacts, TenantId, TimeLimit, TimeoutFacts, Timeouts, TraceContext,
+    TraceContextError, UserId, Value, WaitReason, code, context::CleanUpResult, intercept::Placement,
+    scope::Hold, snapshot::Parent, stage::UnknownKind, stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{

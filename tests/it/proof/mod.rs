@@ -3,6 +3,7 @@
 mod blocked;
 mod budget;
 mod cancel;
+mod deadline;
 mod depth;
 mod isolation;
 mod oracle;

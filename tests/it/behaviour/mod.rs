@@ -20,6 +20,7 @@ mod order;
 mod outcomes;
 mod panics;
 mod policies;
+mod policy_regressions;
 mod regressions;
 mod regressions_more;
 mod report;

@@ -91,7 +91,11 @@ async fn item_173_a_failure_counts_once_w13() {
         });
         for failures in 1..=5_u64 {
             let seen = breaker.snapshot().first().map_or(0, |key| key.totals.failed);
-            assert_eq!((seen, breaker.state(&breaker.key(None))), (failures - 1, BreakerState::Closed), "{index}");
+            assert_eq!(
+                (seen, breaker.state(&breaker.key(None))),
+                (failures - 1, BreakerState::Closed),
+                "{index}"
+            );
             error_of(fails.run(())).await;
         }
         assert!(matches!(breaker.state(&breaker.key(None)), BreakerState::Open { .. }), "{index}");

@@ -155,7 +155,10 @@ async fn item_158_a_failure_goes_outwards_until_somebody_answers() {
         });
         let run = fails.run(()).await.ok().map(|run| *run.output());
         assert_eq!(run, answers.then_some(7));
-        assert_eq!(log.lines(), ["inner: failed", if answers { "outer: completed" } else { "outer: failed" }]);
+        assert_eq!(
+            log.lines(),
+            ["inner: failed", if answers { "outer: completed" } else { "outer: failed" }]
+        );
     }
 }
 

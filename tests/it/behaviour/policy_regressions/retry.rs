@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use stageflow::{
-    ErrorClass, EventKind, Jitter, code,
-    interceptors::Retry,
-    prelude::*,
-};
+use stageflow::{ErrorClass, EventKind, Jitter, code, interceptors::Retry, prelude::*};
 use tokio::time::Instant;
 
 use super::super::kit::{error_of, pipeline, recorded};
@@ -32,7 +28,7 @@ async fn story(retry: Retry, script: Script) -> (u32, bool, Vec<Duration>) {
 }
 
 fn started(event: &stageflow::Event) -> Option<Duration> {
-    matches!(event.kind(), EventKind::StageStarted { .. }).then(|| event.elapsed())
+    matches!(event.kind(), EventKind::StageStarted).then(|| event.elapsed())
 }
 
 fn millis(times: &[u64]) -> Vec<Duration> {

@@ -26,7 +26,15 @@ async fn item_177_a_missing_token_denies_w10() {
     let log = Log::default();
     let guarded = pipeline(|p| {
         p.intercept(Authenticate::new(Keys));
-        let first = p.stage("first", logging(&log, |log, _| async move { Ok(log.add("ran")) })).inputs(());
+        let first = p
+            .stage(
+                "first",
+                logging(&log, |log, _| async move {
+                    log.add("ran");
+                    Ok(())
+                }),
+            )
+            .inputs(());
         p.stage("only", gives(1_u32)).after(first).inputs(())
     });
     for token in [None, Some("wrong")] {

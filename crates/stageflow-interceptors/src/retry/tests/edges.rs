@@ -5,7 +5,7 @@ use stageflow_dag::Pipeline;
 use stageflow_exec::PipelineExt as _;
 use tokio::time::Instant;
 
-use super::{Retry, Script, attempts, pipeline};
+use super::{Retry, RetryBudget, Script, attempts, pipeline};
 
 const BUSY: Script = |_| Err("busy").transient();
 
@@ -57,4 +57,14 @@ async fn the_defaults_are_what_they_are_said_to_be() {
     let began = Instant::now();
     assert_eq!(attempts(&pipeline(Retry::default(), asks).run(()).await), 2);
     assert_eq!(began.elapsed(), 60.secs(), "the longest hint");
+}
+
+/// Up to ten times the reserve, and a hundred at least.
+#[test]
+fn an_account_keeps_no_more_than_it_may() {
+    for (reserve, most) in [(0, 100), (3, 100), (10, 100), (11, 110), (500, 5_000)] {
+        let budget = RetryBudget::new(1.0, reserve);
+        (0..10_000).for_each(|_| budget.deposit());
+        assert_eq!(budget.left(), most, "a reserve of {reserve}");
+    }
 }

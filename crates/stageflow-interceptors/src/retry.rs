@@ -15,6 +15,14 @@ use stageflow_core::{
 pub use self::budget::RetryBudget;
 use self::failed::Failures;
 
+/// What `budget` uses, so that `tests/model` can run it under a model checker.
+mod sync {
+    pub(super) use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+}
+
 /// The name under which the policy is known elsewhere.
 pub type RetryInterceptor = Retry;
 

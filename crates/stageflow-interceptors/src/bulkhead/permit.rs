@@ -1,16 +1,11 @@
 //! Places of a bulkhead: the room they are in, those in its queue, and the permits of the calls that run.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::{fmt, sync::Arc};
+
+use super::{
+    Shared,
+    sync::{AtomicUsize, Ordering, OwnedSemaphorePermit, Semaphore},
 };
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::Shared;
 use crate::limit::Idle;
 
 /// The places of one tenant, or of all.

@@ -6,12 +6,13 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
-use tokio::sync::Notify;
-
-use super::gcra::{Decision, Gauge, Quota, Receipt};
+use super::{
+    gcra::{Decision, Gauge, Quota, Receipt},
+    sync::{Mutex, MutexGuard, Notify},
+};
 use crate::limit::Idle;
 
 /// The gauges and the queue of one key.

@@ -1,9 +1,6 @@
 //! How many retries calls have earned together.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use super::sync::{Arc, AtomicU64, Ordering};
 
 /// One retry costs so much: shares are counted in thousandths.
 const ONE: u64 = 1_000;

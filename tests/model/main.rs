@@ -6,8 +6,8 @@
 //! each model says what it stands for. Loom treats sequentially consistent accesses as acquire and release only, so the models
 //! put a fence behind each such store: [`sc`] says why that is fair.
 
+mod account;
 mod breaker;
-mod budget;
 mod bulkhead;
 mod countdown;
 mod gate;

@@ -2,8 +2,10 @@
 //! they look for.
 
 mod closed;
+mod contract;
 mod half_open;
 mod herd;
 mod jitter;
+mod leaving;
 mod limits;
 mod stats;

@@ -13,6 +13,7 @@ mod identity;
 mod inputs;
 mod interceptors;
 mod keep;
+mod keep_policies;
 mod kit;
 mod lifetime;
 mod limits;

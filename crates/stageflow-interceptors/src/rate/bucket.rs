@@ -2,7 +2,8 @@
 //!
 //! A cost is taken when its turn comes and not before: a reservation made ahead of time would let a second burst through when
 //! the call at last begins. That is why a call that cannot go stands in a queue, behind which nobody passes, and why how long
-//! it will wait is found by playing the queue through. The end of that play is kept for the next one who comes.
+//! it will wait is found by playing the queue through. The end of that play is kept for the next one who comes, as long as all goes
+//! as it was played: a turn that is taken late makes all that follow later.
 
 use std::{
     collections::VecDeque,

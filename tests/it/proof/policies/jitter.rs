@@ -3,9 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use stageflow::{
-    Backoff, Engine, EventKind, Jitter, Randomness, Recorder, RunError, SeededRandom, interceptors::Retry,
+    Backoff, Engine, EventKind, Jitter, Randomness, Recorder, RunError, SeededRandom,
+    interceptors::{BreakerOutcome, BreakerState, CircuitBreaker, Retry},
     prelude::*,
 };
+use tokio::time::Instant;
 
 use super::stats::evenly;
 
@@ -96,4 +98,27 @@ fn s_23_the_formulas_are_evenly_distributed_at_each_retry() {
             assert_eq!(evenly(&drawn), Ok(()), "{jitter:?}, retry {retry}");
         }
     }
+}
+
+/// S-25: how long a breaker stays open is evenly distributed as well, and no longer than the longest.
+#[test]
+fn s_25_the_time_that_a_breaker_stays_open_is_distributed_as_its_jitter_says() {
+    let places = |longest: u64, (low, high): (f64, f64), jitter: f64| -> Vec<f64> {
+        (0..4_000)
+            .map(|seed| {
+                let breaker = CircuitBreaker::builder("b").consecutive(1).jitter(jitter).seed(seed);
+                let breaker = breaker.open_for(BASE).max_open(longest.secs()).build().expect("a breaker");
+                let (key, now) = (breaker.key(None), Instant::now());
+                let permit = breaker.try_acquire(&key, now).expect("it is closed");
+                permit.record_at(BreakerOutcome::Failure { retry_after: None }, now);
+                let BreakerState::Open { until } = breaker.state(&key) else { panic!("it is open") };
+                ((until - now).as_secs_f64() / BASE.as_secs_f64() - low) / (high - low)
+            })
+            .collect()
+    };
+    assert_eq!(evenly(&places(80_000, (0.8, 1.2), 0.2)), Ok(()));
+    assert_eq!(evenly(&places(1_000, (0.8, 1.0), 0.2)), Ok(()), "cut at the longest, and even below it");
+    // The checks themselves.
+    assert!(evenly(&places(80_000, (0.8, 1.2), 0.1)).is_err());
+    assert!(evenly(&places(80_000, (0.8, 1.2), 0.0)).is_err());
 }

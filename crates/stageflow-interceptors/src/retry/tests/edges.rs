@@ -67,4 +67,8 @@ fn an_account_keeps_no_more_than_it_may() {
         (0..10_000).for_each(|_| budget.deposit());
         assert_eq!(budget.left(), most, "a reserve of {reserve}");
     }
+    // A share that binary fractions miss by a little is rounded, and not cut.
+    let budget = RetryBudget::new(0.57, 0);
+    (0..100).for_each(|_| budget.deposit());
+    assert_eq!(budget.left(), 57);
 }

@@ -28,6 +28,12 @@ pub use self::{
 use self::{bucket::Bucket, gcra::Quota, intercept::Hooks};
 use crate::limit::{Keyed, WhenFull};
 
+/// What `bucket` uses, so that `tests/model` can run it under a model checker.
+mod sync {
+    pub(super) use std::sync::{Mutex, MutexGuard};
+    pub(super) use tokio::sync::Notify;
+}
+
 /// Lets so much cost per time through, in several dimensions at once.
 ///
 /// It is an interceptor in [`Layer::Limit`](stageflow_core::Layer::Limit), for each attempt of its own, and as well a plain

@@ -8,12 +8,20 @@ mod tests;
 use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, PolicyFacts, RetryFacts, StageExit,
-    StageResult, Value, intercept::Placement,
+    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, PolicyFacts, PolicyId, RetryFacts,
+    StageExit, StageResult, Value, intercept::Placement,
 };
 
 pub use self::budget::RetryBudget;
 use self::failed::Failures;
+
+/// What `budget` uses, so that `tests/model` can run it under a model checker.
+mod sync {
+    pub(super) use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+}
 
 /// The name under which the policy is known elsewhere.
 pub type RetryInterceptor = Retry;
@@ -304,7 +312,7 @@ impl Interceptor for Retry {
         facts.hint_max = self.hint_max;
         facts.classes.clone_from(&self.classes);
         facts.has_predicate = self.retry_if.is_some();
-        facts.budget = self.budget.as_ref().map(RetryBudget::id);
+        facts.budget = self.budget.as_ref().map(|budget| PolicyId::of(&budget.0));
         facts.is_budgeted = self.budget.is_some();
         facts.into()
     }

@@ -1,5 +1,7 @@
 //! Retries within running pipelines, in virtual time (rules S-22 … S-24).
 
+mod edges;
+
 use std::{
     sync::{
         Arc,

@@ -1,6 +1,4 @@
-//! Which test stands for which assertion of `upstream-engine.md` §18.6 and §18.7, and for which weakness (W7, W9 … W18).
-//!
-//! Time-outs (165 to 170, W35) and failure tolerance (203 to 210) have tests of their own.
+//! Which test stands for which assertion of `upstream-engine.md` §18.6 to §18.8, and for which weakness (W7, W9 … W18, W28, W35).
 
 /// A number, and the test, or why there is none.
 pub(super) const KEPT: &[(u32, &str)] = &[
@@ -26,6 +24,15 @@ pub(super) const KEPT: &[(u32, &str)] = &[
     (162, "retries::item_162_each_attempt_has_its_timeout_w12"),
     (163, "verdicts::item_163_a_fallback_is_not_a_failure_w12"),
     (164, "chain::item_164_a_returned_failure_is_seen_like_any_other"),
+    (165, "time::the_shorter_timeout_ends_a_stage_with_its_own_code"),
+    (166, "timeouts::there_is_no_timeout_by_default"),
+    (167, "timeouts::s_15_the_nearest_timeout_counts_and_none_is_one"),
+    (
+        168,
+        "moot: optional, and there is no shared map; timeouts::timeouts_of_a_pipeline_stay_with_its_stages",
+    ),
+    (169, "retries::item_162_each_attempt_has_its_timeout_w12"),
+    (170, "timeouts::a_stages_own_timeout_is_its_own_w35"),
     (171, "breaker::item_171_an_open_breaker_refuses_with_an_error_that_names_it"),
     (172, "breaker::item_172_five_failures_open_it_and_a_success_begins_anew"),
     (173, "breaker::item_173_a_failure_counts_once_w13"),
@@ -62,15 +69,29 @@ pub(super) const KEPT: &[(u32, &str)] = &[
     (200, "idempotency::item_198_and_200_the_fourth_answer_is_the_first_whole_w16"),
     (201, "idempotency::item_201_a_first_that_is_cancelled_or_dropped_gives_the_key_free_w17"),
     (202, "idempotency::item_202_stages_beside_each_other_hold_keys_of_their_own_w17"),
+    // 18.8 Failure tolerance, backpressure
+    (203, "tolerance::s_7_203_fail_fast_stops_at_the_first"),
+    (204, "tolerance::s_7_204_205_what_waits_for_a_failure_never_runs_however_far_w28"),
+    (205, "tolerance::s_7_204_205_what_waits_for_a_failure_never_runs_however_far_w28"),
+    (206, "tolerance::s_7_206_best_effort_runs_what_can_run"),
+    (207, "tolerance::s_7_207_the_success_rate_is_of_all_stages"),
+    (208, "backpressure::s_11_208_utilisation_and_overload"),
+    (209, "backpressure::s_11_209_overload_sheds_from_the_high_watermark_to_the_low_one"),
+    (210, "branches::a_condition_that_panics_fails_every_stage_it_decides"),
 ];
 
 /// The modules of `policy_regressions`. That of retries is `retries` here, for `behaviour` has a `retry` of its own.
 pub(super) const SOURCES: &[(&str, &str)] = &[
+    ("backpressure", include_str!("backpressure.rs")),
+    ("branches", include_str!("branches.rs")),
     ("breaker", include_str!("policy_regressions/breaker.rs")),
     ("chain", include_str!("policy_regressions/chain.rs")),
     ("idempotency", include_str!("policy_regressions/idempotency.rs")),
     ("retries", include_str!("policy_regressions/retry.rs")),
     ("security", include_str!("security.rs")),
+    ("time", include_str!("time.rs")),
+    ("timeouts", include_str!("timeouts.rs")),
+    ("tolerance", include_str!("tolerance.rs")),
     ("verdicts", include_str!("policy_regressions/verdicts.rs")),
 ];
 
@@ -78,14 +99,14 @@ pub(super) const SOURCES: &[(&str, &str)] = &[
 #[test]
 fn no_assertion_about_policies_is_left_out() {
     let numbers: Vec<_> = KEPT.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (147..=164).chain(171..=202).collect::<Vec<_>>());
+    assert_eq!(numbers, (147..=210).collect::<Vec<_>>());
 }
 
 /// Each weakness that is fixed by a policy has a test that bears its number; W15 is moot by types.
 #[test]
 fn every_weakness_of_the_policies_has_a_test() {
     let all: String = SOURCES.iter().map(|(_, source)| *source).collect();
-    for number in [7, 9, 10, 11, 12, 13, 14, 16, 17, 18] {
+    for number in [7, 9, 10, 11, 12, 13, 14, 16, 17, 18, 28, 35] {
         assert!(all.contains(&format!("_w{number:02}()")), "W{number}");
     }
 }

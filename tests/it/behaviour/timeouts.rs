@@ -171,7 +171,7 @@ impl Interceptor for Hears {
 
 /// W35, FIX 18.6-169, 170: a timeout that a stage has had itself is reported as its own, to interceptors as well.
 #[tokio::test(start_paused = true)]
-async fn a_stages_own_timeout_is_its_own() {
+async fn a_stages_own_timeout_is_its_own_w35() {
     let elapsed = stage_fn(|_, (): ()| async {
         tokio::time::timeout(5.secs(), std::future::pending::<()>()).await?;
         Ok(1_u32)

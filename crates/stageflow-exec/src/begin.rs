@@ -1,4 +1,4 @@
-//! Whether an attempt may begin: there is time enough for it, and there are permits (S-15, S-11).
+//! Whether a run or an attempt may begin: there is time enough for it, and there are permits (S-15, S-11).
 
 use std::{
     future::{Future as _, poll_fn},
@@ -7,9 +7,13 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{NotBegun, StageContext, StageExit, StageResult, code};
+use stageflow_core::{NotBegun, StageContext, StageExit, StageResult, code, time::Human};
+use stageflow_dag::plan::Plan;
 
-use crate::{attempt, ending::EndCause, limits::Permits, node::Timer, run::RunCore};
+use crate::{
+    attempt, ending::EndCause, engine::EngineShared, error::RunError, limits::Permits, node::Timer,
+    run::RunCore,
+};
 
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
@@ -27,6 +31,27 @@ pub(crate) fn in_time(run: &RunCore, ctx: &StageContext) -> StageResult<()> {
     }
     let needed = run.min_time(stage);
     if left < needed { Err(NotBegun::new(needed, left).into_exit()) } else { Ok(()) }
+}
+
+/// Refuses a run that could not give its output before its deadline.
+pub(crate) fn run_in_time(
+    plan: &Plan,
+    shared: &EngineShared,
+    deadline: Option<Duration>,
+) -> Result<(), RunError> {
+    let least = if shared.may_answer { Duration::ZERO } else { plan.min_time() };
+    match deadline {
+        Some(deadline) if deadline < least => Err(RunError::refused(
+            code::DEADLINE_EXCEEDED,
+            format!(
+                "`{}` takes {} at least, and has {}: no stage was started",
+                plan.name(),
+                Human(least),
+                Human(deadline)
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Waits for the permits of an attempt, as long as it could still end in time.

@@ -14,7 +14,7 @@ use std::{
 
 use stageflow_core::{
     Budget, CancelCause, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunInfo, RunOutcome,
-    SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code, time::Human,
+    SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
 };
 use stageflow_dag::{
     Pipeline,
@@ -24,6 +24,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     admission::{Admission, BackpressureMonitor},
+    begin,
     driver::Driver,
     ending::EndCause,
     engine::{Engine, EngineShared},
@@ -223,7 +224,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             return Err(RunError::refused(code::NO_RUNTIME, message));
         }
         if self.plan.has_min_times() {
-            in_time(&self.plan, &shared, snapshot.deadline_set())?;
+            begin::run_in_time(&self.plan, &shared, snapshot.deadline_set())?;
         }
         let admission = match &shared.backpressure {
             Some(monitor) => Some(offer(monitor, self.plan.name())?),
@@ -281,23 +282,6 @@ type Admitted = (Arc<RunCore>, Option<Box<Admission>>);
 fn offer(monitor: &BackpressureMonitor, pipeline: &str) -> Result<Box<Admission>, RunError> {
     let refused = |why| RunError::refused(code::OVERLOADED, format!("`{pipeline}` was not started: {why}"));
     monitor.enter(true).map(|entry| Box::new(Admission::new(entry))).map_err(refused)
-}
-
-/// Refuses a run that could not give its output before its deadline.
-fn in_time(plan: &Plan, shared: &EngineShared, deadline: Option<Duration>) -> Result<(), RunError> {
-    let least = if shared.may_answer { Duration::ZERO } else { plan.min_time() };
-    match deadline {
-        Some(deadline) if deadline < least => Err(RunError::refused(
-            code::DEADLINE_EXCEEDED,
-            format!(
-                "`{}` takes {} at least, and has {}: no stage was started",
-                plan.name(),
-                Human(least),
-                Human(deadline)
-            ),
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn no_runtime(pipeline: &str) -> RunError {

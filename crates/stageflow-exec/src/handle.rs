@@ -27,7 +27,7 @@ use crate::{
     begin,
     driver::Driver,
     ending::EndCause,
-    engine::{Engine, EngineShared},
+    engine::Engine,
     error::RunError,
     explain::Explanation,
     report::RunReport,

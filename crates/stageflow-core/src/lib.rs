@@ -13,7 +13,7 @@
 //! | [`exit`] | [`StageExit`], [`ErrorClass`], [`ClassifyExt`] |
 //! | [`outcome`] | how stages and runs end |
 //! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps |
-//! | [`event`] | [`Event`], [`EventSink`], [`Recorder`] |
+//! | [`event`] | [`Event`], [`EventClass`], [`EventSink`], [`SinkAccount`], [`Recorder`] |
 //! | [`wait`] | [`WaitReason`]: why a stage is not finished yet |
 //! | [`code`] | the stable error codes |
 
@@ -48,7 +48,10 @@ pub use crate::{
     call::{Call, Next, Run},
     code::Code,
     context::StageContext,
-    event::{CustomEvent, Delivery, Event, EventKind, EventSink, FieldValue, RunInfo},
+    event::{
+        CustomEvent, Delivery, DropReason, Event, EventClass, EventKind, EventSink, FieldValue, Losses,
+        RunInfo, SinkAccount,
+    },
     exit::{BoxError, ClassifyExt, ErrorClass, StageExit, StageResult},
     extensions::Extensions,
     id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use stageflow_core::{
-    Clock, Code, EventSink, Interceptor, Layer, Randomness, RunInfo, StageKind, code,
+    Clock, Code, EventSink, Interceptor, Layer, Randomness, RunInfo, SinkAccount, StageKind, code,
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
@@ -22,7 +22,7 @@ use crate::{
     limits::{EngineLimits, Limit},
     live::LiveRuns,
     shutdown::ShutdownReport,
-    sinks::{Queue, RunEvents, SinkAccount, SinkHandle},
+    sinks::{Queue, RunEvents, SinkHandle},
 };
 
 /// Runs pipelines under common interceptors, sinks and limits. Cheap to clone; clones are the same engine.
@@ -179,15 +179,17 @@ impl Engine {
     }
 
     /// Lets no new run in, cancels all runs, waits up to `budget` for their stages and clean-ups to end, and says what
-    /// had to be abandoned (S-18).
+    /// had to be abandoned (S-18). The sinks have what is left of `budget` for the events on their way.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops the waiting; the cancellations stand.
     pub async fn shutdown(&self, budget: Duration) -> ShutdownReport {
+        let started = tokio::time::Instant::now();
         let report = self.shared.live.shut_down(budget).await;
         if report.abandoned().is_empty() {
-            self.flush().await;
+            // A sink that is stuck is no reason to stay.
+            let _in_time = tokio::time::timeout(budget.saturating_sub(started.elapsed()), self.flush()).await;
         }
         report
     }

@@ -50,5 +50,5 @@ pub use crate::{
     report::{RunReport, StageReport},
     run::CleanUpFailure,
     shutdown::{AbandonedRun, ShutdownReport},
-    sinks::{EventStream, SinkAccount},
+    sinks::EventStream,
 };

@@ -62,13 +62,13 @@ pub use crate::fallback::FallbackExt;
 #[doc(inline)]
 pub use stageflow_core::{
     Backoff, BoxError, Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId,
-    CustomEvent, Delivery, DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure,
-    FailurePolicy, FieldValue, FnStage, Growth, Identity, InputError, InteractionId, Interceptor, Jitter,
-    Keep, Layer, Next, Owned, Priority, Randomness, Recorder, RequestId, RunId, RunInfo, RunOutcome,
-    SessionId, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs,
-    StageKind, StageOutcome, StageResult, TenantId, TraceContext, TraceContextError, UserId, Value,
-    WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent,
-    stage::UnknownKind, stage_fn, time::SeededRandom,
+    CustomEvent, Delivery, DropReason, DurationExt, ErrorClass, Event, EventClass, EventKind, EventSink,
+    Extensions, Failure, FailurePolicy, FieldValue, FnStage, Growth, Identity, InputError, InteractionId,
+    Interceptor, Jitter, Keep, Layer, Losses, Next, Owned, Priority, Randomness, Recorder, RequestId, RunId,
+    RunInfo, RunOutcome, SessionId, SinkAccount, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit,
+    StageInput, StageInputs, StageKind, StageOutcome, StageResult, TenantId, TraceContext, TraceContextError,
+    UserId, Value, WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold,
+    snapshot::Parent, stage::UnknownKind, stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{
@@ -79,7 +79,7 @@ pub use stageflow_dag::{
 pub use stageflow_exec::{
     AbandonedRun, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder, EventStream,
     Explanation, InterceptorOrder, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
-    ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
+    ShutdownReport, StageReport, StageWait, blocking,
 };
 
 #[cfg(feature = "events")]

@@ -194,7 +194,7 @@ impl<S: EventSink> Bounded<S> {
         Meter { shared: Arc::clone(&self.shared) }
     }
 
-    /// Waits until what was emitted so far was delivered or dropped, and the sink was [flushed](EventSink::flush).
+    /// Waits until what was emitted so far was delivered or dropped, and the sink was [flushed](EventSink::on_flush).
     ///
     /// A sink that is stuck keeps it waiting until a shutdown.
     ///
@@ -277,7 +277,7 @@ impl<S: EventSink> EventSink for Bounded<S> {
         Delivery::Inline
     }
 
-    fn account(&self) -> Option<SinkAccount> {
+    fn own_account(&self) -> Option<SinkAccount> {
         Some(self.shared.account())
     }
 

@@ -98,7 +98,7 @@ impl EventSink for ChannelSink {
         Delivery::Inline
     }
 
-    fn account(&self) -> Option<SinkAccount> {
+    fn own_account(&self) -> Option<SinkAccount> {
         Some(self.shared.lock().backlog.account())
     }
 }

@@ -61,7 +61,7 @@ impl FanOut {
 
 impl Branch {
     fn account(&self) -> SinkAccount {
-        self.sink.account().unwrap_or_else(|| *self.lock())
+        self.sink.own_account().unwrap_or_else(|| *self.lock())
     }
 
     fn give(&self, events: Vec<Event>) {
@@ -101,10 +101,10 @@ impl EventSink for FanOut {
         taken
     }
 
-    fn flush(&self) {
+    fn on_flush(&self) {
         for branch in &self.branches {
             // What one panics with is no matter of the next.
-            let _ = catch_unwind(AssertUnwindSafe(|| branch.sink.flush()));
+            let _ = catch_unwind(AssertUnwindSafe(|| branch.sink.on_flush()));
         }
     }
 

@@ -58,16 +58,16 @@ impl<S: EventSink> EventSink for Filter<S> {
         if events.is_empty() { Taken::default() } else { self.sink.take_all(events) }
     }
 
-    fn flush(&self) {
-        self.sink.flush();
+    fn on_flush(&self) {
+        self.sink.on_flush();
     }
 
     fn delivery(&self) -> Delivery {
         self.sink.delivery()
     }
 
-    fn account(&self) -> Option<SinkAccount> {
-        self.sink.account()
+    fn own_account(&self) -> Option<SinkAccount> {
+        self.sink.own_account()
     }
 
     fn flushing(&self) -> Option<Flushing> {

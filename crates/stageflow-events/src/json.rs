@@ -154,7 +154,7 @@ impl EventSink for JsonLines {
         taken
     }
 
-    fn flush(&self) {
+    fn on_flush(&self) {
         self.lock().force();
     }
 }

@@ -18,6 +18,8 @@ mod fan_out;
 mod filter;
 mod function;
 mod json;
+#[cfg(test)]
+mod support;
 
 pub use crate::{
     bounded::{BackpressureAwareEventSink, Bounded, Meter, Policy, Pressure, Receipt, SinkExt, Verdict},

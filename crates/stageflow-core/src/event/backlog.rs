@@ -52,6 +52,8 @@ struct InHand {
     ends: bool,
     /// All of its events, as if they were lost.
     losses: Losses,
+    /// What its gaps tell.
+    told: Losses,
 }
 
 /// What became of an event that was pushed.
@@ -325,7 +327,7 @@ impl Backlog {
         let Some(first) = self.lanes[lane].front() else { return batch };
         let (run, ticket) = (Arc::clone(first.event.run()), first.ticket);
         batch.reserve(most.min(self.queued) + 1);
-        let (mut losses, mut ends) = (Losses::default(), false);
+        let (mut losses, mut told, mut ends) = (Losses::default(), Losses::default(), false);
         while losses.total() < most as u64 {
             let Some(lane) = self.first_lane() else { break };
             let same =
@@ -336,11 +338,13 @@ impl Backlog {
             let Some((event, class)) = self.step() else { break };
             if let Some(class) = class {
                 losses.add(&event, class, DropReason::Panic);
+            } else if let EventKind::Gap { losses, .. } = event.kind() {
+                told.merge(losses);
             }
             ends |= matches!(event.kind(), EventKind::PipelineEnded { .. });
             batch.push(event);
         }
-        self.in_hand = Some(InHand { ticket, run, ends, losses });
+        self.in_hand = Some(InHand { ticket, run, ends, losses, told });
         batch
     }
 
@@ -348,9 +352,9 @@ impl Backlog {
     ///
     /// `None` says that the sink panicked on all of them.
     pub fn settle(&mut self, taken: Option<Taken>) {
-        let Some(InHand { ticket, run, ends, losses }) = self.in_hand.take() else { return };
+        let Some(InHand { ticket, run, ends, losses, told }) = self.in_hand.take() else { return };
         let count = losses.total();
-        let taken = taken.unwrap_or(Taken { losses, ..Taken::default() });
+        let taken = taken.unwrap_or(Taken { losses, untold: told, ..Taken::default() });
         let dropped = taken.losses.total().min(count);
         self.account.in_flight -= count;
         self.account.delivered += count - dropped;

@@ -45,7 +45,7 @@ pub trait EventSink: Send + Sync + 'static {
     /// Writes what it has kept back, such as in a buffer. It may block: workers do not call it.
     ///
     /// `Engine::flush` and `Engine::shutdown` call it after the last event, and so does what wraps a sink.
-    fn flush(&self) {}
+    fn on_flush(&self) {}
 
     /// How the engine hands events over.
     fn delivery(&self) -> Delivery {
@@ -54,7 +54,7 @@ pub trait EventSink: Send + Sync + 'static {
 
     /// The account of a sink that keeps its own, which the engine then shows in place of its own.
     #[doc(hidden)]
-    fn account(&self) -> Option<SinkAccount> {
+    fn own_account(&self) -> Option<SinkAccount> {
         None
     }
 
@@ -75,16 +75,16 @@ impl<S: EventSink + ?Sized> EventSink for Arc<S> {
         (**self).take_all(events)
     }
 
-    fn flush(&self) {
-        (**self).flush();
+    fn on_flush(&self) {
+        (**self).on_flush();
     }
 
     fn delivery(&self) -> Delivery {
         (**self).delivery()
     }
 
-    fn account(&self) -> Option<SinkAccount> {
-        (**self).account()
+    fn own_account(&self) -> Option<SinkAccount> {
+        (**self).own_account()
     }
 
     fn flushing(&self) -> Option<Flushing> {

@@ -33,7 +33,7 @@ fn run<S: EventSink>(shared: &Shared, sink: &S) {
             }
             Work::Flush(mark) => {
                 // A panic says that it did not work; there is nobody to tell.
-                let _ = catch_unwind(AssertUnwindSafe(|| sink.flush()));
+                let _ = catch_unwind(AssertUnwindSafe(|| sink.on_flush()));
                 shared.flushed(mark);
             }
             Work::Over => return,

@@ -13,7 +13,7 @@ use stageflow_core::event::backlog::{Room, Rule};
 /// let sink = Recorder::new()
 ///     .bounded(1_000)
 ///     .class(EventClass::Progress, Policy::sample(100).capacity(10_000))
-///     .class(EventClass::Decision, Policy::wait(50.ms()));
+///     .class(EventClass::Decision, Policy::wait(1.secs()));
 /// # drop(sink);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,7 +54,7 @@ impl SinkHandle {
     }
 
     fn own_account(&self) -> Option<SinkAccount> {
-        catch_unwind(AssertUnwindSafe(|| self.sink.account())).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| self.sink.own_account())).ok().flatten()
     }
 
     /// Waits until everything emitted so far was delivered or dropped, and written.
@@ -72,7 +72,7 @@ impl SinkHandle {
         }
         // It may block, and what it panics with is no matter of the engine's.
         let sink = Arc::clone(&self.sink);
-        let _ = handle.spawn_blocking(move || sink.flush()).await;
+        let _ = handle.spawn_blocking(move || sink.on_flush()).await;
     }
 
     fn deliver(&self, events: Vec<Event>, handle: &Handle) {

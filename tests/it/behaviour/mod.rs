@@ -27,5 +27,6 @@ mod retry;
 mod schedule;
 mod security;
 mod sinks;
+mod sinks_bounded;
 mod streams;
 mod time;

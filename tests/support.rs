@@ -32,6 +32,7 @@ pages! {
     protecting_dependencies "docs/guide/11-protecting-dependencies.md"
     who_may_run_what "docs/guide/12-who-may-run-what.md"
     fallbacks_and_repeated_requests "docs/guide/15-fallbacks-and-repeated-requests.md"
+    sinks "docs/guide/17-sinks.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_breaker_open "docs/errors/BREAKER_OPEN.md"
     error_bulkhead_full "docs/errors/BULKHEAD_FULL.md"

@@ -9,6 +9,7 @@ mod countdown;
 mod gate;
 mod help;
 mod number;
+mod sink;
 mod task;
 
 #[path = "../../crates/stageflow-exec/src/protocol.rs"]

@@ -58,7 +58,7 @@ fn ends_survive_a_flood_of_a_million() {
     assert_eq!(missing, receipt.account.dropped());
     assert_eq!(receipt.account.dropped(), receipt.account.dropped_evicted);
     assert_eq!(receipt.account.emitted, 1_001_000);
-    assert!(seen.is_sorted_by_key(|event| event.seq()));
+    assert!(seen.is_sorted_by_key(Event::seq));
 }
 
 /// KEEP 18.12-259: a dead sink holds up a shutdown for its budget and no longer; what it leaves is counted.
@@ -237,7 +237,7 @@ fn a_filter_hides_events_and_no_gaps() {
     let other = Recorder::new();
     let odd = recorder.clone().filter(|event| event.seq() % 2 == 1);
     odd.take_all(started(&run, 1..=6));
-    odd.take_all(vec![Event::gap(Arc::clone(&run), 7, 0, stageflow_core::Losses::default())]);
+    odd.take_all(vec![Event::gap(Arc::clone(&run), 8, 0, stageflow_core::Losses::default())]);
     assert_eq!(numbers(&recorder.events()), [Ok(1), Ok(3), Ok(5), Err(0)]);
     let ends = other.clone().only([EventClass::Terminal]).only_tenant("acme");
     ends.take_all(vec![event(&run, 1, EventKind::StageStarted), event(&run, 2, ended())]);

@@ -32,8 +32,8 @@ pub enum Fsync {
 
 /// Writes each event as one line of JSON.
 ///
-/// A text can hold whatever it likes: an event is always one line, because JSON escapes line breaks. Only the owner of the
-/// file may read it, where the system knows such a thing: events name tenants and users.
+/// A text can hold whatever it likes: an event is always one line, because JSON escapes line breaks. A file that
+/// it makes can be read by its owner only, where the system knows such a thing: events name tenants and users.
 ///
 /// What cannot be written, such as on a full disk, is dropped and counted as `failed`; the next event that can be written
 /// has an `events.gap` before it, and [`last_error`](Self::last_error) says what was wrong. A line is written whole or

@@ -371,3 +371,22 @@ proptest! {
         }
     }
 }
+
+/// What wraps a sink keeps the rules of sinks.
+#[tokio::test(start_paused = true)]
+async fn what_wraps_a_sink_keeps_the_contract() {
+    use stageflow::testing::contract;
+    contract::sink(Recorder::new().bounded(1_000)).await.unwrap();
+    contract::sink(FanOut::new().to(Recorder::new()).to(sink_fn(|_| {}))).await.unwrap();
+    contract::sink(channel(100).0).await.unwrap();
+    let path = std::env::temp_dir().join(format!("stageflow-contract-{}.jsonl", std::process::id()));
+    let kept = |file: &JsonLines| {
+        JsonLines::read(file.path())
+            .unwrap()
+            .map(|event| event.map(|event| (event.run_id, event.seq)).unwrap())
+            .collect()
+    };
+    let checked = contract::sink_that_keeps(JsonLines::create(&path).unwrap(), kept).await;
+    let _ = fs::remove_file(&path);
+    checked.unwrap();
+}

@@ -30,10 +30,8 @@ pub struct SinkAccount {
     pub dropped_closed: u64,
     /// Events left when the time of a shutdown was up.
     pub dropped_abandoned: u64,
-    /// Events on their way: queued, spilled, or in the hands of the sink.
+    /// Events on their way: queued, or in the hands of the sink.
     pub in_flight: u64,
-    /// Those of them that wait on disk.
-    pub spilled: u64,
 }
 
 impl SinkAccount {

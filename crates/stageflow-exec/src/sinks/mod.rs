@@ -59,20 +59,20 @@ impl SinkHandle {
 
     /// Waits until everything emitted so far was delivered or dropped, and written.
     pub(crate) async fn flushed(&self) {
-        let Ok(handle) = Handle::try_current() else { return };
-        if let Mode::Queued(queue) = &self.mode
-            && queue.drained().await
-        {
-            queue::drain(queue, &self.sink, &handle);
-            queue.drained().await;
+        let handle = Handle::try_current().ok();
+        if let Mode::Queued(queue) = &self.mode {
+            let drain = |handle: &Handle| queue::drain(queue, &self.sink, handle);
+            queue.drained(handle.as_ref().map(|handle| move || drain(handle))).await;
         }
         let flushing = catch_unwind(AssertUnwindSafe(|| self.sink.flushing())).ok().flatten();
         if let Some(flushing) = flushing {
             flushing.await;
         }
-        // It may block, and what it panics with is no matter of the engine's.
-        let sink = Arc::clone(&self.sink);
-        let _ = handle.spawn_blocking(move || sink.on_flush()).await;
+        if let Some(handle) = handle {
+            // It may block, and what it panics with is no matter of the engine's.
+            let sink = Arc::clone(&self.sink);
+            let _ = handle.spawn_blocking(move || sink.on_flush()).await;
+        }
     }
 
     fn deliver(&self, events: Vec<Event>, handle: &Handle) {

@@ -69,8 +69,8 @@ impl Queue {
         self.lock().backlog.account()
     }
 
-    /// Waits until everything that came so far was delivered or dropped; `true` if gaps are left that nobody was told.
-    pub(crate) async fn drained(&self) -> bool {
+    /// Waits until everything that came so far was delivered or dropped, and, unless more has come, nobody drains any more.
+    async fn settled(&self) {
         let last = {
             let mut state = self.lock();
             state.flush = state.backlog.last();
@@ -79,15 +79,33 @@ impl Queue {
         loop {
             let moved = self.moved.notified();
             {
-                let mut state = self.lock();
-                if state.backlog.is_settled_to(last) {
-                    let tells = state.backlog.is_settled() && state.backlog.has_untold() && !state.draining;
-                    state.draining |= tells;
-                    return tells;
+                let state = self.lock();
+                let idle = !state.draining || state.backlog.last() > last;
+                if state.backlog.is_settled_to(last) && idle {
+                    return;
                 }
             }
             moved.await;
         }
+    }
+
+    /// Waits until everything that came so far was delivered or dropped, and the losses told that no event stands behind:
+    /// for that `drain` has to start a thread.
+    pub(crate) async fn drained(&self, drain: Option<impl FnOnce()>) {
+        self.settled().await;
+        if let Some(drain) = drain
+            && self.begin_to_tell()
+        {
+            drain();
+            self.settled().await;
+        }
+    }
+
+    fn begin_to_tell(&self) -> bool {
+        let mut state = self.lock();
+        let tells = state.backlog.is_settled() && state.backlog.has_untold() && !state.draining;
+        state.draining |= tells;
+        tells
     }
 
     /// No event will come any more.

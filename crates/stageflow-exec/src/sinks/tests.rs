@@ -195,3 +195,31 @@ async fn a_panic_of_a_sink_is_a_drop_with_a_reason() {
     assert_eq!((account.delivered, account.dropped_panic, account.in_flight), (2, 1, 0));
     assert_eq!(*numbers.0.lock().unwrap(), [12, 14]);
 }
+
+/// S-29: a flush has those losses told that no event stands behind.
+#[tokio::test]
+async fn a_flush_tells_the_last_losses() {
+    #[derive(Clone, Default)]
+    struct Slow(Arc<(Mutex<Vec<Result<u64, u64>>>, std::sync::atomic::AtomicBool)>);
+    impl EventSink for Slow {
+        fn on_event(&self, event: &Event) {
+            while !self.0.1.load(std::sync::atomic::Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            self.0.0.lock().unwrap().push(match event.kind() {
+                EventKind::Gap { dropped, .. } => Err(*dropped),
+                _ => Ok(event.seq()),
+            });
+        }
+        fn delivery(&self) -> Delivery {
+            Delivery::Queued { capacity: 2 }
+        }
+    }
+    let (slow, info) = (Slow::default(), info());
+    let sink = SinkHandle::new(slow.clone());
+    sink.deliver(started(&info, 1..=5), &Handle::current());
+    slow.0.1.store(true, std::sync::atomic::Ordering::SeqCst);
+    sink.flushed().await;
+    assert_eq!(*slow.0.0.lock().unwrap(), [Ok(1), Ok(2), Err(3)]);
+    assert!(is_lawful(sink.account()));
+}

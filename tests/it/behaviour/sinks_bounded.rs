@@ -175,9 +175,16 @@ async fn s_29_the_queue_of_an_engine_tells_gaps_per_run() {
         }
     }
     let engine = Engine::builder().sink(Queued(slow)).build().unwrap();
-    for _ in 0..2 {
-        engine.run(&solo(emits("n", 100)), ()).await.unwrap();
-    }
+    // Two runs take turns, so that the losses of one stand between the events of the other.
+    let turns = solo(stage_fn(|ctx: StageContext, (): ()| async move {
+        for n in 0..100 {
+            ctx.emit("n", [("n", n)]);
+            tokio::task::yield_now().await;
+        }
+        Ok(1_u32)
+    }));
+    let (a, b) = tokio::join!(engine.start(&turns, ()), engine.start(&turns, ()));
+    assert!(a.is_ok() && b.is_ok());
     switch.open();
     engine.flush().await;
     let sums = sums(&recorder.events());

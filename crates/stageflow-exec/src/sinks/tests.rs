@@ -199,8 +199,9 @@ async fn a_panic_of_a_sink_is_a_drop_with_a_reason() {
 /// S-29: a flush has those losses told that no event stands behind.
 #[tokio::test]
 async fn a_flush_tells_the_last_losses() {
+    type Seen = Mutex<Vec<Result<u64, u64>>>;
     #[derive(Clone, Default)]
-    struct Slow(Arc<(Mutex<Vec<Result<u64, u64>>>, std::sync::atomic::AtomicBool)>);
+    struct Slow(Arc<(Seen, std::sync::atomic::AtomicBool)>);
     impl EventSink for Slow {
         fn on_event(&self, event: &Event) {
             while !self.0.1.load(std::sync::atomic::Ordering::SeqCst) {

@@ -19,6 +19,7 @@ const LANES: usize = EventClass::ALL.len();
 #[derive(Debug)]
 pub struct Backlog {
     rooms: Rooms,
+    capacity: usize,
     lanes: [VecDeque<Entry>; LANES],
     /// How many events of a class a sample was to be taken of.
     sampled: [u64; LANES],
@@ -104,6 +105,7 @@ impl Given for &Event {
 impl Backlog {
     pub fn new(rooms: Rooms) -> Self {
         Self {
+            capacity: rooms.capacity(),
             rooms,
             lanes: Default::default(),
             sampled: [0; LANES],
@@ -147,11 +149,12 @@ impl Backlog {
         if let Rooms::Own(rooms) = &mut self.rooms {
             rooms[class as usize] = room;
         }
+        self.capacity = self.rooms.capacity();
     }
 
     /// How much room there is in all.
     pub fn capacity(&self) -> usize {
-        self.rooms.capacity()
+        self.capacity
     }
 
     /// How many events the sink has at the moment.
@@ -177,7 +180,7 @@ impl Backlog {
         self.account.in_flight += 1;
         self.queued += 1;
         self.highest = self.highest.max(self.queued);
-        self.is_high |= self.queued * 5 >= self.rooms.capacity().saturating_mul(4);
+        self.is_high |= self.queued * 5 >= self.capacity.saturating_mul(4);
         let lane = self.lane(class);
         self.lanes[lane].push_back(Entry { ticket: self.tickets, event, class, before, until });
         verdict
@@ -286,25 +289,41 @@ impl Backlog {
         lost.push((entry.event, reason));
     }
 
-    fn first_lane(&self) -> Option<usize> {
-        let fronts = self.lanes.iter().enumerate();
-        let fronts = fronts.filter_map(|(lane, entries)| Some((entries.front()?.ticket, lane)));
-        fronts.min().map(|(_, lane)| lane)
+    /// The lane whose front came first, and the place up to which no other lane has anything.
+    fn first_lane(&self) -> Option<(usize, u64)> {
+        let (mut first, mut limit) = (None, u64::MAX);
+        for (lane, entries) in self.lanes.iter().enumerate() {
+            let Some(Entry { ticket, .. }) = entries.front() else { continue };
+            match first {
+                Some((_, earlier)) if earlier < *ticket => limit = limit.min(*ticket),
+                _ => {
+                    limit = first.map_or(u64::MAX, |(_, later)| later);
+                    first = Some((lane, *ticket));
+                }
+            }
+        }
+        first.map(|(lane, _)| (lane, limit))
     }
 
     /// The gap before the next event, or the event itself with its class.
     fn step(&mut self) -> Option<(Event, Option<EventClass>)> {
-        let lane = self.first_lane()?;
+        let (lane, _) = self.first_lane()?;
+        self.step_in(lane)
+    }
+
+    fn step_in(&mut self, lane: usize) -> Option<(Event, Option<EventClass>)> {
         let front = self.lanes[lane].front_mut()?;
         let before = front.before.take();
-        if let Some(losses) = self.pending.gap_before(&front.event, front.ticket, before) {
+        if (before.is_some() || !self.pending.is_empty())
+            && let Some(losses) = self.pending.gap_before(&front.event, front.ticket, before)
+        {
             let (run, seq) = (Arc::clone(front.event.run()), front.event.seq());
             let nanos = front.event.record().nanos;
             return Some((Event::gap(run, seq.saturating_sub(1), nanos, losses), None));
         }
         let entry = self.lanes[lane].pop_front()?;
         self.queued -= 1;
-        self.is_high &= self.queued * 5 > self.rooms.capacity();
+        self.is_high &= self.queued * 5 > self.capacity;
         Some((entry.event, Some(entry.class)))
     }
 
@@ -323,27 +342,34 @@ impl Backlog {
     pub fn take(&mut self, most: usize, lost: &mut Lost) -> Vec<Event> {
         self.expire_all(lost);
         let mut batch = Vec::new();
-        let Some(lane) = self.first_lane() else { return batch };
+        let Some((lane, _)) = self.first_lane() else { return batch };
         let Some(first) = self.lanes[lane].front() else { return batch };
         let (run, ticket) = (Arc::clone(first.event.run()), first.ticket);
         batch.reserve(most.min(self.queued) + 1);
-        let (mut losses, mut told, mut ends) = (Losses::default(), Losses::default(), false);
-        while losses.total() < most as u64 {
-            let Some(lane) = self.first_lane() else { break };
-            let same =
-                |entry: &Entry| Arc::ptr_eq(entry.event.run(), &run) || entry.event.run_id() == run.run_id();
-            if !self.lanes[lane].front().is_some_and(same) {
+        let (mut count, mut classes, mut told) = (0, [0; LANES], Losses::default());
+        while let Some((lane, limit)) = self.first_lane() {
+            let next = |entry: &Entry| {
+                let event = &entry.event;
+                entry.ticket < limit && (Arc::ptr_eq(event.run(), &run) || event.run_id() == run.run_id())
+            };
+            let before = batch.len();
+            while count < most && self.lanes[lane].front().is_some_and(next) {
+                let Some((event, class)) = self.step_in(lane) else { break };
+                if let Some(class) = class {
+                    count += 1;
+                    classes[class as usize] += 1;
+                } else if let EventKind::Gap { losses, .. } = event.kind() {
+                    told.merge(losses);
+                }
+                batch.push(event);
+            }
+            if batch.len() == before {
                 break;
             }
-            let Some((event, class)) = self.step() else { break };
-            if let Some(class) = class {
-                losses.add(&event, class, DropReason::Panic);
-            } else if let EventKind::Gap { losses, .. } = event.kind() {
-                told.merge(losses);
-            }
-            ends |= matches!(event.kind(), EventKind::PipelineEnded { .. });
-            batch.push(event);
         }
+        let ends = batch.last().is_some_and(|last| matches!(last.kind(), EventKind::PipelineEnded { .. }));
+        let numbers = batch.first().zip(batch.last()).map(|(first, last)| (first.seq(), last.seq()));
+        let losses = Losses::of_batch(classes, DropReason::Panic, numbers);
         self.in_hand = Some(InHand { ticket, run, ends, losses, told });
         batch
     }

@@ -41,6 +41,17 @@ impl Losses {
         self.elsewhere
     }
 
+    /// A whole batch, lost for one reason.
+    pub(super) fn of_batch(
+        classes: [u64; EventClass::ALL.len()],
+        reason: DropReason,
+        numbers: Option<(u64, u64)>,
+    ) -> Self {
+        let mut losses = Self { numbers, classes, ..Self::default() };
+        losses.reasons[reason as usize] = losses.total();
+        losses
+    }
+
     #[doc(hidden)]
     pub fn is_empty(&self) -> bool {
         self.numbers.is_none() && self.elsewhere == 0

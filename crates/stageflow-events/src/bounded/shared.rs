@@ -192,6 +192,11 @@ impl Shared {
         needs
     }
 
+    #[cfg(test)]
+    pub(super) fn sleeps(&self) -> bool {
+        self.lock().thread == Thread::Sleeps
+    }
+
     pub(super) fn has_no_thread(&self) {
         let mut state = self.lock();
         state.thread = Thread::None;

@@ -13,7 +13,7 @@ use crate::{
     support::{Door, block_on, ended, event, numbers, run, says, started},
 };
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(20);
 
 /// KEEP 18.12-255, 258: what finds no room is refused, counted and told, with the event and the reason.
 #[test]
@@ -245,4 +245,19 @@ fn a_filter_hides_events_and_no_gaps() {
     let nobody = other.clone().only_tenant("umbrella");
     nobody.take_all(vec![event(&run, 3, ended())]);
     assert_eq!(other.len(), 1);
+}
+
+/// A thread that has found nothing for a while sleeps, and the next event wakes it.
+#[test]
+fn an_event_wakes_the_thread() {
+    let (send, receive) = std::sync::mpsc::channel();
+    let (send, run) = (Mutex::new(send), run());
+    let sink = sink_fn(move |event| send.lock().unwrap().send(event.seq()).unwrap()).bounded(100);
+    for seq in 1..=3 {
+        sink.take_all(started(&run, [seq]));
+        assert_eq!(receive.recv_timeout(LONG), Ok(seq));
+        while !sink.shared.sleeps() {
+            thread::yield_now();
+        }
+    }
 }

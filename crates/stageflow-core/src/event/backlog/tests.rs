@@ -229,6 +229,7 @@ proptest! {
                 Step::Take { most, panics, fails } => {
                     let batch = backlog.take(most, &mut lost);
                     prop_assert!(backlog.account().is_balanced());
+                    prop_assert!(batch.iter().all(|event| event.run_id() == batch[0].run_id()), "a batch is of one run");
                     let mut taken = Taken::default();
                     for (n, event) in batch.iter().enumerate() {
                         if n < fails { taken.lost(event, DropReason::Failed) } else { taken.took(event) }

@@ -15,6 +15,7 @@ mod help;
 mod limiter;
 mod number;
 mod retry_budget;
+mod sink;
 mod task;
 mod turnstile;
 

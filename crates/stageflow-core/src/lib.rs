@@ -15,7 +15,7 @@
 //! | [`outcome`] | how stages and runs end |
 //! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps |
 //! | [`facts`] | [`PolicyFacts`]: what an interceptor says of itself |
-//! | [`event`] | [`Event`], [`EventSink`], [`Recorder`] |
+//! | [`event`] | [`Event`], [`EventClass`], [`EventSink`], [`SinkAccount`], [`Recorder`] |
 //! | [`wait`] | [`WaitReason`]: why a stage is not finished yet |
 //! | [`code`] | the stable error codes |
 
@@ -57,7 +57,10 @@ pub use crate::{
     code::Code,
     collector::{FailureCollector, FailureRecord, FailureSummary},
     context::StageContext,
-    event::{CustomEvent, Delivery, Event, EventKind, EventSink, FieldValue, RunInfo},
+    event::{
+        CustomEvent, Delivery, DropReason, Event, EventClass, EventKind, EventSink, FieldValue, Losses,
+        RunInfo, SinkAccount,
+    },
     exit::{BoxError, ClassifyExt, ErrorClass, StageExit, StageResult},
     extensions::Extensions,
     facts::{

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{Budget, Clock, FailureRules, Randomness, RunInfo, Timeouts, intercept::AnyInterceptor};
+use stageflow_core::{
+    Budget, Clock, FailureRules, Randomness, RunInfo, SinkAccount, Timeouts, intercept::AnyInterceptor,
+};
 use stageflow_dag::{LintReport, Pipeline, chains::Chains, lint, plan::Plan};
 use tokio::runtime::Handle;
 
@@ -20,7 +22,7 @@ use crate::{
     limits::EngineLimits,
     live::LiveRuns,
     shutdown::ShutdownReport,
-    sinks::{Queue, RunEvents, SinkAccount, SinkHandle},
+    sinks::{Queue, RunEvents, SinkHandle},
 };
 
 /// Runs pipelines under common interceptors, sinks and limits. Cheap to clone; clones are the same engine.
@@ -235,15 +237,17 @@ impl Engine {
     }
 
     /// Lets no new run in, cancels all runs, waits up to `budget` for their stages and clean-ups to end, and says what
-    /// had to be abandoned (S-18).
+    /// had to be abandoned (S-18). The sinks have what is left of `budget` for the events on their way.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops the waiting; the cancellations stand.
     pub async fn shutdown(&self, budget: Duration) -> ShutdownReport {
+        let started = tokio::time::Instant::now();
         let report = self.shared.live.shut_down(budget).await;
         if report.abandoned().is_empty() {
-            self.flush().await;
+            // A sink that is stuck is no reason to stay.
+            let _in_time = tokio::time::timeout(budget.saturating_sub(started.elapsed()), self.flush()).await;
         }
         report
     }

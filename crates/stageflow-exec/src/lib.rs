@@ -63,5 +63,5 @@ pub use crate::{
     report::{RunReport, StageReport},
     run::CleanUpFailure,
     shutdown::{AbandonedRun, ShutdownReport},
-    sinks::{EventStream, SinkAccount},
+    sinks::EventStream,
 };

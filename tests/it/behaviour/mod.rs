@@ -36,6 +36,7 @@ mod retry;
 mod schedule;
 mod security;
 mod sinks;
+mod sinks_bounded;
 mod streams;
 mod time;
 mod timeouts;

@@ -231,10 +231,13 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         };
         let started = shared.clock.wall();
         let snapshot = Arc::new(snapshot.build_with(|| RunId::from_parts(started, &*shared.random)));
-        let refused = |panic| {
-            RunError::refused(code::PANIC, format!("`applies_to` panicked in {}", panic_message(panic)))
+        let refused = |whose, panic| {
+            RunError::refused(code::PANIC, format!("`{whose}` panicked in {}", panic_message(panic)))
         };
-        let chains = catch_unwind(AssertUnwindSafe(|| shared.chains(&self.plan))).map_err(refused)?;
+        let chains = catch_unwind(AssertUnwindSafe(|| shared.chains(&self.plan)))
+            .map_err(|panic| refused("applies_to", panic))?;
+        catch_unwind(AssertUnwindSafe(|| shared.meet(&self.plan)))
+            .map_err(|panic| refused("on_lint", panic))?;
         let info = || RunInfo::new(Arc::clone(&snapshot), started, Arc::<Plan>::clone(&self.plan));
         let run = RunCore::new(Seed {
             chains,

@@ -185,6 +185,19 @@ impl AnyInterceptor {
         self
     }
 
+    /// Leaves to another default in the same place the kinds that it is for; whether it is one for some kind still.
+    #[doc(hidden)]
+    pub fn give_way_to(&mut self, other: &Self) -> bool {
+        let (Some(kinds), Some(taken)) = (&self.default_for, &other.default_for) else { return true };
+        if self.placement != other.placement {
+            return true;
+        }
+        let left: Arc<[_]> = kinds.iter().copied().filter(|kind| !taken.contains(kind)).collect();
+        let stays = !left.is_empty();
+        self.default_for = Some(left);
+        stays
+    }
+
     /// The kinds it is a default for, if it is one.
     #[doc(hidden)]
     pub fn default_for(&self) -> Option<&[StageKind]> {

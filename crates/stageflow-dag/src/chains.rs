@@ -20,8 +20,7 @@ const NONE: u32 = u32::MAX;
 impl Chains {
     /// Resolves the order for every stage: by layer, then engine, pipeline, stage, then by addition (S-21).
     ///
-    /// A default stands around stages that have nothing else in its place, and not around pipelines in the place of a stage; of
-    /// several in one place the last counts.
+    /// A default stands around stages that have nothing else in its place, and not around pipelines in the place of a stage.
     ///
     /// `applies` asks an interceptor, which is code of the user.
     pub fn resolve(
@@ -90,17 +89,7 @@ impl Chains {
 
 /// Takes the defaults out in whose place something else stands.
 fn give_way(chain: &mut Vec<AnyInterceptor>) {
-    let mut index = chain.len();
-    while index > 0 {
-        index -= 1;
-        let one = &chain[index];
-        let there = |others: &[AnyInterceptor], defaults: bool| {
-            let same = |other: &&AnyInterceptor| other.placement() == one.placement();
-            others.iter().filter(same).any(|other| defaults || other.default_for().is_none())
-        };
-        if one.default_for().is_some() && (there(&chain[index + 1..], true) || there(&chain[..index], false))
-        {
-            chain.remove(index);
-        }
-    }
+    let is_default = |one: &AnyInterceptor| one.default_for().is_some();
+    let taken: Vec<_> = chain.iter().filter(|one| !is_default(one)).map(AnyInterceptor::placement).collect();
+    chain.retain(|one| !is_default(one) || !taken.contains(&one.placement()));
 }

@@ -55,7 +55,7 @@ impl EngineBuilder {
     }
 
     /// Adds an interceptor around the stages of these kinds that have nothing else in its place: of their own, of their pipeline, or of
-    /// this engine. Of several defaults in one place the last counts.
+    /// this engine. It takes the place of earlier defaults there, for these kinds.
     ///
     /// Like the engine's timeouts it counts for the stages of child runs, and not for a pipeline in the place of a stage as a whole.
     /// So a stage with a retry of its own is not tried again by the engine as well, and retries do not multiply across levels.
@@ -66,7 +66,9 @@ impl EngineBuilder {
         kinds: impl IntoIterator<Item = StageKind>,
         interceptor: impl Interceptor,
     ) -> Self {
-        self.interceptors.push(AnyInterceptor::new(interceptor).by_default(kinds));
+        let default = AnyInterceptor::new(interceptor).by_default(kinds);
+        self.interceptors.retain_mut(|one| one.give_way_to(&default));
+        self.interceptors.push(default);
         self
     }
 

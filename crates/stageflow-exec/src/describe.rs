@@ -171,7 +171,7 @@ impl fmt::Display for EngineDescription {
         let authenticates =
             |one: &InterceptorDescription| one.placement == Placement::At(Layer::Authenticate);
         if !self.interceptors.iter().any(authenticates) {
-            write!(f, "\n  authentication: none, whoever calls may run everything")?;
+            write!(f, "\n  authentication: none, but for what pipelines and stages have of their own")?;
         }
         match self.interceptors.as_slice() {
             [] => write!(f, "\n  interceptors: none")?,

@@ -5,7 +5,6 @@ use std::{
     fmt,
     future::{Future, IntoFuture},
     marker::PhantomData,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -24,6 +23,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     admission::{Admission, BackpressureMonitor},
+    chains,
     driver::Driver,
     ending::EndCause,
     engine::{Engine, EngineShared},
@@ -33,7 +33,6 @@ use crate::{
     run::{RunCore, Seed},
     sinks::{EventStream, Queue},
     timer,
-    worker::panic_message,
 };
 
 /// How many events a handle keeps for a stream that is not read.
@@ -231,13 +230,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         };
         let started = shared.clock.wall();
         let snapshot = Arc::new(snapshot.build_with(|| RunId::from_parts(started, &*shared.random)));
-        let refused = |whose, panic| {
-            RunError::refused(code::PANIC, format!("`{whose}` panicked in {}", panic_message(panic)))
-        };
-        let chains = catch_unwind(AssertUnwindSafe(|| shared.chains(&self.plan)))
-            .map_err(|panic| refused("applies_to", panic))?;
-        catch_unwind(AssertUnwindSafe(|| shared.meet(&self.plan)))
-            .map_err(|panic| refused("on_lint", panic))?;
+        let chains = chains::of_run(&shared, &self.plan)?;
         let info = || RunInfo::new(Arc::clone(&snapshot), started, Arc::<Plan>::clone(&self.plan));
         let run = RunCore::new(Seed {
             chains,

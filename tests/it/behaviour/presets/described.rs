@@ -40,7 +40,7 @@ engine
     budget: 0.2 retries for each stage and 10, any cost"
     );
     let without = printed(production());
-    let line = "  authentication: none, whoever calls may run everything\n";
+    let line = "  authentication: none, but for what pipelines and stages have of their own\n";
     assert!(without.contains(line) && !text.contains(line), "{without}");
 }
 
@@ -53,7 +53,7 @@ engine
   in flight: no limit, per tenant no limit
   nesting: at most 16 deep
   admission: every run
-  authentication: none, whoever calls may run everything
+  authentication: none, but for what pipelines and stages have of their own
   interceptors: none
   sinks: 1
   where nothing else is said:

@@ -34,6 +34,7 @@ pages! {
     checking_policies "docs/guide/13-checking-policies.md"
     timeouts_and_deadlines "docs/guide/14-timeouts-and-deadlines.md"
     fallbacks_and_repeated_requests "docs/guide/15-fallbacks-and-repeated-requests.md"
+    production "docs/guide/16-production.md"
     sinks "docs/guide/17-sinks.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_breaker_open "docs/errors/BREAKER_OPEN.md"
@@ -164,6 +165,25 @@ mod tests {
             .map(|lint| format!("| `{lint}` | {} | {} |", lint.severity(), lint.summary()))
             .collect();
         assert_eq!(listed, rows, "the table has to be:\n{}", rows.join("\n"));
+    }
+
+    /// Thirty lines as promised, and the table has the interceptors in the order of the engine.
+    #[test]
+    fn the_page_about_production_keeps_its_word() {
+        let page = read("docs/guide/16-production.md");
+        let block = page.split("```").nth(1).expect("it begins with the program");
+        let own: Vec<_> = block.lines().skip(1).filter(|line| !line.starts_with("# ")).collect();
+        assert!(own.len() <= 30, "{} lines", own.len());
+        assert!(own.iter().all(|line| line.chars().count() <= 120), "nothing is gained by long lines");
+        let order =
+            block.lines().find_map(|line| line.trim_matches(['#', ' ', '"']).strip_suffix(" -> answer"));
+        let order: Vec<_> = order.expect("the order is asserted").split(" -> ").collect();
+        let listed = page.lines().filter_map(|line| {
+            let (number, rest) = line.strip_prefix("| ")?.split_once(" | `")?;
+            number.parse::<usize>().ok()?;
+            rest.split_once('`').map(|(name, _)| name)
+        });
+        assert_eq!(listed.collect::<Vec<_>>(), order);
     }
 
     #[test]

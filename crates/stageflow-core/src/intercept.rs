@@ -160,6 +160,8 @@ pub struct AnyInterceptor {
     placement: Placement,
     fails_closed: bool,
     facts: Arc<PolicyFacts>,
+    /// For which kinds it is a default that gives way to others.
+    default_for: Option<Arc<[StageKind]>>,
 }
 
 impl AnyInterceptor {
@@ -172,7 +174,34 @@ impl AnyInterceptor {
         let asked = Arc::clone(&inner);
         let applies = move |stage: &str, kind| asked.applies_to(stage, kind);
         let fails_closed = matches!(placement, Placement::At(Layer::Authenticate | Layer::Tenant));
-        Self { inner, applies: Arc::new(applies), name, placement, fails_closed, facts }
+        Self { inner, applies: Arc::new(applies), name, placement, fails_closed, facts, default_for: None }
+    }
+
+    /// The same as a default for stages of these kinds.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn by_default(mut self, kinds: impl IntoIterator<Item = StageKind>) -> Self {
+        self.default_for = Some(kinds.into_iter().collect());
+        self
+    }
+
+    /// Leaves to another default in the same place the kinds that it is for; whether it is one for some kind still.
+    #[doc(hidden)]
+    pub fn give_way_to(&mut self, other: &Self) -> bool {
+        let (Some(kinds), Some(taken)) = (&self.default_for, &other.default_for) else { return true };
+        if self.placement != other.placement {
+            return true;
+        }
+        let left: Arc<[_]> = kinds.iter().copied().filter(|kind| !taken.contains(kind)).collect();
+        let stays = !left.is_empty();
+        self.default_for = Some(left);
+        stays
+    }
+
+    /// The kinds it is a default for, if it is one.
+    #[doc(hidden)]
+    pub fn default_for(&self) -> Option<&[StageKind]> {
+        self.default_for.as_deref()
     }
 
     #[doc(hidden)]
@@ -198,7 +227,7 @@ impl AnyInterceptor {
 
     #[doc(hidden)]
     pub fn applies_to(&self, stage: &str, kind: StageKind) -> bool {
-        (self.applies)(stage, kind)
+        self.default_for.as_ref().is_none_or(|kinds| kinds.contains(&kind)) && (self.applies)(stage, kind)
     }
 
     /// Whether it may answer in place of the stage, so that no attempt is needed. Those that stand in a layer whose purpose is

@@ -20,6 +20,8 @@ const NONE: u32 = u32::MAX;
 impl Chains {
     /// Resolves the order for every stage: by layer, then engine, pipeline, stage, then by addition (S-21).
     ///
+    /// A default stands around stages that have nothing else in its place, and not around pipelines in the place of a stage.
+    ///
     /// `applies` asks an interceptor, which is code of the user.
     pub fn resolve(
         engine: &[AnyInterceptor],
@@ -31,6 +33,7 @@ impl Chains {
         if common.is_empty() && !single {
             return Self::default();
         }
+        let has_defaults = common.iter().any(|one| one.default_for().is_some());
         let mut distinct = Vec::new();
         // Stages with the same interceptors share one chain: which of the common ones apply is its key.
         let mut known: HashMap<Vec<bool>, u32> = HashMap::new();
@@ -39,16 +42,23 @@ impl Chains {
             .map(|stage| {
                 let (name, kind) = (plan.stage_name(stage), plan.kind(stage));
                 let own = plan.settings(stage).map_or(&[][..], |settings| &settings.interceptors);
-                let key: Vec<_> = common.iter().map(|one| applies(one, name, kind)).collect();
+                let is_pipeline = has_defaults && plan.stage(stage).child_plan().is_some();
+                let applies = |one: &AnyInterceptor| {
+                    !(is_pipeline && one.default_for().is_some()) && applies(one, name, kind)
+                };
+                let key: Vec<_> = common.iter().map(|one| applies(one)).collect();
                 if own.is_empty()
                     && let Some(index) = known.get(&key)
                 {
                     return *index;
                 }
                 let applying = common.iter().zip(&key).filter(|(_, applies)| **applies);
-                let own_applying = own.iter().filter(|one| applies(one, name, kind));
+                let own_applying = own.iter().filter(|one| applies(one));
                 let mut chain: Vec<_> =
                     applying.map(|(one, _)| (*one).clone()).chain(own_applying.cloned()).collect();
+                if has_defaults {
+                    give_way(&mut chain);
+                }
                 chain.sort_by_key(|one| one.placement().sort_key());
                 let index = if chain.is_empty() {
                     NONE
@@ -75,4 +85,11 @@ impl Chains {
     pub fn is_empty(&self) -> bool {
         self.distinct.is_empty()
     }
+}
+
+/// Takes the defaults out in whose place something else stands.
+fn give_way(chain: &mut Vec<AnyInterceptor>) {
+    let is_default = |one: &AnyInterceptor| one.default_for().is_some();
+    let taken: Vec<_> = chain.iter().filter(|one| !is_default(one)).map(AnyInterceptor::placement).collect();
+    chain.retain(|one| !is_default(one) || !taken.contains(&one.placement()));
 }

@@ -7,10 +7,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use stageflow_core::{StageKind, intercept::AnyInterceptor};
+use stageflow_core::{StageKind, code, intercept::AnyInterceptor};
 use stageflow_dag::{chains::Chains, plan::Plan};
 
-use crate::worker::panic_message;
+use crate::{engine::EngineShared, error::RunError, worker::panic_message};
 
 /// Asks an interceptor whether it applies to a stage. Where it panics, the panic goes on under its name.
 fn applies(interceptor: &AnyInterceptor, stage: &str, kind: StageKind) -> bool {
@@ -24,6 +24,18 @@ fn applies(interceptor: &AnyInterceptor, stage: &str, kind: StageKind) -> bool {
 /// Resolves the order for every stage of a plan.
 pub(crate) fn resolve(engine: &[AnyInterceptor], plan: &Plan) -> Chains {
     Chains::resolve(engine, plan, applies)
+}
+
+/// The chains of a plan that is to be run, once what there is to be told about it has been told.
+pub(crate) fn of_run(engine: &EngineShared, plan: &Arc<Plan>) -> Result<Option<Arc<Chains>>, RunError> {
+    let refused = |whose, panic| {
+        RunError::refused(code::PANIC, format!("`{whose}` panicked in {}", panic_message(panic)))
+    };
+    let chains = catch_unwind(AssertUnwindSafe(|| engine.chains(plan)));
+    let chains = chains.map_err(|panic| refused("applies_to", panic))?;
+    let told = catch_unwind(AssertUnwindSafe(|| engine.meet(plan)));
+    told.map_err(|panic| refused("on_lint", panic))?;
+    Ok(chains)
 }
 
 type Known = HashMap<u64, (Weak<Plan>, Arc<Chains>)>;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use stageflow_core::{
-    Backoff, Budget, PolicyFacts, StageKind, Timeouts,
+    Backoff, Budget, Layer, PolicyFacts, StageKind, Timeouts,
     intercept::{AnyInterceptor, Placement},
     text::OneLine,
 };
@@ -56,6 +56,8 @@ pub struct InterceptorDescription {
     pub placement: Placement,
     /// What it is.
     pub facts: PolicyFacts,
+    /// The kinds of stages it is a default for, which have nothing else in its place; `None` if it stands around stages in any case.
+    pub default_for: Option<Vec<StageKind>>,
 }
 
 /// What holds where an engine, a pipeline and a stage say nothing.
@@ -107,6 +109,7 @@ impl EngineDescription {
             name: one.name().to_owned(),
             placement: one.placement(),
             facts: one.facts().clone(),
+            default_for: one.default_for().map(<[_]>::to_vec),
         };
         let interceptors = ordered.into_iter().map(of).collect();
         Self {
@@ -150,16 +153,26 @@ impl fmt::Display for InterceptorDescription {
             facts => write!(f, "{facts}")?,
         }
         match self.placement {
-            Placement::Outside(layer) => write!(f, " (outside {layer:?})"),
-            Placement::At(layer) => write!(f, " ({layer:?})"),
-            Placement::Inside(layer) => write!(f, " (inside {layer:?})"),
+            Placement::Outside(layer) => write!(f, " (outside {layer:?}")?,
+            Placement::At(layer) => write!(f, " ({layer:?}")?,
+            Placement::Inside(layer) => write!(f, " (inside {layer:?}")?,
         }
+        if let Some(kinds) = &self.default_for {
+            let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
+            write!(f, ", default of {}", kinds.join(", "))?;
+        }
+        f.write_str(")")
     }
 }
 
 impl fmt::Display for EngineDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "engine\n{}", self.limits)?;
+        let authenticates =
+            |one: &InterceptorDescription| one.placement == Placement::At(Layer::Authenticate);
+        if !self.interceptors.iter().any(authenticates) {
+            write!(f, "\n  authentication: none, but for what pipelines and stages have of their own")?;
+        }
         match self.interceptors.as_slice() {
             [] => write!(f, "\n  interceptors: none")?,
             all => {

@@ -9,7 +9,12 @@ use std::{
 use stageflow_core::{
     Budget, Clock, FailureRules, Randomness, RunInfo, SinkAccount, Timeouts, intercept::AnyInterceptor,
 };
-use stageflow_dag::{LintReport, Pipeline, chains::Chains, lint, plan::Plan};
+use stageflow_dag::{
+    LintReport, Pipeline,
+    chains::Chains,
+    lint::{self, Around},
+    plan::Plan,
+};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -18,6 +23,7 @@ use crate::{
     describe::{EngineDescription, LimitsDescription},
     engine_builder::EngineBuilder,
     explain::Explanation,
+    first_runs::FirstRuns,
     handle::{RunBuilder, RunHandle},
     limits::EngineLimits,
     live::LiveRuns,
@@ -75,6 +81,7 @@ pub(crate) struct EngineShared {
     pub(crate) live: LiveRuns,
     pub(crate) interceptors: Vec<AnyInterceptor>,
     pub(crate) sinks: Vec<Arc<SinkHandle>>,
+    pub(crate) on_lint: Option<FirstRuns>,
     pub(crate) cache: ChainCache,
 }
 
@@ -89,6 +96,19 @@ impl EngineShared {
         }
         let chains = self.cache.get(&self.interceptors, plan);
         (!chains.is_empty()).then_some(chains)
+    }
+
+    /// What stands around the runs of pipelines, for the lint.
+    fn around(&self) -> Around<'_> {
+        self.described.around(&self.interceptors, self.timeouts)
+    }
+
+    /// Tells what the lint finds about a plan that is new, if somebody wants to know.
+    #[inline]
+    pub(crate) fn meet(&self, plan: &Arc<Plan>) {
+        if let Some(first_runs) = &self.on_lint {
+            first_runs.meet(plan, &self.around());
+        }
     }
 
     /// The way of a run's events; `None` if nobody listens.
@@ -179,10 +199,7 @@ impl Engine {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn lint<I, O>(&self, pipeline: &Pipeline<I, O>) -> LintReport {
-        lint::lint(
-            pipeline.plan(),
-            &self.shared.described.around(&self.shared.interceptors, self.shared.timeouts),
-        )
+        lint::lint(pipeline.plan(), &self.shared.around())
     }
 
     /// What the engine was furnished with: limits, interceptors with all their values, and what holds where nothing was said.

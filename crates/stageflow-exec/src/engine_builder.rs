@@ -8,6 +8,7 @@ use stageflow_core::{
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
+use stageflow_dag::LintReport;
 
 use crate::{
     admission::BackpressureMonitor,
@@ -15,6 +16,7 @@ use crate::{
     clock::TokioClock,
     describe::LimitsDescription,
     engine::{Engine, EngineShared},
+    first_runs::FirstRuns,
     limits::{EngineLimits, Limit},
     live::LiveRuns,
     sinks::SinkHandle,
@@ -34,6 +36,7 @@ pub struct EngineBuilder {
     on_failure: Option<FailureRules>,
     backpressure: Option<BackpressureMonitor>,
     timeouts: Timeouts,
+    on_lint: Option<FirstRuns>,
     seed: Option<u64>,
     clock: Option<Box<dyn Clock>>,
     random: Option<Box<dyn Randomness>>,
@@ -51,9 +54,53 @@ impl EngineBuilder {
         self.interceptor(policy)
     }
 
+    /// Adds an interceptor around the stages of these kinds that have nothing else in its place: of their own, of their pipeline, or of
+    /// this engine. It takes the place of earlier defaults there, for these kinds.
+    ///
+    /// Like the engine's timeouts it counts for the stages of child runs, and not for a pipeline in the place of a stage as a whole.
+    /// So a stage with a retry of its own is not tried again by the engine as well, and retries do not multiply across levels.
+    ///
+    /// Authentication and tenants are no defaults: nothing takes their place, and [`build`](Self::build) refuses them here.
+    pub fn by_default(
+        mut self,
+        kinds: impl IntoIterator<Item = StageKind>,
+        interceptor: impl Interceptor,
+    ) -> Self {
+        let default = AnyInterceptor::new(interceptor).by_default(kinds);
+        self.interceptors.retain_mut(|one| one.give_way_to(&default));
+        self.interceptors.push(default);
+        self
+    }
+
+    /// Takes the defaults of a layer out again that were added so far; other interceptors stay.
+    pub fn without_default(mut self, layer: Layer) -> Self {
+        self.interceptors.retain(|one| one.default_for().is_none() || one.placement().layer() != layer);
+        self
+    }
+
     /// Adds a sink for the events of every run.
     pub fn sink(mut self, sink: impl EventSink) -> Self {
         self.sinks.push(Arc::new(SinkHandle::new(sink)));
+        self
+    }
+
+    /// Takes the sinks out again that were added so far.
+    pub fn without_sinks(mut self) -> Self {
+        self.sinks.clear();
+        self
+    }
+
+    /// Tells what [`Engine::lint`] finds about a pipeline, if it finds something, when the engine runs it for the first time.
+    ///
+    /// It is told by whoever starts that run, before the first stage. If `tell` panics the run is refused with `PANIC`.
+    pub fn on_lint(mut self, tell: impl Fn(&LintReport) + Send + Sync + 'static) -> Self {
+        self.on_lint = Some(FirstRuns::new(tell));
+        self
+    }
+
+    /// Does not tell what is found about pipelines.
+    pub fn without_lint(mut self) -> Self {
+        self.on_lint = None;
         self
     }
 
@@ -82,6 +129,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Lets every run in: no limit per engine, tenant or kind, and no monitor, whatever was said so far.
+    pub fn without_limits(mut self) -> Self {
+        (self.max_in_flight, self.per_tenant, self.backpressure) = (None, None, None);
+        self.kinds.clear();
+        self
+    }
+
     /// Who decides whether a run is let in, waits, or is refused with `OVERLOADED` (rule S-11); without a call, all are let in.
     ///
     /// Child runs are not asked for: they are part of a run that is in. Engines may share a monitor.
@@ -90,24 +144,24 @@ impl EngineBuilder {
         self
     }
 
-    /// The time for all attempts of each stage about which neither it nor its pipeline says anything; none by default.
+    /// The time for all attempts of each stage about which neither it nor its pipeline says anything; none by default, and `None` for none.
     ///
     /// These three defaults count for stages of child runs too, and not for a pipeline in the place of a stage as a whole.
-    pub fn stage_timeout(mut self, timeout: Duration) -> Self {
-        self.timeouts.stage = TimeLimit::Limit(timeout);
+    pub fn stage_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.stage = timeout.into().map_or(TimeLimit::Inherit, TimeLimit::Limit);
         self
     }
 
     /// The time for one attempt of each stage about which neither it nor its pipeline says anything; none by default.
-    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
-        self.timeouts.attempt = TimeLimit::Limit(timeout);
+    pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.attempt = timeout.into().map_or(TimeLimit::Inherit, TimeLimit::Limit);
         self
     }
 
     /// How long an attempt may go on without a sign of [`progress`](stageflow_core::StageContext::progress), for each stage about
     /// which neither it nor its pipeline says anything; none by default.
-    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.timeouts.idle = TimeLimit::Limit(timeout);
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.idle = timeout.into().map_or(TimeLimit::Inherit, TimeLimit::Limit);
         self
     }
 
@@ -145,7 +199,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     ///
-    /// All problems at once: `INVALID_POLICY` for limits and timeouts of zero and percentages that are none,
+    /// All problems at once: `INVALID_POLICY` for limits and timeouts of zero, percentages that are none, and defaults that cannot be,
     /// `OUTSIDE_AUTHENTICATION` for an interceptor that would stand outside authentication.
     pub fn build(self) -> Result<Engine, EngineBuildError> {
         let mut problems = Vec::new();
@@ -164,6 +218,18 @@ impl EngineBuilder {
             if one.placement() == Placement::Outside(Layer::Authenticate) {
                 let message = format!("`{}` would stand outside authentication", one.name());
                 problems.push((code::OUTSIDE_AUTHENTICATION, message));
+            }
+        }
+        for one in &self.interceptors {
+            let Some(kinds) = one.default_for() else { continue };
+            if matches!(one.placement().layer(), Layer::Authenticate | Layer::Tenant) {
+                let message =
+                    format!("`{}` is no default: a stage could put something else in its place", one.name());
+                problems.push((code::INVALID_POLICY, message));
+            }
+            if kinds.is_empty() {
+                let message = format!("`{}` is a default for no kind of stage", one.name());
+                problems.push((code::INVALID_POLICY, message));
             }
         }
         if problems.is_empty() {
@@ -208,6 +274,7 @@ impl EngineBuilder {
                 may_answer: self.interceptors.iter().any(AnyInterceptor::may_answer),
                 live,
                 interceptors: self.interceptors,
+                on_lint: self.on_lint,
                 sinks: self.sinks,
                 cache: ChainCache::default(),
             }),

@@ -5,7 +5,6 @@ use std::{
     fmt,
     future::{Future, IntoFuture},
     marker::PhantomData,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -24,7 +23,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     admission::{Admission, BackpressureMonitor},
-    begin,
+    begin, chains,
     driver::Driver,
     ending::EndCause,
     engine::Engine,
@@ -34,7 +33,6 @@ use crate::{
     run::{RunCore, Seed},
     sinks::{EventStream, Queue},
     timer,
-    worker::panic_message,
 };
 
 /// How many events a handle keeps for a stream that is not read.
@@ -232,10 +230,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         };
         let started = shared.clock.wall();
         let snapshot = Arc::new(snapshot.build_with(|| RunId::from_parts(started, &*shared.random)));
-        let refused = |panic| {
-            RunError::refused(code::PANIC, format!("`applies_to` panicked in {}", panic_message(panic)))
-        };
-        let chains = catch_unwind(AssertUnwindSafe(|| shared.chains(&self.plan))).map_err(refused)?;
+        let chains = chains::of_run(&shared, &self.plan)?;
         let info = || RunInfo::new(Arc::clone(&snapshot), started, Arc::<Plan>::clone(&self.plan));
         let run = RunCore::new(Seed {
             chains,

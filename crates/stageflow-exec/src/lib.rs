@@ -24,6 +24,7 @@ mod engine_builder;
 mod error;
 mod explain;
 mod failures;
+mod first_runs;
 mod handle;
 mod helper;
 mod limits;

@@ -23,7 +23,7 @@ use std::{
 };
 
 use stageflow_core::{
-    TenantId,
+    Call, TenantId,
     time::{SeededRandom, nanos},
 };
 use tokio::{sync::Notify, time::Instant};
@@ -95,6 +95,8 @@ type Asked = Result<Entry, (Arc<Cell>, BreakerOpen)>;
 struct Shared {
     dependency: Arc<str>,
     rules: Arc<Rules>,
+    /// Whether each stage is a dependency of its own.
+    per_stage: bool,
     per_tenant: bool,
     probe_lease: Option<Duration>,
     max_wait: Option<Duration>,
@@ -153,11 +155,26 @@ impl Shared {
         self.cells().get(key, make, |cell| cell.forced.load(Ordering::Relaxed))
     }
 
-    /// The same for its own dependency and a tenant.
-    fn own_cell(&self, tenant: Option<&TenantId>) -> Arc<Cell> {
-        let tenant = tenant.filter(|_| self.per_tenant);
+    /// The same for the call of a stage.
+    fn cell_of(&self, call: &Call) -> Arc<Cell> {
+        let tenant = call.snapshot().identity().tenant_id().filter(|_| self.per_tenant);
+        if self.per_stage {
+            let (pipeline, stage) = (call.snapshot().pipeline(), call.stage_name());
+            let newest = self.cells().newest(|key| key.is_of_stage(pipeline, stage, tenant));
+            return newest.unwrap_or_else(|| self.cell(&self.key_of(call)));
+        }
         let newest = self.cells().newest(|key| key.is(&self.dependency, tenant));
         newest.unwrap_or_else(|| self.cell(&self.key(tenant)))
+    }
+
+    /// The key of the call of a stage.
+    fn key_of(&self, call: &Call) -> BreakerKey {
+        let tenant = call.snapshot().identity().tenant_id();
+        if self.per_stage {
+            let tenant = tenant.filter(|_| self.per_tenant).cloned();
+            return BreakerKey::of_stage(call.snapshot().pipeline(), call.stage_name(), tenant);
+        }
+        self.key(tenant)
     }
 
     fn key(&self, tenant: Option<&TenantId>) -> BreakerKey {
@@ -188,6 +205,23 @@ impl CircuitBreaker {
     /// A breaker for a dependency: what fails, such as a service, and not who calls it.
     pub fn builder(dependency: impl Into<String>) -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::new(dependency.into())
+    }
+
+    /// A breaker that takes each stage of each pipeline for a dependency of its own: for many stages of which nothing is known, such as by
+    /// default around those of an engine. Where stages call the same service one [`builder`](Self::builder) for it knows more, and sooner.
+    ///
+    /// Its keys are those of [`BreakerKey::of_stage`], 10,000 at most. Around everything but the stages of a pipeline, that is asked
+    /// by [`try_acquire`](Self::try_acquire), keys are as ever.
+    ///
+    /// ```
+    /// use stageflow_interceptors::{BreakerKey, BreakerState, CircuitBreaker};
+    ///
+    /// let breaker = CircuitBreaker::per_stage().failure_rate(0.2).build()?;
+    /// assert_eq!(breaker.state(&BreakerKey::of_stage("support", "search", None)), BreakerState::Closed);
+    /// # Ok::<(), stageflow_interceptors::BreakerConfigError>(())
+    /// ```
+    pub fn per_stage() -> CircuitBreakerBuilder {
+        CircuitBreakerBuilder::per_stage()
     }
 
     /// The key of its dependency for a tenant; without the tenant if it does not keep tenants apart.

@@ -48,6 +48,7 @@
 //! | watch and stop a run | [`RunHandle`], [`Explanation`], [`RunReport`] |
 //! | change how stages are called | [`Interceptor`], [`Next`], [`Layer`] |
 //! | be told what happens | [`EventSink`], [`Event`], [`Recorder`] |
+//! | begin with an engine that is furnished | `EngineExt`, behind the feature `presets` |
 //! | check how policies stand together | [`Engine::lint`], [`Lint`], [`Engine::describe`] |
 //! | look an error up | [`code`], [`BuildError`], [`RunError`] |
 //!
@@ -56,10 +57,15 @@
 #[cfg(feature = "fallback")]
 mod fallback;
 pub mod prelude;
+#[cfg(feature = "presets")]
+mod presets;
 
 #[cfg(feature = "fallback")]
 #[doc(inline)]
 pub use crate::fallback::FallbackExt;
+#[cfg(feature = "presets")]
+#[doc(inline)]
+pub use crate::presets::{EngineExt, Production};
 
 #[doc(inline)]
 pub use stageflow_core::{

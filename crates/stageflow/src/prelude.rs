@@ -1,5 +1,7 @@
 //! `use stageflow::prelude::*;` brings in what a pipeline needs to be written and run.
 
+#[cfg(feature = "presets")]
+pub use crate::EngineExt as _;
 #[cfg(feature = "fallback")]
 pub use crate::FallbackExt as _;
 pub use crate::{

@@ -28,6 +28,7 @@ mod outcomes;
 mod panics;
 mod policies;
 mod policy_regressions;
+mod presets;
 mod priority;
 mod regressions;
 mod regressions_more;

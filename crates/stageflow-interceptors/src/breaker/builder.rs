@@ -36,6 +36,7 @@ use super::{
 #[must_use = "a breaker is there after `build()`"]
 pub struct CircuitBreakerBuilder {
     draft: Draft,
+    per_stage: bool,
     per_tenant: bool,
     initially: Option<Forced>,
     seed: Option<u64>,
@@ -44,7 +45,11 @@ pub struct CircuitBreakerBuilder {
 impl CircuitBreakerBuilder {
     pub(super) fn new(dependency: String) -> Self {
         let draft = Draft::new(dependency);
-        Self { draft, per_tenant: true, initially: None, seed: None }
+        Self { draft, per_stage: false, per_tenant: true, initially: None, seed: None }
+    }
+
+    pub(super) fn per_stage() -> Self {
+        Self { per_stage: true, ..Self::new("each stage".to_owned()) }.max_keys(10_000)
     }
 
     /// Opens when this share of the calls in a window has failed; 0.5 at first.
@@ -178,6 +183,7 @@ impl CircuitBreakerBuilder {
         let shared = Shared {
             dependency: self.draft.dependency.into(),
             rules: Arc::new(rules),
+            per_stage: self.per_stage,
             per_tenant: self.per_tenant,
             probe_lease: self.draft.probe_lease,
             max_wait: self.draft.max_wait,

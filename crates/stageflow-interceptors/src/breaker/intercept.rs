@@ -10,8 +10,7 @@ use std::{
 
 use stageflow_core::{
     BoxError, BreakerFacts, Call, ErrorClass, FieldValue, Interceptor, Layer, Next, PolicyFacts,
-    StageContext, StageExit, StageResult, TenantId, Value, WaitReason, code, intercept::Placement,
-    time::Human,
+    StageContext, StageExit, StageResult, Value, WaitReason, code, intercept::Placement, time::Human,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -38,12 +37,10 @@ const LONGEST_LEASE: Duration = Duration::from_secs(300);
 /// Dropping the call gives back the slot of a probe, and ends a wait.
 impl Interceptor for CircuitBreaker {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
-        let ctx = call.context();
-        let tenant = call.snapshot().identity().tenant_id();
-        let entry = match self.enter(ctx, tenant) {
+        let entry = match self.enter(call) {
             Ok(entry) => entry,
             // On the heap, for those alone that are refused.
-            Err(open) => Box::pin(self.refused(ctx, tenant, open)).await?,
+            Err(open) => Box::pin(self.refused(call, open)).await?,
         };
         let mut watched = Watched { call, breaker: self, attempts: call.attempts(), entry: Some(entry) };
         let mut inner = pin!(next.run());
@@ -91,8 +88,9 @@ impl Interceptor for CircuitBreaker {
 
 impl CircuitBreaker {
     /// Asks for the call.
-    fn enter(&self, ctx: &StageContext, tenant: Option<&TenantId>) -> Result<Entry, Refused> {
-        let cell = self.shared.own_cell(tenant);
+    fn enter(&self, call: &Call) -> Result<Entry, Refused> {
+        let ctx = call.context();
+        let cell = self.shared.cell_of(call);
         let now = Instant::now();
         if let Some(ticket) = cell.admit_closed(self.shared.nanos(now)) {
             return Ok(Entry::new(cell, ticket));
@@ -101,20 +99,16 @@ impl CircuitBreaker {
     }
 
     /// Waits where that is wanted.
-    async fn refused(
-        &self,
-        ctx: &StageContext,
-        tenant: Option<&TenantId>,
-        refused: Refused,
-    ) -> StageResult<Entry> {
+    async fn refused(&self, call: &Call, refused: Refused) -> StageResult<Entry> {
         let (cell, now, open) = *refused;
+        let ctx = call.context();
         match self.shared.max_wait {
             None => Err(reject(ctx, &cell, open)),
             Some(max) => {
                 // A probe at the very end of the time would begin with nothing left.
                 let slack = ctx.slack().map(|slack| slack.saturating_sub(Duration::from_nanos(1)));
                 let give_up = now + slack.map_or(max, |slack| slack.min(max));
-                let key = self.key(tenant);
+                let key = self.shared.key_of(call);
                 self.wait(ctx, &key, self.lease(ctx), give_up).await
             }
         }

@@ -15,6 +15,7 @@ mod model;
 mod reference;
 mod rules;
 mod running;
+mod stages;
 mod table;
 mod waiting;
 mod windows;

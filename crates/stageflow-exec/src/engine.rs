@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use crate::{
     admission::BackpressureMonitor,
     chains::{self, ChainCache},
-    describe::{EngineDescription, LimitsDescription},
+    describe::{EngineDescription, LimitsDescription, around},
     engine_builder::EngineBuilder,
     explain::Explanation,
     handle::{RunBuilder, RunHandle},
@@ -157,7 +157,7 @@ impl Engine {
     /// Policies that are fine one by one and go wrong together, with numbers: of a pipeline, the pipelines in it, and this engine.
     ///
     /// It knows what policies say of themselves, by [`Interceptor::describe`]. A finding that is known to be all right is kept out with
-    /// `allow_lint` on the stage or the pipeline. Deadlines that are given to single runs are not known here.
+    /// `allow_lint` on the stage or the pipeline. Deadlines and budgets that are given to single runs are not known here.
     ///
     /// ```
     /// use stageflow_core::{StageContext, StageResult, stage_fn};
@@ -177,10 +177,7 @@ impl Engine {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn lint<I, O>(&self, pipeline: &Pipeline<I, O>) -> LintReport {
-        lint::lint(
-            pipeline.plan(),
-            &self.shared.described.around(&self.shared.interceptors, self.shared.timeouts),
-        )
+        lint::lint(pipeline.plan(), &around(&self.shared))
     }
 
     /// What the engine was furnished with: limits, interceptors with all their values, and what holds where nothing was said.

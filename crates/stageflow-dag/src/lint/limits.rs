@@ -40,7 +40,8 @@ pub(super) fn around_retries(site: &Site<'_>, found: &mut Found) {
                 facts.max_concurrent,
                 Human(delays)
             );
-            found.push(Lint::BulkheadOutsideRetry, message, Numbers::calls(attempts).taking(Some(delays)));
+            let numbers = Numbers { amplification: None, ..site.amplified(|other| other > place) };
+            found.push(Lint::BulkheadOutsideRetry, message, numbers.taking(Some(delays)));
         }
         if let Some(facts) = rate(policy) {
             let most = facts.dimensions.iter().filter(|dimension| dimension.is_count);
@@ -59,7 +60,7 @@ pub(super) fn around_retries(site: &Site<'_>, found: &mut Found) {
                 site.origin(policy),
                 lets.take(1).collect::<String>()
             );
-            found.push(Lint::RateLimitOutsideRetry, message, Numbers::amplification(attempts));
+            found.push(Lint::RateLimitOutsideRetry, message, site.amplified(|other| other > place));
         }
     }
 }

@@ -41,9 +41,9 @@ impl Bill {
         let limit = self.limit;
         let is_mild = first <= limit;
         let what = if is_mild {
-            format!("the attempts may cost {worst} together, of which the retries {}", worst - first)
+            format!("all attempts may cost {worst}, of it {} for retries", worst - first)
         } else {
-            format!("one attempt of each stage costs {first} together, and all that there may be {worst}")
+            format!("one attempt of each stage costs {first}, and all attempts may cost {worst}")
         };
         let last = match paid {
             0 => "not even the first can be paid for".to_owned(),

@@ -144,7 +144,7 @@ pub(super) fn out_of_time(site: &Site<'_>, found: &mut Found) {
         if worst < retry.begun_at_worst(each, None) || within.is_some_and(|within| all > within) {
             let what = match attempt {
                 Some(each) => {
-                    format!("{attempts} of {} and their delays may take {}", Human(each), Human(all))
+                    format!("{attempts} attempts of {} and their delays may take {}", Human(each), Human(all))
                 }
                 None => format!("the delays alone may take {}", Human(all)),
             };

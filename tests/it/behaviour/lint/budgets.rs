@@ -220,7 +220,7 @@ async fn s_24_costs_are_those_of_all_stages_and_of_the_retries_that_are_paid_for
     // Eleven stages have twelve retries: twenty-two attempts at worst.
     assert_eq!(
         finding.message(),
-        "the attempts may cost 2200 together, of which the retries 1200, and the budget is 1500: \
+        "all attempts may cost 2200, of it 1200 for retries, and the budget is 1500: \
          at worst attempt 15 of 22 is the last that can be paid for"
     );
     report_of(engine.run(&p, ())).await;

@@ -83,7 +83,7 @@ lints! {
         "give the stage more time, or its attempts less; make fewer of them, or shorten the delays";
     /// Timeouts are tried again, and nothing ends an attempt that hangs.
     HungAttempt "hung-attempt" Warning
-        "set `.attempt_timeout(…)`";
+        "set `.attempt_timeout(…)` or `.idle_timeout(…)`";
     /// Many stages that fail together come back together.
     SynchronisedRetries "synchronised-retries" Warning
         "leave the jitter in: it is there by default";

@@ -81,7 +81,7 @@ pub(super) fn above_budget(site: &Site<'_>, found: &mut Found) {
         };
         let payable = site.payable(retry, policy.level);
         let last = payable.max_attempts;
-        let begins = retry.begun_at_best(site.available().map(|(time, _)| time));
+        let begins = retry.begun_at_best(site.slack());
         if last >= retry.max_attempts || begins <= last {
             continue;
         }
@@ -102,17 +102,9 @@ pub(super) fn above_budget(site: &Site<'_>, found: &mut Found) {
 }
 
 pub(super) fn out_of_time(site: &Site<'_>, found: &mut Found) {
-    let available = site.available();
-    let within = available.map(|(time, _)| time);
-    let least = site.own().least;
+    let within = site.available().map(|(time, _)| time);
     // Nothing is waited for that leaves an attempt less than it takes at least.
-    let slack = within.map(|within| within.saturating_sub(least));
-    let left = available.map_or_else(String::new, |(time, whose)| format!("{whose} has {}", Human(time)));
-    let left = if least.is_zero() || left.is_empty() {
-        left
-    } else {
-        format!("{left}, of which an attempt takes {} at least", Human(least))
-    };
+    let (slack, left) = (site.slack(), site.in_words());
     for (place, policy) in site.own_policies() {
         let Some(allowed) = policy.retry() else { continue };
         // What is not paid for is another finding.
@@ -172,7 +164,7 @@ pub(super) fn hung(site: &Site<'_>, found: &mut Found) {
     let tries = |retry: &RetryFacts| retry.classes.contains(&ErrorClass::Timeout);
     let any = site.own_policies().filter_map(|(_, policy)| policy.retry()).any(tries);
     let inner = site.own_policies().any(|(_, policy)| matches!(policy.facts(), PolicyFacts::Timeout(_)));
-    if site.is_pipeline() || !any || inner || own.timeout.is_some() || own.attempt.is_some() {
+    if site.is_pipeline() || !any || inner || own.timeout.or(own.attempt).or(own.idle).is_some() {
         return;
     }
     let (until, time) = match site.available() {
@@ -241,7 +233,7 @@ pub(super) fn breaker_inside(site: &Site<'_>, found: &mut Found) {
         let waits = retry.max_attempts - 1;
         let wait = retry.hint_max.saturating_mul(waits);
         // Without time for the first wait the retry gives up at once.
-        if site.available().is_some_and(|(time, _)| time <= retry.hint_max)
+        if site.slack().is_some_and(|slack| slack <= retry.hint_max)
             || retry.max_elapsed.is_some_and(|most| most < retry.hint_max)
         {
             continue;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stageflow_core::{PolicyFacts, RetryFacts, StageKind, intercept::AnyInterceptor};
+use stageflow_core::{PolicyFacts, RetryFacts, StageKind, intercept::AnyInterceptor, time::Human};
 
 use super::{Allowed, Around};
 use crate::problem::Quoted;
@@ -204,6 +204,23 @@ impl<'a> Site<'a> {
     pub(super) fn available(&self) -> Option<(Duration, &'static str)> {
         let own = self.own().timeout.map(|time| (time, "the stage"));
         own.into_iter().chain(self.run_time()).min_by_key(|(time, _)| *time)
+    }
+
+    /// What of it may be waited for, as an attempt takes a time at least.
+    pub(super) fn slack(&self) -> Option<Duration> {
+        self.available().map(|(time, _)| time.saturating_sub(self.own().least))
+    }
+
+    /// How much time there is, in words.
+    pub(super) fn in_words(&self) -> String {
+        let Some((time, whose)) = self.available() else { return String::new() };
+        let least = self.own().least;
+        let of_it = if least.is_zero() {
+            String::new()
+        } else {
+            format!(", of which an attempt takes {} at least", Human(least))
+        };
+        format!("{whose} has {}{of_it}", Human(time))
     }
 
     /// The time the run of the pipeline has that the stage belongs to.

@@ -4,10 +4,11 @@ use stageflow::{
     BackpressureMonitor, EngineBuilder, FailurePolicy, FailureRules, Lint, code, interceptors::Retry,
     prelude::*,
 };
+use tokio::time::Instant;
 
 use super::{
     super::kit::{error_of, gives, idle, never, pipeline, report_of, solo, sum},
-    Calls, each_second, lint, lint_in,
+    Calls, bulkhead, each_second, lint, lint_in, quota,
 };
 
 #[tokio::test(start_paused = true)]
@@ -61,6 +62,54 @@ async fn s_15_at_worst_as_many_attempts_are_begun_as_leave_the_last_what_it_take
         error_of(p.run(())).await;
         assert_eq!(Some(calls.count()), expected, "{timeout} s:\n{report}");
     }
+}
+
+/// A bulkhead, too, is waited for only as long as that leaves what an attempt takes.
+#[tokio::test(start_paused = true)]
+async fn s_15_a_wait_that_leaves_too_little_never_counts() {
+    for (least, bad, took) in
+        [(0_u64, false, 6.secs()), (3, false, 6.secs()), (4, true, 6.secs()), (7, true, 3.secs())]
+    {
+        let limit = bulkhead(1).queue_timeout(6.secs()).build().expect("a bulkhead");
+        let p = pipeline(|p| {
+            let only = p.stage("only", gives(1)).intercept(limit.clone());
+            only.min_time(least.secs()).timeout(10.secs()).inputs(())
+        });
+        let report = p.lint();
+        assert_eq!(report.finding(Lint::WaitOutlastsStage).is_some(), bad, "{report}");
+        let _held = limit.try_acquire(None).expect("there is room");
+        let began = Instant::now();
+        error_of(p.run(())).await;
+        assert_eq!(began.elapsed(), took, "{least} s");
+    }
+}
+
+/// Of stages that wait for a quota those are refused that would be left less than they take.
+#[tokio::test(start_paused = true)]
+async fn s_15_a_quota_lets_those_through_that_can_still_end() {
+    let limit = quota(60, 10).build().expect("a quota");
+    let p = pipeline(|p| {
+        p.on_failure(FailurePolicy::Continue).deadline(60.secs());
+        let all = p.parallel("s", 0..100, |_| gives(1)).intercept(limit).min_time(20.secs()).inputs(());
+        p.stage("sum", sum()).inputs(all)
+    });
+    let report = p.lint();
+    let expected = report.finding(Lint::FanOutlastsQuota).and_then(stageflow::Finding::calls);
+    let ran = report_of(p.run(())).await;
+    let refused = ran.failures().iter().filter(|failure| failure.code() == code::RATE_LIMITED).count();
+    assert_eq!(Some(refused as u64), expected, "{report}");
+}
+
+/// An idle timeout ends an attempt that hangs as well.
+#[tokio::test(start_paused = true)]
+async fn an_idle_timeout_ends_an_attempt_that_hangs() {
+    let calls = Calls::default();
+    let p = pipeline(|p| {
+        p.stage("only", calls.hanging()).idle_timeout(5.secs()).retry(each_second(3)).inputs(())
+    });
+    assert!(p.lint().is_clean(), "{}", p.lint());
+    error_of(p.run(())).await;
+    assert_eq!(calls.count(), 3);
 }
 
 /// What is ended by its attempt timeout was never idle for too long.

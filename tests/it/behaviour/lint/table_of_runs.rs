@@ -59,10 +59,19 @@ fn of_budgets() -> Vec<Case> {
                 p.stage("sum", sum()).inputs(all)
             })
         }),
-        // The dearest first: at worst the cheap one is not paid for.
-        calls(Lint::CostAboveBudget, 3, |bad| {
+        // Of three stages that have ten retries together two make twelve attempts, and not eight each.
+        calls(Lint::CostAboveBudget, 11, |bad| {
             lint(|p| {
-                p.budget(Budget::new().cost(if bad { 304 } else { 305 }));
+                p.budget(Budget::new().cost(if bad { 1_199 } else { 1_200 }));
+                let one = only!(p.cost(100).retry(each_second(8)));
+                let other = p.stage("other", never()).cost(100).retry(each_second(8)).inputs(());
+                p.stage("sum", sum()).inputs(vec![one, other])
+            })
+        }),
+        // The dearest first: at worst the cheap one is not paid for.
+        calls(Lint::CostAboveBudget, 2, |bad| {
+            lint(|p| {
+                p.budget(Budget::new().cost(if bad { 299 } else { 305 }));
                 let cheap = only!(p.cost(5));
                 let dear = p.stage("dear", never()).cost(100).retry(each_second(3)).inputs(());
                 p.stage("sum", sum()).inputs(vec![cheap, dear])

@@ -106,6 +106,21 @@ impl Budget {
         Self { retries: self.retries.or(other.retries), cost: self.cost.or(other.cost) }
     }
 
+    /// How many retries a run may make of so many stages, those of its child runs included; `None` for any number.
+    #[doc(hidden)]
+    pub fn retry_limit(&self, stages: u64) -> Option<u64> {
+        let (share, floor) = self.retries.unwrap_or((SHARE, FLOOR));
+        let account = Account::new(None, limits(share, floor), UNLIMITED);
+        account.add_stages(stages, None);
+        Some(account.retries().2).filter(|most| *most != UNLIMITED)
+    }
+
+    /// What a run may spend; `None` for any cost.
+    #[doc(hidden)]
+    pub fn cost_limit(&self) -> Option<u64> {
+        self.cost.filter(|limit| *limit != UNLIMITED)
+    }
+
     /// The account of a run of so many stages, and of its child runs.
     #[doc(hidden)]
     pub fn open(&self, stages: usize) -> Arc<Account> {

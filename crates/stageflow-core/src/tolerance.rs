@@ -102,6 +102,55 @@ impl FailureRules {
             .collect()
     }
 
+    /// Which rules never end a run, of a pipeline of so many stages or of any: why, and how many failures there are at most.
+    #[doc(hidden)]
+    pub fn unreachable(&self, stages: Option<usize>) -> Vec<(String, Option<usize>)> {
+        let all = stages.unwrap_or(usize::MAX);
+        let ends = |tolerated: usize| {
+            let failures = tolerated.saturating_add(1);
+            let message = match tolerated {
+                0 => "the first failure ends the run all the same".to_owned(),
+                _ => format!("failure {failures} ends the run before"),
+            };
+            (message, Some(failures))
+        };
+        let too_few = || (format!("there are {all} stages"), stages);
+        let mut tolerated = match self.policy {
+            FailurePolicy::ToleratePercent(_) if stages.is_none() => all,
+            policy => most_tolerated(policy, all),
+        };
+        let mut found = Vec::new();
+        if let Some(limit) = self.max_failures {
+            if limit as usize >= tolerated {
+                let (why, failures) = if tolerated == all { too_few() } else { ends(tolerated) };
+                found.push((format!("`max_failures({limit})` never ends a run: {why}"), failures));
+            }
+            tolerated = tolerated.min(limit as usize);
+        }
+        if let Some((percent, min_samples)) = self.of_ended {
+            let samples = tolerated.max(min_samples as usize);
+            let why = if min_samples as usize > all {
+                Some(too_few())
+            } else if tolerated == all && percent >= 100.0 {
+                Some(("all of them may fail".to_owned(), stages))
+            } else if tolerated < all && FailurePolicy::ToleratePercent(percent).tolerates(tolerated, samples)
+            {
+                Some(ends(tolerated))
+            } else {
+                None
+            };
+            if let Some((why, failures)) = why {
+                let rule = format!("`tolerate_percent_of_ended({percent}, {min_samples})`");
+                found.push((format!("{rule} never ends a run: {why}"), failures));
+            }
+        }
+        if tolerated == 0 && !self.aborts.is_empty() {
+            let (why, failures) = ends(0);
+            found.push((format!("`abort_if` decides nothing: {why}"), failures));
+        }
+        found
+    }
+
     /// Whether the count of completed stages matters.
     #[doc(hidden)]
     pub fn counts_completed(&self) -> bool {
@@ -150,6 +199,19 @@ impl FailureRules {
             && !FailurePolicy::ToleratePercent(percent).tolerates(failed, ended);
         is_over.then_some(StopReason::ShareOfEnded { failed, of: ended, percent })
     }
+}
+
+/// How many failures of so many stages a policy tolerates at most: what it tolerates of more, it tolerates of fewer.
+fn most_tolerated(policy: FailurePolicy, stages: usize) -> usize {
+    let (mut tolerated, mut refused) = (0, stages.saturating_add(1));
+    if policy.tolerates(stages, stages) {
+        return stages;
+    }
+    while refused - tolerated > 1 {
+        let middle = tolerated + (refused - tolerated) / 2;
+        if policy.tolerates(middle, stages) { tolerated = middle } else { refused = middle }
+    }
+    tolerated
 }
 
 impl From<FailurePolicy> for FailureRules {

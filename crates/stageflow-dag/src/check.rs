@@ -253,18 +253,5 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<Problem> {
         let problem = Problem::new(code::POLICY_LINT, finding.location(), message).help(finding.help());
         problem.about(finding.stages().iter().map(String::as_str))
     }));
-    for (stage, _) in in_order(&plan.settings) {
-        let timeouts = plan.timeouts(stage);
-        let (all, one, idle) = (timeouts.stage.get(), timeouts.attempt.get(), timeouts.idle.get());
-        let name = plan.stage_name(stage);
-        if let (Some(limit), Some(idle)) = (one.into_iter().chain(all).min(), idle)
-            && idle >= limit
-        {
-            let message =
-                format!("an attempt of stage {} may be idle for {idle:?}, and gets {limit:?}", Quoted(name));
-            let problem = Problem::new(code::INVALID_POLICY, plan.location(stage), message).about([name]);
-            found.push(problem.help("make the idle timeout shorter than the time of an attempt"));
-        }
-    }
     found
 }

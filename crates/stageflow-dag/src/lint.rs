@@ -1,21 +1,26 @@
 //! Policies that are fine one by one and go wrong together: found before anything runs, and told with numbers.
 
+mod around;
+mod budget;
+mod cost;
 mod kinds;
 mod limits;
 mod print;
 mod report;
 mod retries;
+mod runs;
 mod security;
 mod site;
+mod sizes;
 mod times;
 mod walk;
 
 use std::sync::Arc;
 
 pub use self::{
+    around::{AdmissionQueue, Around},
     kinds::{Lint, Severity},
     report::{Finding, LintReport},
-    walk::Around,
 };
 use self::{report::Numbers, site::Site};
 use crate::plan::Plan;
@@ -45,6 +50,7 @@ const CHECKS: &[fn(&Site<'_>, &mut Found)] = &[
     retries::nested,
     retries::of_work,
     retries::many,
+    retries::above_budget,
     retries::out_of_time,
     retries::hung,
     retries::together,
@@ -60,6 +66,8 @@ const CHECKS: &[fn(&Site<'_>, &mut Found)] = &[
     security::fallback_inside,
     security::outside_authentication,
     times::timeouts,
+    times::idle,
+    times::least,
 ];
 
 /// What the checks of one stage have found.

@@ -10,7 +10,7 @@ use stageflow_core::{
 };
 use stageflow_dag::lint::Around;
 
-use crate::engine::EngineShared;
+use crate::{admission::BackpressureMonitor, engine::EngineShared};
 
 /// What an engine was furnished with, and what holds where nothing was said: [`Engine::describe`](crate::Engine::describe) gives it.
 ///
@@ -88,16 +88,19 @@ impl EngineDefaults {
     }
 }
 
-impl LimitsDescription {
-    pub(crate) fn around<'a>(&'a self, interceptors: &'a [AnyInterceptor], timeouts: Timeouts) -> Around<'a> {
-        Around {
-            interceptors,
-            max_in_flight: self.max_in_flight,
-            kinds: &self.kinds,
-            per_tenant: self.per_tenant,
-            max_depth: Some(self.max_depth),
-            timeouts,
-        }
+/// What stands around the runs of an engine.
+pub(crate) fn around(engine: &EngineShared) -> Around<'_> {
+    let limits = &engine.described;
+    Around {
+        interceptors: &engine.interceptors,
+        max_in_flight: limits.max_in_flight,
+        kinds: &limits.kinds,
+        per_tenant: limits.per_tenant,
+        max_depth: Some(limits.max_depth),
+        timeouts: engine.timeouts,
+        budget: engine.budget,
+        on_failure: engine.on_failure.as_ref(),
+        queue: engine.backpressure.as_ref().and_then(BackpressureMonitor::queue),
     }
 }
 

@@ -9,18 +9,13 @@ use std::{
 use stageflow_core::{
     Budget, Clock, FailureRules, Randomness, RunInfo, SinkAccount, Timeouts, intercept::AnyInterceptor,
 };
-use stageflow_dag::{
-    LintReport, Pipeline,
-    chains::Chains,
-    lint::{self, Around},
-    plan::Plan,
-};
+use stageflow_dag::{LintReport, Pipeline, chains::Chains, lint, plan::Plan};
 use tokio::runtime::Handle;
 
 use crate::{
     admission::BackpressureMonitor,
     chains::{self, ChainCache},
-    describe::{EngineDescription, LimitsDescription},
+    describe::{EngineDescription, LimitsDescription, around},
     engine_builder::EngineBuilder,
     explain::Explanation,
     first_runs::FirstRuns,
@@ -98,16 +93,11 @@ impl EngineShared {
         (!chains.is_empty()).then_some(chains)
     }
 
-    /// What stands around the runs of pipelines, for the lint.
-    fn around(&self) -> Around<'_> {
-        self.described.around(&self.interceptors, self.timeouts)
-    }
-
     /// Tells what the lint finds about a plan that is new, if somebody wants to know.
     #[inline]
     pub(crate) fn meet(&self, plan: &Arc<Plan>) {
         if let Some(first_runs) = &self.on_lint {
-            first_runs.meet(plan, &self.around());
+            first_runs.meet(plan, &around(self));
         }
     }
 
@@ -179,7 +169,7 @@ impl Engine {
     /// Policies that are fine one by one and go wrong together, with numbers: of a pipeline, the pipelines in it, and this engine.
     ///
     /// It knows what policies say of themselves, by [`Interceptor::describe`]. A finding that is known to be all right is kept out with
-    /// `allow_lint` on the stage or the pipeline. Deadlines that are given to single runs are not known here.
+    /// `allow_lint` on the stage or the pipeline. Deadlines and budgets that are given to single runs are not known here.
     ///
     /// ```
     /// use stageflow_core::{StageContext, StageResult, stage_fn};
@@ -199,7 +189,7 @@ impl Engine {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn lint<I, O>(&self, pipeline: &Pipeline<I, O>) -> LintReport {
-        lint::lint(pipeline.plan(), &self.shared.around())
+        lint::lint(pipeline.plan(), &around(&self.shared))
     }
 
     /// What the engine was furnished with: limits, interceptors with all their values, and what holds where nothing was said.

@@ -6,7 +6,7 @@
 use std::{error::Error, sync::Arc};
 
 use stageflow::{
-    Lint,
+    BackpressureMonitor, Budget, Lint,
     interceptors::{Bulkhead, CircuitBreaker, Idempotency, InMemoryStore, Retry},
     prelude::*,
 };
@@ -27,7 +27,9 @@ type Built<T> = Result<T, Box<dyn Error>>;
 
 /// Everybody has added what seemed safe.
 fn careless() -> Built<(Engine, Pipeline<String, String>)> {
-    let engine = Engine::builder().retry(Retry::exponential(200.millis())).max_in_flight(100).build()?;
+    let monitor = BackpressureMonitor::builder().max_active(20).queue_timeout(1.mins()).build()?;
+    let engine = Engine::builder().retry(Retry::exponential(200.millis())).max_in_flight(100);
+    let engine = engine.backpressure(monitor).idle_timeout(30.secs()).build()?;
     let database = Bulkhead::builder("database").max_concurrent(10).max_queue(20).build()?;
     let model = CircuitBreaker::builder("model").open_for(5.mins()).build()?;
 
@@ -47,11 +49,12 @@ fn careless() -> Built<(Engine, Pipeline<String, String>)> {
         .intercept(model)
         .attempt_timeout(20.secs())
         .timeout(60.secs())
+        .cost(4_000)
         .inputs((ticket, facts));
     let answer = answer.build(asked)?;
 
     let mut support = Pipeline::builder("support");
-    support.deadline(45.secs());
+    support.deadline(45.secs()).budget(Budget::new().cost(10_000));
     let ticket = support.input();
     let answered = support.stage("answer", answer).inputs(ticket);
     let refunded =
@@ -61,7 +64,9 @@ fn careless() -> Built<(Engine, Pipeline<String, String>)> {
 
 /// One retry around each dependency, times that fit into each other, and room for all who come.
 fn careful() -> Built<(Engine, Pipeline<String, String>)> {
-    let engine = Engine::builder().max_in_flight(100).build()?;
+    let monitor = BackpressureMonitor::builder().max_active(20).queue_timeout(5.secs()).build()?;
+    let engine =
+        Engine::builder().max_in_flight(100).backpressure(monitor).idle_timeout(30.secs()).build()?;
     let database = Bulkhead::builder("database").max_concurrent(10).max_queue(100).build()?;
     let model = CircuitBreaker::builder("model").open_for(30.secs()).build()?;
     let once = Idempotency::new(InMemoryStore::new().lease(60.secs()));
@@ -83,11 +88,12 @@ fn careful() -> Built<(Engine, Pipeline<String, String>)> {
         .intercept(model)
         .attempt_timeout(8.secs())
         .timeout(26.secs())
+        .cost(3_000)
         .inputs((ticket, facts));
     let answer = answer.build(asked)?;
 
     let mut support = Pipeline::builder("support");
-    support.deadline(45.secs());
+    support.deadline(45.secs()).budget(Budget::new().cost(10_000));
     let ticket = support.input();
     let answered = support.stage("answer", answer).timeout(32.secs()).inputs(ticket);
     let refunded = support

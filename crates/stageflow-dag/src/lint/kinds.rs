@@ -41,7 +41,7 @@ macro_rules! lints {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// How bad it is.
+            /// How bad it is at worst: [`Finding::severity`](super::Finding::severity) says how bad it is in one place.
             pub fn severity(self) -> Severity {
                 match self { $(Self::$variant => Severity::$severity,)* }
             }
@@ -62,13 +62,19 @@ macro_rules! lints {
 lints! {
     /// Retries around retries multiply.
     NestedRetries "nested-retries" Danger
-        "retry on one level, best the innermost; or give all of them one `RetryBudget`";
+        "retry on one level, best the innermost; leave the run its budget, or give all of them one `RetryBudget`";
     /// A stage with an effect is tried again by a policy that cannot know whether the effect has happened.
     RetryOfWork "retry-of-work" Danger
         "have the stage ask with `StageExit::retry` where nothing was done, under `Retry::on([])`; or make its effect idempotent and allow this";
     /// A policy makes more than ten attempts.
     ManyAttempts "many-attempts" Warning
         "make fewer attempts, and let a breaker or a fallback answer when the dependency is down";
+    /// A policy allows attempts that the budget of the run never pays for.
+    AttemptsAboveBudget "attempts-above-budget" Warning
+        "make fewer attempts, or give the run more with `Budget::retries`";
+    /// All attempts together may cost more than the budget of the run has.
+    CostAboveBudget "cost-above-budget" Danger
+        "make fewer attempts, lower the estimates, settle what an attempt has really cost, or raise the limit with `Budget::cost`";
     /// Attempts of a policy can never begin.
     UnreachableAttempts "unreachable-attempts" Warning
         "make fewer attempts, shorten the delays, or give more time";
@@ -77,7 +83,7 @@ lints! {
         "give the stage more time, or its attempts less; make fewer of them, or shorten the delays";
     /// Timeouts are tried again, and nothing ends an attempt that hangs.
     HungAttempt "hung-attempt" Warning
-        "set `.attempt_timeout(…)`";
+        "set `.attempt_timeout(…)` or `.idle_timeout(…)`";
     /// Many stages that fail together come back together.
     SynchronisedRetries "synchronised-retries" Warning
         "leave the jitter in: it is there by default";
@@ -126,12 +132,27 @@ lints! {
     /// An attempt gets as much time as all attempts together, or more.
     AttemptOutlastsStage "attempt-outlasts-stage" Warning
         "make the attempt timeout shorter than the time of all attempts";
+    /// An attempt may be idle for as long as it gets at most, or longer.
+    IdleOutlastsAttempt "idle-outlasts-attempt" Warning
+        "make the idle timeout shorter than the time of an attempt";
+    /// A stage takes longer at least than it gets.
+    TooLittleTime "too-little-time" Danger
+        "give the stage more time of its own, or lower `.min_time(…)`";
     /// A stage gets more time than its run.
     StageOutlastsDeadline "stage-outlasts-deadline" Warning
         "make the timeout shorter than the deadline";
     /// Stages that wait for each other get more time together than their run.
     PathOutlastsDeadline "path-outlasts-deadline" Warning
         "make the timeouts on the path shorter, or the deadline longer";
+    /// A run may wait to be let in for as long as its pipeline has time, or longer.
+    QueueOutlastsDeadline "queue-outlasts-deadline" Warning
+        "make the `queue_timeout` of the monitor shorter than the deadline, by what a run needs";
+    /// Runs that wait to be let in wait for ever.
+    EndlessQueue "endless-queue" Warning
+        "give the monitor a `queue_timeout`, or the pipeline a deadline";
+    /// A rule for failures never decides anything.
+    UnreachableFailureRule "unreachable-failure-rule" Warning
+        "leave out the rule, or take a policy under which the run goes on until it counts, such as `FailurePolicy::Continue`";
     /// Pipelines are nested deeper than the engine allows.
     TooDeep "too-deep" Danger
         "raise `max_depth`, or compose with `then` and `zip`, which nest nothing";

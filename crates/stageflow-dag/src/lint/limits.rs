@@ -40,7 +40,8 @@ pub(super) fn around_retries(site: &Site<'_>, found: &mut Found) {
                 facts.max_concurrent,
                 Human(delays)
             );
-            found.push(Lint::BulkheadOutsideRetry, message, Numbers::calls(attempts).taking(Some(delays)));
+            let numbers = Numbers { amplification: None, ..site.amplified(|other| other > place) };
+            found.push(Lint::BulkheadOutsideRetry, message, numbers.taking(Some(delays)));
         }
         if let Some(facts) = rate(policy) {
             let most = facts.dimensions.iter().filter(|dimension| dimension.is_count);
@@ -59,7 +60,7 @@ pub(super) fn around_retries(site: &Site<'_>, found: &mut Found) {
                 site.origin(policy),
                 lets.take(1).collect::<String>()
             );
-            found.push(Lint::RateLimitOutsideRetry, message, Numbers::amplification(attempts));
+            found.push(Lint::RateLimitOutsideRetry, message, site.amplified(|other| other > place));
         }
     }
 }
@@ -160,7 +161,7 @@ pub(super) fn in_series(site: &Site<'_>, found: &mut Found) {
 
 /// Limits of waits that the time of the stage never lets take effect.
 pub(super) fn waits(site: &Site<'_>, found: &mut Found) {
-    let Some((time, whose)) = site.available() else { return };
+    let Some(slack) = site.slack() else { return };
     for (_, policy) in site.own_policies() {
         let (what, name, wait) = match policy.facts() {
             PolicyFacts::Bulkhead(facts) if facts.waits => {
@@ -170,11 +171,11 @@ pub(super) fn waits(site: &Site<'_>, found: &mut Found) {
             PolicyFacts::Breaker(facts) => ("breaker", &facts.dependency, facts.max_wait),
             _ => continue,
         };
-        if let Some(wait) = wait.filter(|wait| *wait >= time) {
+        if let Some(wait) = wait.filter(|wait| *wait >= slack) {
             let message = format!(
-                "{what} `{name}` lets a call wait for {}, which {whose} does not have: its time is {}",
+                "{what} `{name}` lets a call wait for {}, for which there is no time: {}",
                 Human(wait),
-                Human(time)
+                site.in_words()
             );
             found.push(Lint::WaitOutlastsStage, message, Numbers::time(wait));
         }
@@ -197,11 +198,7 @@ pub(super) fn fans(site: &Site<'_>, found: &mut Found) {
             }
         }
         if let Some(facts) = rate(&policy) {
-            let within = if facts.waits {
-                least(facts.max_wait, site.available().map(|(time, _)| time))
-            } else {
-                Some(Duration::ZERO)
-            };
+            let within = if facts.waits { least(facts.max_wait, site.slack()) } else { Some(Duration::ZERO) };
             let fewest = facts.dimensions.iter().filter(|one| one.is_count);
             let fewest =
                 fewest.map(|one| (admitted(one, facts, within), one)).min_by_key(|(count, _)| *count);

@@ -39,6 +39,20 @@ pub struct Finding {
     time: Option<Duration>,
     #[serde(serialize_with = "place")]
     location: &'static Location<'static>,
+    /// The calls that the policies allow.
+    #[serde(skip)]
+    asked: u64,
+    #[serde(skip)]
+    paid: Option<Paid>,
+}
+
+/// What the budget of a run pays for, of all stages of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Paid {
+    pub(super) calls: u64,
+    pub(super) retries: u64,
+    /// Whether it is the budget of the whole run, and not that of a pipeline in it.
+    pub(super) is_of_run: bool,
 }
 
 fn place<S: Serializer>(place: &Location<'_>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -53,6 +67,10 @@ pub(super) struct Numbers {
     pub(super) time: Option<Duration>,
     /// Whether the calls are those of all stages together already.
     pub(super) in_all: bool,
+    /// What is left of the calls of all stages.
+    pub(super) paid: Option<Paid>,
+    /// Whether it is not as bad as its lint may be.
+    pub(super) is_mild: bool,
 }
 
 impl Numbers {
@@ -82,6 +100,18 @@ pub(super) struct About {
     pub(super) names: Vec<String>,
     pub(super) count: u64,
     pub(super) location: &'static Location<'static>,
+}
+
+impl About {
+    /// These stages as well.
+    pub(super) fn add(&mut self, other: Self) {
+        if self.count == 0 {
+            self.location = other.location;
+        }
+        self.count = self.count.saturating_add(other.count);
+        self.names.extend(other.names);
+        self.names.truncate(LISTED);
+    }
 }
 
 impl LintReport {
@@ -127,7 +157,9 @@ impl LintReport {
         reason: Option<Arc<str>>,
     ) {
         let many = |calls: u64| if numbers.in_all { calls } else { calls.saturating_mul(about.count) };
-        let calls = numbers.calls.map(many);
+        let asked = numbers.calls.map(many);
+        let calls = asked.map(|calls| numbers.paid.map_or(calls, |paid| calls.min(paid.calls)));
+        let severity = if numbers.is_mild { Severity::Warning } else { lint.severity() };
         let key = (lint, message, reason);
         let known = self.known.get(&key).copied();
         let allowed = key.2.is_some();
@@ -139,6 +171,14 @@ impl LintReport {
             finding.calls = finding
                 .calls
                 .map(|sum| if numbers.in_all { sum.max(more) } else { sum.saturating_add(more) });
+            finding.asked = finding.asked.saturating_add(asked.unwrap_or(0));
+            finding.severity = finding.severity.max(severity);
+            if let (Some(calls), Some(paid)) =
+                (&mut finding.calls, finding.paid.filter(|paid| paid.is_of_run))
+            {
+                // All of them draw on one account.
+                *calls = (*calls).min(finding.count.saturating_add(paid.retries));
+            }
             finding.stages.extend(about.names);
             finding.stages.truncate(LISTED);
             return;
@@ -147,7 +187,7 @@ impl LintReport {
         stages.truncate(LISTED);
         let finding = Finding {
             lint,
-            severity: lint.severity(),
+            severity,
             message: key.1.clone(),
             help: lint.help(),
             stages,
@@ -156,6 +196,8 @@ impl LintReport {
             calls,
             time: numbers.time,
             location: about.location,
+            asked: asked.unwrap_or(0),
+            paid: numbers.paid,
         };
         let index = match &key.2 {
             Some(reason) => {
@@ -170,9 +212,11 @@ impl LintReport {
         self.known.insert(key, index);
     }
 
-    /// Puts the dangerous first.
+    /// Says what budgets leave, and puts the dangerous first.
     pub(super) fn finish(mut self) -> Self {
         self.known.clear();
+        let allowed = self.allowed.iter_mut().map(|(finding, _)| finding);
+        self.findings.iter_mut().chain(allowed).for_each(Finding::tell_budget);
         self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         self
     }
@@ -184,12 +228,24 @@ impl LintReport {
 }
 
 impl Finding {
+    fn tell_budget(&mut self) {
+        let (Some(paid), Some(calls)) = (self.paid, self.calls) else { return };
+        if calls >= self.asked {
+            return;
+        }
+        let (whose, each) =
+            if paid.is_of_run { ("the run's budget", "") } else { ("a budget within it", " for each run") };
+        let retries = if paid.retries == 1 { "retry" } else { "retries" };
+        let calls = if calls == 1 { "1 attempt".to_owned() } else { format!("{calls} attempts") };
+        self.message += &format!("; {whose} has {} {retries}{each}: at most {calls} in all", paid.retries);
+    }
+
     /// What was looked for.
     pub fn lint(&self) -> Lint {
         self.lint
     }
 
-    /// How bad it is.
+    /// How bad it is: at most as bad as its lint.
     pub fn severity(&self) -> Severity {
         self.severity
     }
@@ -214,12 +270,13 @@ impl Finding {
         self.count
     }
 
-    /// How many attempts one call of a stage can become.
+    /// How many attempts one call of a stage can become, as far as the budget of its run pays for them.
     pub fn amplification(&self) -> Option<u64> {
         self.amplification
     }
 
-    /// How many calls or attempts it is about at worst, of all its stages in one run; the message says which.
+    /// How many calls or attempts it is about at worst, of all its stages in one run, as far as its budget pays for them; the message
+    /// says which.
     pub fn calls(&self) -> Option<u64> {
         self.calls
     }

@@ -6,7 +6,7 @@ use stageflow_core::{ErrorClass, PolicyFacts, RetryFacts, StageKind, time::Human
 
 use super::{
     Found, Lint,
-    report::Numbers,
+    report::{Numbers, Paid},
     site::{Policy, Site},
 };
 
@@ -28,13 +28,16 @@ pub(super) fn nested(site: &Site<'_>, found: &mut Found) {
     if rest.is_empty() || one_account {
         return;
     }
-    let attempts = site.attempts();
+    let mut numbers = site.amplified(|_| true).taking(site.longest_of_all());
+    let attempts = numbers.calls.unwrap_or(1);
+    // Under the budget that is there without a word it is a few calls too many, and not an avalanche.
+    numbers.is_mild = site.is_bounded;
     let levels: Vec<_> = retries
         .iter()
         .map(|(policy, retry)| format!("{} ({})", retry.max_attempts, site.origin(policy)))
         .collect();
     let message = format!("{} retries multiply: {} = {attempts} attempts", retries.len(), levels.join(" × "));
-    found.push(Lint::NestedRetries, message, Numbers::amplification(attempts).taking(site.longest_of_all()));
+    found.push(Lint::NestedRetries, message, numbers);
 }
 
 pub(super) fn of_work(site: &Site<'_>, found: &mut Found) {
@@ -48,37 +51,70 @@ pub(super) fn of_work(site: &Site<'_>, found: &mut Found) {
     let beside =
         if is_idempotent { "; idempotency answers repeated calls, not the attempts of one" } else { "" };
     let message = format!("one call of a stage of kind `work` may have its effect {attempts} times{beside}");
-    found.push(Lint::RetryOfWork, message, Numbers::amplification(attempts));
+    found.push(Lint::RetryOfWork, message, site.amplified(|_| true));
 }
 
 pub(super) fn many(site: &Site<'_>, found: &mut Found) {
     for (place, policy) in site.own_policies() {
         let Some(retry) = policy.retry().filter(|retry| retry.max_attempts > MANY) else { continue };
-        let delays = retry.longest(Duration::ZERO);
+        let payable = site.payable(retry, policy.level);
+        if payable.max_attempts < retry.max_attempts {
+            // It is `attempts-above-budget`.
+            continue;
+        }
         let message = format!(
             "{} attempts ({}), with delays of up to {} together",
             retry.max_attempts,
             site.origin(&policy),
-            Human(delays)
+            Human(retry.longest(Duration::ZERO))
         );
         let time = site.inside(place).map(|attempt| retry.longest(attempt));
+        found.push(Lint::ManyAttempts, message, site.amplified(|other| other == place).taking(time));
+    }
+}
+
+/// Attempts that the budget never pays for, even if this stage were the only one that fails.
+pub(super) fn above_budget(site: &Site<'_>, found: &mut Found) {
+    for (place, policy) in site.own_policies() {
+        let (Some(retry), Some((left, is_of_run))) = (policy.retry(), site.retries(policy.level)) else {
+            continue;
+        };
+        let payable = site.payable(retry, policy.level);
+        let last = payable.max_attempts;
+        let begins = retry.begun_at_best(site.slack());
+        if last >= retry.max_attempts || begins <= last {
+            continue;
+        }
+        let whose = if is_of_run { "the run" } else { "a run of a pipeline with a budget of its own" };
+        let message = format!(
+            "attempt {last} of {} ({}) is the last that can be paid for: {whose} has {left} {} in all",
+            retry.max_attempts,
+            site.origin(&policy),
+            if left == 1 { "retry" } else { "retries" }
+        );
+        let time = site.inside(place).map(|attempt| payable.longest(attempt));
         found.push(
-            Lint::ManyAttempts,
+            Lint::AttemptsAboveBudget,
             message,
-            Numbers::amplification(retry.max_attempts.into()).taking(time),
+            Numbers::amplification(last.into()).taking(time).in_all(),
         );
     }
 }
 
 pub(super) fn out_of_time(site: &Site<'_>, found: &mut Found) {
-    let available = site.available();
-    let within = available.map(|(time, _)| time);
-    let left = available.map_or_else(String::new, |(time, whose)| format!("{whose} has {}", Human(time)));
+    let within = site.available().map(|(time, _)| time);
+    // Nothing is waited for that leaves an attempt less than it takes at least.
+    let (slack, left) = (site.slack(), site.in_words());
     for (place, policy) in site.own_policies() {
-        let Some(retry) = policy.retry() else { continue };
+        let Some(allowed) = policy.retry() else { continue };
+        // What is not paid for is another finding.
+        let retry = &site.payable(allowed, policy.level);
         let attempts = retry.max_attempts;
+        if attempts < 2 {
+            continue;
+        }
         let who = site.origin(&policy);
-        let best = retry.begun_at_best(within);
+        let best = retry.begun_at_best(slack);
         if best < attempts {
             let why = match retry.max_elapsed {
                 Some(most) if retry.begun_at_best(None) <= best => {
@@ -87,28 +123,40 @@ pub(super) fn out_of_time(site: &Site<'_>, found: &mut Found) {
                 _ => left.clone(),
             };
             let message = format!(
-                "attempt {best} of {attempts} ({who}) is the last that can begin, however fast they fail: {why}"
+                "attempt {best} of {} ({who}) is the last that can begin, however fast they fail: {why}",
+                allowed.max_attempts
             );
-            found.push(Lint::UnreachableAttempts, message, Numbers::calls(best).taking(within));
+            found.push(Lint::UnreachableAttempts, message, of_all(site, best).taking(within));
             continue;
         }
         let attempt = site.inside(place);
         let each = attempt.unwrap_or_default();
-        let worst = retry.begun_at_worst(each, within);
+        let worst = retry.begun_at_worst(each, slack);
         let all = retry.longest(each);
         if worst < retry.begun_at_worst(each, None) || within.is_some_and(|within| all > within) {
             let what = match attempt {
                 Some(each) => {
-                    format!("{attempts} of {} and their delays may take {}", Human(each), Human(all))
+                    format!("{attempts} attempts of {} and their delays may take {}", Human(each), Human(all))
                 }
                 None => format!("the delays alone may take {}", Human(all)),
             };
             let last = if worst < attempts { "the last that begins" } else { "not given its time" };
             let message =
                 format!("at worst attempt {worst} of {attempts} ({who}) is {last}: {what}, and {left}");
-            found.push(Lint::RetriesCutShort, message, Numbers::calls(worst).taking(Some(all)));
+            found.push(Lint::RetriesCutShort, message, of_all(site, worst).taking(Some(all)));
         }
     }
+}
+
+/// So many calls of each of the stages, as far as the budget pays for them all.
+fn of_all(site: &Site<'_>, attempts: u32) -> Numbers {
+    let all = site.levels().iter().map(|level| level.count).fold(1, u64::saturating_mul);
+    let paid = site.retries(site.level()).map(|(retries, is_of_run)| {
+        // Of a pipeline within the run each run has its own.
+        let calls = if is_of_run { all.saturating_add(retries) } else { u64::MAX };
+        Paid { calls, retries, is_of_run }
+    });
+    Numbers { paid, ..Numbers::calls(attempts) }
 }
 
 pub(super) fn hung(site: &Site<'_>, found: &mut Found) {
@@ -116,7 +164,7 @@ pub(super) fn hung(site: &Site<'_>, found: &mut Found) {
     let tries = |retry: &RetryFacts| retry.classes.contains(&ErrorClass::Timeout);
     let any = site.own_policies().filter_map(|(_, policy)| policy.retry()).any(tries);
     let inner = site.own_policies().any(|(_, policy)| matches!(policy.facts(), PolicyFacts::Timeout(_)));
-    if site.is_pipeline() || !any || inner || own.timeout.is_some() || own.attempt.is_some() {
+    if site.is_pipeline() || !any || inner || own.timeout.or(own.attempt).or(own.idle).is_some() {
         return;
     }
     let (until, time) = match site.available() {
@@ -185,7 +233,7 @@ pub(super) fn breaker_inside(site: &Site<'_>, found: &mut Found) {
         let waits = retry.max_attempts - 1;
         let wait = retry.hint_max.saturating_mul(waits);
         // Without time for the first wait the retry gives up at once.
-        if site.available().is_some_and(|(time, _)| time <= retry.hint_max)
+        if site.slack().is_some_and(|slack| slack <= retry.hint_max)
             || retry.max_elapsed.is_some_and(|most| most < retry.hint_max)
         {
             continue;

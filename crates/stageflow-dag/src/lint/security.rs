@@ -11,8 +11,7 @@ use super::{
 pub(super) fn stored_failures(site: &Site<'_>, found: &mut Found) {
     for (place, policy) in site.own_policies() {
         let PolicyFacts::Idempotency(facts) = policy.facts() else { continue };
-        let around = site.policies[..place].iter().filter_map(Policy::retry);
-        let attempts = around.fold(1, |all: u64, retry| all.saturating_mul(retry.max_attempts.into()));
+        let attempts = site.amplified(|other| other < place).amplification.unwrap_or(1);
         if !facts.store_failures || attempts < 2 {
             continue;
         }

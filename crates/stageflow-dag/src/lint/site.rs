@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stageflow_core::{PolicyFacts, RetryFacts, StageKind, intercept::AnyInterceptor};
+use stageflow_core::{PolicyFacts, RetryFacts, StageKind, intercept::AnyInterceptor, time::Human};
 
 use super::{Allowed, Around};
 use crate::problem::Quoted;
@@ -13,19 +13,36 @@ pub(super) struct Level {
     /// Outermost first.
     pub(super) chain: Vec<(AnyInterceptor, Origin)>,
     pub(super) stage: String,
+    /// How many stages alike its pipeline has.
+    pub(super) count: u64,
     pub(super) timeout: Option<Duration>,
     pub(super) attempt: Option<Duration>,
+    pub(super) idle: Option<Duration>,
+    /// Who has set these three.
+    pub(super) set_by: SetBy,
+    /// What an attempt takes at least.
+    pub(super) least: Duration,
+    /// What the account of the run of its pipeline has, if it has one of its own: the outermost always does, and may be without limit.
+    pub(super) retries: Option<u64>,
     /// Of the pipeline that the stage belongs to.
     pub(super) deadline: Option<Duration>,
     pub(super) allowed: Vec<Allowed>,
 }
 
-/// Who has added an interceptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who has added an interceptor, or set a time; the nearest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
     Engine,
     Pipeline,
     Stage,
+}
+
+/// Who has set the times of a stage.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SetBy {
+    pub(super) timeout: Origin,
+    pub(super) attempt: Origin,
+    pub(super) idle: Origin,
 }
 
 /// An interceptor around the code of a stage.
@@ -61,6 +78,8 @@ pub(super) struct Site<'a> {
     /// The deadline of the pipeline that the stage is; `Some(None)` for one without.
     child: Option<Option<Duration>>,
     pub(super) around: &'a Around<'a>,
+    /// Whether the run has no more retries than it has without a word.
+    pub(super) is_bounded: bool,
     /// All policies around the code, outermost first.
     pub(super) policies: Vec<Policy<'a>>,
 }
@@ -72,12 +91,18 @@ impl<'a> Site<'a> {
         count: u64,
         child: Option<Option<Duration>>,
         around: &'a Around<'a>,
+        is_bounded: bool,
     ) -> Self {
         let of = |(level, of): (usize, &'a Arc<Level>)| {
             of.chain.iter().map(move |(any, origin)| Policy { level, any, origin: *origin })
         };
         let policies = levels.iter().enumerate().flat_map(of).collect();
-        Self { levels, kind, count, child, around, policies }
+        Self { levels, kind, count, child, around, is_bounded, policies }
+    }
+
+    /// The stages it is nested in, outermost first, and itself.
+    pub(super) fn levels(&self) -> &'a [Arc<Level>] {
+        self.levels
     }
 
     /// The stage itself.
@@ -99,19 +124,14 @@ impl<'a> Site<'a> {
         self.policies.iter().copied().enumerate().filter(move |(_, policy)| policy.level == level)
     }
 
-    /// The retries inside of a place, outermost first.
-    pub(super) fn retries_inside(&self, place: usize) -> impl Iterator<Item = &'a RetryFacts> {
-        self.policies[place + 1..].iter().filter_map(Policy::retry)
-    }
-
     /// How many attempts one call at this place can become.
     pub(super) fn attempts_inside(&self, place: usize) -> u64 {
-        product(self.retries_inside(place))
+        self.amplified(|other| other > place).amplification.unwrap_or(1)
     }
 
     /// How many attempts one call of the outermost stage can become.
     pub(super) fn attempts(&self) -> u64 {
-        product(self.policies.iter().filter_map(Policy::retry))
+        self.amplified(|_| true).amplification.unwrap_or(1)
     }
 
     /// Where a policy comes from, in words.
@@ -153,6 +173,7 @@ impl<'a> Site<'a> {
     /// The longest that everything takes at worst.
     pub(super) fn longest_of_all(&self) -> Option<Duration> {
         let time = self.fold(self.attempt(), &self.policies, 0);
+        let time = least(time, self.attempt().and_then(|attempt| self.paid_time(attempt)));
         least(time, self.levels.first().and_then(|level| least(level.timeout, level.deadline)))
     }
 
@@ -171,7 +192,7 @@ impl<'a> Site<'a> {
             time = out(time, level, policy.level);
             level = policy.level;
             time = match policy.facts() {
-                PolicyFacts::Retry(retry) => time.map(|time| retry.longest(time)),
+                PolicyFacts::Retry(retry) => time.map(|time| self.payable(retry, policy.level).longest(time)),
                 PolicyFacts::Timeout(timeout) => least(time, Some(timeout.limit)),
                 _ => time,
             };
@@ -185,6 +206,23 @@ impl<'a> Site<'a> {
         own.into_iter().chain(self.run_time()).min_by_key(|(time, _)| *time)
     }
 
+    /// What of it may be waited for, as an attempt takes a time at least.
+    pub(super) fn slack(&self) -> Option<Duration> {
+        self.available().map(|(time, _)| time.saturating_sub(self.own().least))
+    }
+
+    /// How much time there is, in words.
+    pub(super) fn in_words(&self) -> String {
+        let Some((time, whose)) = self.available() else { return String::new() };
+        let least = self.own().least;
+        let of_it = if least.is_zero() {
+            String::new()
+        } else {
+            format!(", of which an attempt takes {} at least", Human(least))
+        };
+        format!("{whose} has {}{of_it}", Human(time))
+    }
+
     /// The time the run of the pipeline has that the stage belongs to.
     pub(super) fn run_time(&self) -> Option<(Duration, &'static str)> {
         let own = (self.own().deadline, "the pipeline");
@@ -195,10 +233,6 @@ impl<'a> Site<'a> {
         let all = std::iter::once(own).chain(outer);
         all.filter_map(|(time, whose)| Some((time?, whose))).min_by_key(|(time, _)| *time)
     }
-}
-
-fn product<'a>(retries: impl Iterator<Item = &'a RetryFacts>) -> u64 {
-    retries.fold(1, |all: u64, retry| all.saturating_mul(retry.max_attempts.into()))
 }
 
 /// The lesser of two bounds, where `None` is none.

@@ -4,14 +4,21 @@ use std::time::Duration;
 
 use stageflow_core::time::Human;
 
-use super::{Found, Lint, report::Numbers, site::Site};
+use super::{
+    Found, Lint,
+    report::Numbers,
+    site::{Origin, Site},
+};
 use crate::plan::{INPUT, Plan};
 
 /// An attempt, a stage or a pipeline in it that gets more time than there is.
+///
+/// A default is no mistake where something nearer is shorter: it is for the others.
 pub(super) fn timeouts(site: &Site<'_>, found: &mut Found) {
     let own = site.own();
-    if let (Some(attempt), Some((time, whose))) = (own.attempt, site.available())
+    if let (Some(attempt), Some((time, whose, set_by))) = (own.attempt, of_stage(site))
         && attempt >= time
+        && own.set_by.attempt >= set_by
     {
         let message = format!(
             "an attempt gets {} of the {} that {whose} has, and is never ended by its own time",
@@ -22,10 +29,53 @@ pub(super) fn timeouts(site: &Site<'_>, found: &mut Found) {
     }
     if let (Some(timeout), Some((time, whose))) = (own.timeout, site.run_time())
         && timeout > time
+        && own.set_by.timeout >= Origin::Pipeline
     {
         let message =
             format!("a timeout of {} never ends the stage: {whose} has {}", Human(timeout), Human(time));
         found.push(Lint::StageOutlastsDeadline, message, Numbers::time(time));
+    }
+}
+
+/// The time the stage has for all its attempts, whose it is, and who has set it.
+fn of_stage(site: &Site<'_>) -> Option<(Duration, &'static str, Origin)> {
+    let own = site.own();
+    let timeout = own.timeout.map(|time| (time, "the stage", own.set_by.timeout));
+    let run = site.run_time().map(|(time, whose)| (time, whose, Origin::Pipeline));
+    timeout.into_iter().chain(run).min_by_key(|(time, ..)| *time)
+}
+
+/// An attempt whose time is up before it can have been idle for too long.
+pub(super) fn idle(site: &Site<'_>, found: &mut Found) {
+    let own = site.own();
+    let Some(idle) = own.idle else { return };
+    let attempt = own.attempt.map(|time| (time, "its attempt", own.set_by.attempt));
+    let all = attempt.into_iter().chain(of_stage(site));
+    let Some((time, whose, set_by)) = all.min_by_key(|(time, ..)| *time) else { return };
+    if idle >= time && own.set_by.idle >= set_by {
+        let (idle, limit) = (Human(idle), Human(time));
+        let message = format!("the stage may be idle for {idle}, and is ended before: {whose} has {limit}");
+        found.push(Lint::IdleOutlastsAttempt, message, Numbers::time(time));
+    }
+}
+
+/// A stage that cannot end in its time: where its own pipeline does not show it, which is an error.
+pub(super) fn least(site: &Site<'_>, found: &mut Found) {
+    let own = site.own();
+    let attempt = own.attempt.map(|time| (time, "an attempt gets"));
+    let stage = own.timeout.map(|time| (time, "the stage gets"));
+    let run = site.run_time().map(|(time, whose)| {
+        (time, if whose == "the pipeline" { "the pipeline has" } else { "what is around its pipeline has" })
+    });
+    let all = attempt.into_iter().chain(stage).chain(run);
+    let Some((time, whose)) = all.min_by_key(|(time, _)| *time) else { return };
+    if own.least > time {
+        let message = format!(
+            "the stage takes {} at least and never completes: {whose} {}",
+            Human(own.least),
+            Human(time)
+        );
+        found.push(Lint::TooLittleTime, message, Numbers::time(time));
     }
 }
 

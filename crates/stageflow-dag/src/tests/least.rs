@@ -216,6 +216,9 @@ fn an_idle_time_that_can_never_be_up_is_a_warning() {
         p.stage("a", stage_fn(zero)).idle_timeout(secs(5)).inputs(())
     });
     let [warning] = pipeline.warnings() else { panic!("one warning") };
-    assert_eq!(warning.code(), code::INVALID_POLICY);
-    assert_eq!(warning.message(), "an attempt of stage `a` may be idle for 5s, and gets 5s");
+    assert_eq!(warning.code(), code::POLICY_LINT);
+    assert_eq!(
+        warning.message(),
+        "idle-outlasts-attempt: the stage may be idle for 5.0s, and is ended before: its attempt has 5.0s"
+    );
 }

@@ -116,7 +116,10 @@ impl BackpressureBuilder {
         };
         let turnstile = Turnstile::new(limits);
         let (max_active, queue_limit) = (self.max_active as usize, self.queue_limit as usize);
-        let shared = Shared { turnstile, max_active, queue_limit, queue_timeout: self.queue_timeout };
+        // Whoever sheds at a high watermark of at most 1 has nobody wait.
+        let lets_wait = queue_limit > 0 && !(self.sheds && high <= 1.0);
+        let shared =
+            Shared { turnstile, max_active, queue_limit, queue_timeout: self.queue_timeout, lets_wait };
         Ok(BackpressureMonitor(Arc::new(shared)))
     }
 }

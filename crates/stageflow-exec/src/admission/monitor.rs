@@ -4,6 +4,7 @@ use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use stageflow_core::time::Human;
+use stageflow_dag::lint::AdmissionQueue;
 
 use super::{
     builder::BackpressureBuilder,
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(super) max_active: usize,
     pub(super) queue_limit: usize,
     pub(super) queue_timeout: Option<Duration>,
+    /// Whether anybody ever waits.
+    pub(super) lets_wait: bool,
 }
 
 impl fmt::Display for BackpressureMonitor {
@@ -159,6 +162,11 @@ impl BackpressureMonitor {
 
     pub(crate) fn needs_timer(&self) -> bool {
         self.0.queue_timeout.is_some()
+    }
+
+    /// How it lets runs wait, if it does.
+    pub(crate) fn queue(&self) -> Option<AdmissionQueue> {
+        self.0.lets_wait.then(|| AdmissionQueue { limit: self.0.queue_limit, timeout: self.0.queue_timeout })
     }
 
     /// What it has done and how it stands, as of one moment.

@@ -1,10 +1,13 @@
 //! Policies that go wrong together are found and told with numbers, and running pipelines do what the findings say.
 
+mod budgets;
 mod describe;
 mod nested;
 mod report;
 mod running;
+mod runs;
 mod table;
+mod table_of_runs;
 
 use std::sync::{
     Arc,
@@ -12,7 +15,8 @@ use std::sync::{
 };
 
 use stageflow::{
-    Builder, Call, EngineBuilder, ErrorClass, Interceptor, LintReport, Next, Placement, PolicyFacts, Value,
+    Budget, Builder, Call, EngineBuilder, ErrorClass, Interceptor, LintReport, Next, Placement, PolicyFacts,
+    Value,
     interceptors::{
         AuthError, Authenticate, Authenticator, Bulkhead, CircuitBreaker, Credentials, Principal,
         RateLimiter, Retry,
@@ -30,6 +34,11 @@ fn lint_in(engine: EngineBuilder, build: impl FnOnce(&mut Builder<()>) -> Port<u
 /// What an engine without anything finds.
 fn lint(build: impl FnOnce(&mut Builder<()>) -> Port<u32>) -> LintReport {
     lint_in(Engine::builder(), build)
+}
+
+/// An engine whose runs have any number of retries: what the policies allow is what happens.
+fn unlimited() -> EngineBuilder {
+    Engine::builder().budget(Budget::new().unlimited_retries())
 }
 
 /// An interceptor at another place than its own.

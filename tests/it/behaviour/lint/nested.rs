@@ -1,14 +1,14 @@
 //! Pipelines in pipelines: what stands around the outer stands around the inner as well.
 
 use stageflow::{
-    Budget, Finding, Lint, LintReport,
+    Finding, Lint, LintReport,
     interceptors::{Retry, TenantGuard},
     prelude::*,
 };
 
 use super::{
     super::kit::{error_of, gives, pipeline, report_of, sum},
-    Calls, auth, each_second, lint,
+    Calls, auth, each_second, lint_in, unlimited,
 };
 
 fn within(inner: Pipeline<(), u32>) -> Pipeline<(), u32> {
@@ -27,7 +27,7 @@ fn nested(report: &LintReport) -> &Finding {
 async fn a_retry_of_an_engine_is_nested_in_itself() {
     let calls = Calls::default();
     let innermost = pipeline(|p| p.stage("only", calls.failing()).inputs(()));
-    let engine = Engine::builder().retry(each_second(3)).build().expect("the engine is right");
+    let engine = unlimited().retry(each_second(3)).build().expect("the engine is right");
     assert!(engine.lint(&innermost).finding(Lint::NestedRetries).is_none());
 
     let three = within(within(innermost));
@@ -37,7 +37,7 @@ async fn a_retry_of_an_engine_is_nested_in_itself() {
         nested(&report).message(),
         "3 retries multiply: 3 (engine, around `outer`) × 3 (engine, around `outer`) × 3 (engine) = 27 attempts"
     );
-    error_of(engine.run(&three, ()).budget(Budget::new().unlimited_retries())).await;
+    error_of(engine.run(&three, ())).await;
     assert_eq!(Some(calls.count()), nested(&report).calls());
 }
 
@@ -55,12 +55,13 @@ async fn stages_that_are_alike_are_one_finding_with_all_their_calls() {
         p.on_failure(FailurePolicy::Continue);
         p.stage("sum", sum()).inputs(all)
     });
-    let report = p.lint();
+    let engine = unlimited().build().expect("the engine is right");
+    let report = engine.lint(&p);
     let finding = nested(&report);
     let numbers = (finding.count(), finding.amplification(), finding.calls());
     assert_eq!(numbers, (40, Some(6), Some(240)), "{finding}");
     assert_eq!((finding.stages().len(), &*finding.stages()[0]), (8, "inner-000/s-000"));
-    report_of(p.run(()).budget(Budget::new().unlimited_retries())).await;
+    report_of(engine.run(&p, ())).await;
     assert_eq!(Some(calls.count()), finding.calls());
 }
 
@@ -76,7 +77,7 @@ fn what_is_shared_is_looked_at_once() {
             p.stage("sum", sum()).inputs(both)
         });
     }
-    let report = p.lint();
+    let report = unlimited().build().expect("the engine is right").lint(&p);
     assert!(report.is_complete());
     let innermost = report.findings().iter().rfind(|one| one.lint() == Lint::NestedRetries);
     assert_eq!(innermost.map(Finding::count), Some(1 << 16));
@@ -103,7 +104,7 @@ fn what_is_too_much_is_not_looked_at_and_said() {
 
 #[test]
 fn a_hundred_thousand_stages_are_no_problem() {
-    let report = lint(|p| {
+    let report = lint_in(unlimited(), |p| {
         p.retry(each_second(3));
         let all = p.parallel("s", 0..100_000, |_| gives(1)).retry(Retry::default()).inputs(());
         p.stage("sum", sum()).inputs(all)

@@ -8,7 +8,7 @@ use stageflow::{
 
 use super::{
     super::kit::{gives, pipeline, same},
-    auth, breaker, bulkhead, each_second, lint, lint_in, quota,
+    auth, breaker, bulkhead, each_second, lint, lint_in, quota, unlimited,
 };
 
 /// Every policy in its place, and times that fit into each other.
@@ -37,7 +37,7 @@ fn a_sensible_composition_is_clean() {
 #[test]
 fn findings_print_like_those_of_a_compiler() {
     let place = std::panic::Location::caller().file();
-    let report = lint_in(Engine::builder().retry(each_second(3)), |p| {
+    let report = lint_in(unlimited().retry(each_second(3)), |p| {
         p.stage("only", gives(1)).retry(each_second(4)).attempt_timeout(10.secs()).inputs(())
     });
     let finding = &report.findings()[0];
@@ -51,7 +51,7 @@ fn findings_print_like_those_of_a_compiler() {
 danger[nested-retries]: 2 retries multiply: 3 (engine) × 4 (stage) = 12 attempts
   --> `only` at {place}:{line}:{column}
   = at worst: amplification ×12, calls 12, time 2m11s
-  = help: retry on one level, best the innermost; or give all of them one `RetryBudget`
+  = help: retry on one level, best the innermost; leave the run its budget, or give all of them one `RetryBudget`
 
 pipeline `test`: 1 dangerous, 0 suspicious"
         )
@@ -61,6 +61,25 @@ pipeline `test`: 1 dangerous, 0 suspicious"
     assert_eq!((&found["lint"], &found["severity"]), (&"nested-retries".into(), &"danger".into()));
     assert_eq!((&found["calls"], &found["count"]), (&12.into(), &1.into()));
     assert_eq!(found["location"], format!("{place}:{line}:{column}"));
+}
+
+/// The message says what the policies allow, the numbers what the budget leaves of it.
+#[test]
+fn findings_print_what_the_budget_leaves() {
+    let report = lint_in(Engine::builder().retry(each_second(3)), |p| {
+        p.stage("only", gives(1)).retry(each_second(4)).attempt_timeout(10.secs()).inputs(())
+    });
+    let text = report.to_string();
+    let lines: Vec<_> = text.lines().filter(|line| !line.contains("-->")).take(2).collect();
+    let told = [
+        "warning[nested-retries]: 2 retries multiply: 3 (engine) × 4 (stage) = 12 attempts; the run's budget has 10 retries: at most 11 attempts in all",
+        "  = at worst: amplification ×11, calls 11, time 2m00s",
+    ];
+    assert_eq!(lines, told);
+    let json = serde_json::to_value(&report).expect("it is plain data");
+    let found = json["findings"][0].as_object().expect("a finding");
+    assert_eq!((&found["severity"], &found["calls"]), (&"warning".into(), &11.into()));
+    assert!(!found.contains_key("paid") && !found.contains_key("asked"), "{found:?}");
 }
 
 #[test]

@@ -10,31 +10,31 @@ use stageflow::{
 
 use super::{
     super::kit::{gives, never, pipeline, sum},
-    Placed, auth, breaker, bulkhead, each_second, lint, lint_in, quota,
+    Placed, auth, breaker, bulkhead, each_second, lint, lint_in, quota, table_of_runs,
 };
 
 /// A composition that goes wrong, or with `false` its neighbour that does not.
 type Composition = fn(bool) -> LintReport;
 
-struct Case {
-    lint: Lint,
-    of: Composition,
-    amplification: Option<u64>,
-    calls: Option<u64>,
-    time: Option<Duration>,
+pub(super) struct Case {
+    pub(super) lint: Lint,
+    pub(super) of: Composition,
+    pub(super) amplification: Option<u64>,
+    pub(super) calls: Option<u64>,
+    pub(super) time: Option<Duration>,
 }
 
 /// No numbers but these calls.
-fn calls(lint: Lint, calls: u64, of: Composition) -> Case {
+pub(super) fn calls(lint: Lint, calls: u64, of: Composition) -> Case {
     Case { lint, of, amplification: None, calls: Some(calls), time: None }
 }
 
 /// No numbers but this time.
-fn time(lint: Lint, time: Duration, of: Composition) -> Case {
+pub(super) fn time(lint: Lint, time: Duration, of: Composition) -> Case {
     Case { lint, of, amplification: None, calls: None, time: Some(time) }
 }
 
-fn amplified(lint: Lint, factor: u64, of: Composition) -> Case {
+pub(super) fn amplified(lint: Lint, factor: u64, of: Composition) -> Case {
     Case { amplification: Some(factor), ..calls(lint, factor, of) }
 }
 
@@ -323,7 +323,8 @@ fn of_answers_and_times() -> Vec<Case> {
 }
 
 fn cases() -> Vec<Case> {
-    of_retries().into_iter().chain(of_limits()).chain(of_answers_and_times()).collect()
+    let all = of_retries().into_iter().chain(of_limits()).chain(of_answers_and_times());
+    all.chain(table_of_runs::cases()).collect()
 }
 
 #[test]

@@ -82,6 +82,9 @@ pub use stageflow_exec::{
     ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
 };
 
+#[cfg(feature = "events")]
+#[doc(inline)]
+pub use stageflow_events as events;
 #[cfg(feature = "interceptors")]
 #[doc(inline)]
 pub use stageflow_interceptors as interceptors;

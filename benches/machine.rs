@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+const LOCK: &str = include_str!("../Cargo.lock");
+
 /// The processor's name.
 pub fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -35,6 +37,13 @@ pub fn commit() -> String {
 /// The date in universal time, in a format of the program `date`.
 pub fn date(format: &str) -> String {
     stdout("date", &["-u", format])
+}
+
+/// The version of a package in `Cargo.lock`.
+pub fn version(name: &str) -> String {
+    let start = format!("name = \"{name}\"\nversion = \"");
+    let found = LOCK.split_once(&start).and_then(|(_, rest)| rest.split_once('"'));
+    found.map_or_else(|| "unknown".to_owned(), |(version, _)| version.to_owned())
 }
 
 fn stdout(program: &str, args: &[&str]) -> String {

@@ -31,6 +31,7 @@ pages! {
     retries "docs/guide/10-retries.md"
     protecting_dependencies "docs/guide/11-protecting-dependencies.md"
     who_may_run_what "docs/guide/12-who-may-run-what.md"
+    checking_policies "docs/guide/13-checking-policies.md"
     fallbacks_and_repeated_requests "docs/guide/15-fallbacks-and-repeated-requests.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_breaker_open "docs/errors/BREAKER_OPEN.md"
@@ -58,7 +59,9 @@ pages! {
     error_no_runtime "docs/errors/NO_RUNTIME.md"
     error_orphan "docs/errors/ORPHAN.md"
     error_outside_authentication "docs/errors/OUTSIDE_AUTHENTICATION.md"
+    error_overloaded "docs/errors/OVERLOADED.md"
     error_panic "docs/errors/PANIC.md"
+    error_policy_lint "docs/errors/POLICY_LINT.md"
     error_rate_limited "docs/errors/RATE_LIMITED.md"
     error_replaced_type "docs/errors/REPLACED_TYPE.md"
     error_retry_exhausted "docs/errors/RETRY_EXHAUSTED.md"
@@ -146,6 +149,18 @@ mod tests {
                 "docs/errors/README.md does not list {code}"
             );
         }
+    }
+
+    /// The table in the guide is that of the code, row by row.
+    #[test]
+    fn the_guide_lists_every_lint_as_it_is() {
+        let page = read("docs/guide/13-checking-policies.md");
+        let listed: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        let rows: Vec<_> = stageflow::Lint::ALL
+            .iter()
+            .map(|lint| format!("| `{lint}` | {} | {} |", lint.severity(), lint.summary()))
+            .collect();
+        assert_eq!(listed, rows, "the table has to be:\n{}", rows.join("\n"));
     }
 
     #[test]

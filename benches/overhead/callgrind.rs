@@ -5,13 +5,8 @@
 //! 200 µs, which under valgrind is every few dozen stages: that adds some 20 to 40 instructions per stage to ours, and
 //! makes them differ by a few percent from time to time.
 
-use std::{
-    process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
-};
-
-use anyhow::{Context, Result, bail, ensure};
-use stageflow_benches::{graph::Shape, work::Noop};
+use anyhow::{Result, bail};
+use stageflow_benches::{callgrind, graph::Shape, work::Noop};
 
 use crate::{
     campaign::runtime,
@@ -39,30 +34,12 @@ pub(crate) struct Count {
 }
 
 pub(crate) fn measure() -> Result<Counts> {
-    let there = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
-    if !there.is_ok_and(|status| status.success()) {
-        return Ok(Err("valgrind is not installed: `apt-get install valgrind`"));
+    if let Some(why) = callgrind::missing() {
+        return Ok(Err(why));
     }
     let cells: Vec<_> = SHAPES.iter().flat_map(|shape| ROWS.iter().map(|row| (*row, *shape))).collect();
-    let todo = Mutex::new(cells.iter().enumerate());
-    let done = Mutex::new(Vec::new());
-    // Counts do not depend on how busy the machine is.
-    let work = || {
-        loop {
-            let next = todo.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((index, (row, shape))) = next else { return };
-            let count = count(*row, *shape);
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((index, count));
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
-            scope.spawn(work);
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(index, _)| *index);
-    let counts: Result<Vec<Count>> = done.into_iter().map(|(_, count)| count).collect();
+    let counts: Result<Vec<Count>> =
+        callgrind::each(&cells, |(row, shape)| count(*row, *shape)).into_iter().collect();
     let counts = Ok(counts?);
     print(&counts);
     Ok(counts)
@@ -78,23 +55,9 @@ fn count(row: Row, shape: Shape) -> Result<Count> {
 
 /// All instructions of so many runs.
 fn instructions(row: Row, shape: Shape, runs: usize) -> Result<u64> {
-    let this = std::env::current_exe().context("this program has a path")?;
-    let file = std::env::temp_dir().join(format!("callgrind.out.{}.{row}-{shape}", std::process::id()));
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--zero-before=*counted_from_here*"])
-        .arg(format!("--callgrind-out-file={}", file.display()))
-        .arg(this)
-        .arg("--callgrind-cell")
-        .args([row.to_string(), shape.to_string(), runs.to_string()])
-        .output()
-        .context("valgrind starts")?;
-    let log = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "valgrind failed on {row}, {shape}:\n{log}");
-    let counts =
-        std::fs::read_to_string(&file).with_context(|| format!("valgrind wrote no counts:\n{log}"))?;
-    std::fs::remove_file(&file).context("its file can be removed")?;
-    let total = counts.lines().find_map(|line| line.strip_prefix("totals:")?.trim().parse().ok());
-    total.context("valgrind wrote no total")
+    let cell = [row.to_string(), shape.to_string(), runs.to_string()];
+    let args = [&["--callgrind-cell".to_owned()][..], &cell].concat();
+    callgrind::instructions(&format!("{row}-{shape}"), &args)
 }
 
 /// What runs under valgrind.
@@ -105,15 +68,9 @@ pub(crate) fn cell(row: Row, shape: Shape, runs: usize) -> Result<()> {
         Err(why) => bail!("{row} does not run {shape}: {why}"),
     };
     prepared.case.hold(&runtime, WARM_UP.div_ceil(shape.graph().len()).max(2));
-    counted_from_here();
+    callgrind::counted_from_here();
     prepared.case.hold(&runtime, runs);
     std::process::exit(0);
-}
-
-/// Valgrind forgets what it has counted when this is called.
-#[inline(never)]
-fn counted_from_here() {
-    std::hint::black_box(());
 }
 
 pub(crate) fn print(counts: &Counts) {

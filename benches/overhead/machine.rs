@@ -15,8 +15,6 @@ pub(crate) struct Machine {
     pub(crate) date: String,
 }
 
-const LOCK: &str = include_str!("../../Cargo.lock");
-
 impl Machine {
     pub(crate) fn look() -> Self {
         Self {
@@ -24,9 +22,9 @@ impl Machine {
             cores: machine::cores(),
             kernel: machine::kernel(),
             rustc: machine::compiler(),
-            tokio: version("tokio"),
+            tokio: machine::version("tokio"),
             peers: ["async_dag", "dagx", "dagrs", "graph-flow"]
-                .map(|name| format!("{name} {}", version(name)))
+                .map(|name| format!("{name} {}", machine::version(name)))
                 .to_vec(),
             commit: machine::commit(),
             date: machine::date("+%Y-%m-%d"),
@@ -45,11 +43,4 @@ impl Machine {
             ("date", self.date.clone()),
         ]
     }
-}
-
-/// The version of a package in `Cargo.lock`.
-fn version(name: &str) -> String {
-    let start = format!("name = \"{name}\"\nversion = \"");
-    let found = LOCK.split_once(&start).and_then(|(_, rest)| rest.split_once('"'));
-    found.map_or_else(|| "unknown".to_owned(), |(version, _)| version.to_owned())
 }

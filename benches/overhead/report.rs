@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use stageflow_benches::work::Body;
+use stageflow_benches::{
+    table::{aligned, markdown},
+    work::Body,
+};
 
 use crate::{
     callgrind::Count,
@@ -153,31 +156,6 @@ fn goal_rows(goals: &[Goal]) -> Vec<Vec<String>> {
 
 fn short(value: f64) -> String {
     if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
-}
-
-/// Columns of equal width; those of words to the left.
-fn aligned(rows: &[Vec<String>], words: &[usize]) -> Vec<String> {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let fields = row.iter().zip(&widths).enumerate().map(|(column, (text, width))| {
-            if words.contains(&column) { format!("{text:<width$}") } else { format!("{text:>width$}") }
-        });
-        fields.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
-}
-
-fn markdown(rows: &[Vec<String>]) -> String {
-    let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        text.push_str(&format!("| {} |\n", row.join(" | ")));
-        if index == 0 {
-            text.push_str(&format!("|{}\n", "---|".repeat(row.len())));
-        }
-    }
-    text
 }
 
 fn as_markdown(options: &Options, facts: &Facts, goals: &[Goal], machine: &Machine) -> String {

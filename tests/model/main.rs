@@ -11,6 +11,7 @@ mod gate;
 mod help;
 mod number;
 mod task;
+mod turnstile;
 
 #[path = "../../crates/stageflow-core/src/budget/account.rs"]
 #[expect(dead_code, unreachable_pub, reason = "it is public in its crate, and the models use a part of it")]
@@ -18,11 +19,22 @@ mod account;
 #[path = "../../crates/stageflow-exec/src/protocol.rs"]
 mod protocol;
 
+/// The queue of a backpressure monitor, as the executor compiles it.
+#[allow(dead_code, unreachable_pub, reason = "the model uses a part of it")]
+#[path = "../../crates/stageflow-exec/src/admission"]
+mod admission {
+    pub(crate) mod state;
+    pub(crate) mod turnstile;
+}
+
 /// What `protocol` and `account` use.
 mod sync {
     pub(crate) use loom::{
         hint::spin_loop,
-        sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        sync::{
+            Mutex, MutexGuard,
+            atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        },
     };
 }
 

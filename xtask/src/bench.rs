@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: runs the bench `overhead` and forwards everything to it.
+//! `cargo xtask bench`: runs the bench `overhead`, or `policies`, and forwards everything to it.
 //!
 //! The bench itself prints the table and, with `--check`, fails where a goal is missed. Only this command compiles the
-//! other engines that it measures beside ours.
+//! other crates that it measures beside ours, and only those of the bench that it runs.
 
 use crate::report::{Outcome, Report};
 use crate::shell;
@@ -10,6 +10,8 @@ use anyhow::Result;
 pub(crate) const HELP: &str = "
 Usage: cargo xtask bench [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
        cargo xtask bench --verify | --memory | --callgrind | --blocking
+       cargo xtask bench policies [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
+       cargo xtask bench policies --verify | --callgrind
 
 Runs `cargo bench -p stageflow-benches --features peers --bench overhead`, which
 prints the time per stage: ours, hand-written tokio and other engines, side by
@@ -29,7 +31,31 @@ side on the same graphs.
     --callgrind      only the instructions per stage
     --blocking       only how long a stage waits whose sibling blocks a worker
 
+With `policies`, runs the bench of that name with the feature `policy-peers`: what
+each policy adds to a call that succeeds at once, ours around a stage, and those
+of tower, tower-resilience, backon, failsafe and governor around a call. The
+options mean the same; `--check` checks the goals of the policies, and
+`--verify` that each policy acts where it has to.
+
 Files are relative to the root of the workspace.";
+
+/// The bench to run, the feature it needs, and what is forwarded to it.
+struct Bench<'a> {
+    name: &'static str,
+    feature: &'static str,
+    args: &'a [String],
+}
+
+impl<'a> Bench<'a> {
+    fn of(args: &'a [String]) -> Self {
+        match args.split_first() {
+            Some((first, args)) if first == "policies" => {
+                Self { name: "policies", feature: "policy-peers", args }
+            }
+            _ => Self { name: "overhead", feature: "peers", args },
+        }
+    }
+}
 
 pub(crate) fn run(args: &[String]) -> Result<bool> {
     let mut report = Report::from_env();
@@ -38,15 +64,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool> {
 }
 
 pub(crate) fn gate(args: &[String]) -> Result<Outcome> {
-    let mut command = shell::cargo([
-        "bench",
-        "-p",
-        "stageflow-benches",
-        "--features",
-        "peers",
-        "--bench",
-        "overhead",
-        "--",
-    ]);
-    shell::outcome(command.args(args))
+    let Bench { name, feature, args } = Bench::of(args);
+    let flags = ["bench", "-p", "stageflow-benches", "--features", feature, "--bench", name, "--"];
+    shell::outcome(shell::cargo(flags).args(args))
 }

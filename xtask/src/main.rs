@@ -49,7 +49,7 @@ const COMMANDS: &[Command] = &[
         help: deny::HELP,
         run: deny::run,
     },
-    Command { name: "bench", about: "the overhead benches", help: bench::HELP, run: bench::run },
+    Command { name: "bench", about: "the benches, beside other crates", help: bench::HELP, run: bench::run },
     Command { name: "stress", about: "load tests with verdicts", help: stress::HELP, run: stress::run },
 ];
 

@@ -1,10 +1,10 @@
 //! How long to wait before another attempt: pure functions of the attempt and a random number.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use crate::time::{below, nanos};
+use crate::time::{Human, below, nanos};
 
 /// How the ceiling of the delay grows from retry to retry, before jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -134,6 +134,43 @@ impl Backoff {
         grown.min(self.cap)
     }
 
+    /// What the delay before the n-th retry, counted from 0, never exceeds.
+    ///
+    /// ```
+    /// use stageflow_core::{Backoff, DurationExt as _, Jitter};
+    ///
+    /// let backoff = Backoff::exponential(1.secs()).jitter(Jitter::Equal);
+    /// assert_eq!((backoff.shortest(2), backoff.longest(2)), (2.secs(), 4.secs()));
+    /// ```
+    pub fn longest(&self, retry: u32) -> Duration {
+        let ceiling = self.ceiling(retry);
+        match self.jitter {
+            Jitter::None | Jitter::Full | Jitter::Equal => ceiling,
+            Jitter::Decorrelated => {
+                let grown = 3_f64.powi(i32::try_from(retry).unwrap_or(i32::MAX).saturating_add(1));
+                scaled(self.base, grown).min(self.cap)
+            }
+            Jitter::Proportional(share) => scaled(ceiling, 1.0 + share).min(self.cap),
+        }
+    }
+
+    /// What the delay before the n-th retry, counted from 0, never falls below.
+    pub fn shortest(&self, retry: u32) -> Duration {
+        let ceiling = self.ceiling(retry);
+        match self.jitter {
+            Jitter::None => ceiling,
+            Jitter::Full => Duration::ZERO,
+            Jitter::Equal => ceiling / 2,
+            Jitter::Decorrelated => self.base.min(self.cap),
+            Jitter::Proportional(share) => scaled(ceiling, 1.0 - share),
+        }
+    }
+
+    /// Whether chance has no part in the delays.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self.jitter, Jitter::None)
+    }
+
     /// The delay before the n-th retry, counted from 0, with 64 random bits. `previous` is the delay before, and the base before
     /// the first; only decorrelated jitter looks at it.
     pub fn delay(&self, retry: u32, previous: Duration, random: u64) -> Duration {
@@ -150,6 +187,24 @@ impl Backoff {
                 let low = scaled(ceiling, 1.0 - share);
                 between(low, scaled(ceiling, 1.0 + share), random).min(self.cap)
             }
+        }
+    }
+}
+
+impl fmt::Display for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (base, cap) = (Human(self.base), Human(self.cap));
+        match self.growth {
+            Growth::Exponential { factor } => write!(f, "exponential ×{factor:.1} from {base} to {cap}")?,
+            Growth::Linear => write!(f, "linear by {base} to {cap}")?,
+            Growth::Constant => write!(f, "constant {}", Human(self.base.min(self.cap)))?,
+        }
+        match self.jitter {
+            Jitter::None => f.write_str(", no jitter"),
+            Jitter::Full => f.write_str(", full jitter"),
+            Jitter::Equal => f.write_str(", equal jitter"),
+            Jitter::Decorrelated => f.write_str(", decorrelated jitter"),
+            Jitter::Proportional(share) => write!(f, ", ±{}% jitter", share * 100.0),
         }
     }
 }

@@ -219,11 +219,7 @@ pub(crate) async fn around<I: Interceptor>(call: Arc<Call>, depth: usize) -> Sta
 }
 
 /// Calls a security interceptor: whatever goes wrong in it denies the call. Only a failure from inside stays what it is.
-pub(crate) async fn guard<I: Interceptor>(
-    call: Arc<Call>,
-    depth: usize,
-    name: Arc<str>,
-) -> StageResult<Value> {
+pub(crate) async fn guard<I: Interceptor>(call: Arc<Call>, depth: usize) -> StageResult<Value> {
     let own = call.interceptor::<I>(depth)?;
     let inner_failed = AtomicBool::new(false);
     let next = Next { call: &call, depth: depth + 1, inner_failed: Some(&inner_failed) };
@@ -238,11 +234,12 @@ pub(crate) async fn guard<I: Interceptor>(
         }
         Err(_) => None,
     };
+    let name = || call.chain.get(depth).map_or("", AnyInterceptor::name);
     match done {
-        None => Err(StageExit::deny(format!("`{name}` panicked"))),
+        None => Err(StageExit::deny(format!("`{}` panicked", name()))),
         Some(Err(exit)) if exit.is_failure() && !inner_failed.load(Ordering::Relaxed) => {
             let denied = exit.error_class() == Some(ErrorClass::Denied);
-            Err(if denied { exit } else { StageExit::deny(format!("`{name}` {exit}")) })
+            Err(if denied { exit } else { StageExit::deny(format!("`{}` {exit}", name())) })
         }
         Some(done) => done,
     }

@@ -67,6 +67,8 @@ codes! {
     UNUSED_OUTPUT = "wire the output into a stage, or give the stage the unit output `()`";
     /// A stage has no edge to any other.
     ORPHAN = "wire the stage to the others, or leave it out";
+    /// Policies that are fine one by one go wrong together: a warning.
+    POLICY_LINT = "follow the help of the finding, or allow it with a reason: `.allow_lint(…)`";
     // Building an engine.
     /// An interceptor asks for a place outside authentication.
     OUTSIDE_AUTHENTICATION = "move the interceptor to a layer inside `Layer::Authenticate`";
@@ -119,6 +121,8 @@ codes! {
     MAX_DEPTH = "flatten the nesting, or raise the engine's `max_depth`";
     /// The engine is shutting down and takes no new run.
     SHUTTING_DOWN = "start runs before calling `shutdown`";
+    /// A backpressure monitor did not let a run in.
+    OVERLOADED = "try again later, raise `max_active` or `queue_limit`, or make the runs faster";
     /// A run was started outside a tokio runtime, or with a deadline or timeouts on a runtime without a timer.
     NO_RUNTIME = "run pipelines inside `#[tokio::main]`, or on a runtime of your own with `enable_time`";
     /// A clean-up failed.

@@ -4,6 +4,7 @@ use std::{
     any::{Any, TypeId},
     collections::{BTreeMap, HashMap},
     fmt,
+    hash::{BuildHasherDefault, Hasher},
     sync::Arc,
 };
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwn
 /// [`restore`](Self::restore).
 #[derive(Clone, Default)]
 pub struct Extensions {
-    typed: HashMap<TypeId, Typed>,
+    typed: HashMap<TypeId, Typed, BuildHasherDefault<OfType>>,
     named: BTreeMap<String, serde_json::Value>,
 }
 
@@ -25,6 +26,26 @@ struct Typed {
     value: Arc<dyn Any + Send + Sync>,
     /// Under which name it is serialised, if it is.
     name: Option<Box<str>>,
+}
+
+/// Hashes type ids, which the compiler has hashed already, and which no caller chooses.
+#[derive(Default)]
+struct OfType(u64);
+
+impl Hasher for OfType {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, part: u64) {
+        self.0 ^= part;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
 }
 
 impl Extensions {
@@ -96,6 +117,6 @@ impl Serialize for Extensions {
 
 impl<'de> Deserialize<'de> for Extensions {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self { typed: HashMap::new(), named: BTreeMap::deserialize(deserializer)? })
+        Ok(Self { typed: HashMap::default(), named: BTreeMap::deserialize(deserializer)? })
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     call::{self, Call, Next},
     exit::StageResult,
+    facts::{PolicyFacts, PolicyId},
     slot::FutureSlot,
     stage::StageKind,
     value::{Value, shorten},
@@ -66,6 +67,11 @@ pub trait Interceptor: Send + Sync + 'static {
     /// Whether it applies to a stage; asked once per stage when the order is resolved, never while running.
     fn applies_to(&self, _stage: &str, _kind: StageKind) -> bool {
         true
+    }
+
+    /// What it is, with its values: for `Engine::describe`, and for the lint. Asked once, when it is added.
+    fn describe(&self) -> PolicyFacts {
+        PolicyFacts::Other
     }
 }
 
@@ -128,7 +134,7 @@ impl Placement {
 /// The dyn-compatible twin of [`Interceptor`].
 trait DynInterceptor: Any + Send + Sync {
     fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize);
-    fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize, name: Arc<str>);
+    fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize);
 }
 
 impl<I: Interceptor> DynInterceptor for I {
@@ -136,8 +142,8 @@ impl<I: Interceptor> DynInterceptor for I {
         slot.put(call::around::<I>(call, depth));
     }
 
-    fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize, name: Arc<str>) {
-        slot.put(call::guard::<I>(call, depth, name));
+    fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {
+        slot.put(call::guard::<I>(call, depth));
     }
 }
 
@@ -153,6 +159,7 @@ pub struct AnyInterceptor {
     name: Arc<str>,
     placement: Placement,
     fails_closed: bool,
+    facts: Arc<PolicyFacts>,
 }
 
 impl AnyInterceptor {
@@ -160,11 +167,12 @@ impl AnyInterceptor {
     pub fn new(interceptor: impl Interceptor) -> Self {
         let name = interceptor.name().into();
         let placement = interceptor.placement();
+        let facts = Arc::new(interceptor.describe());
         let inner = Arc::new(interceptor);
         let asked = Arc::clone(&inner);
         let applies = move |stage: &str, kind| asked.applies_to(stage, kind);
         let fails_closed = matches!(placement, Placement::At(Layer::Authenticate | Layer::Tenant));
-        Self { inner, applies: Arc::new(applies), name, placement, fails_closed }
+        Self { inner, applies: Arc::new(applies), name, placement, fails_closed, facts }
     }
 
     #[doc(hidden)]
@@ -178,6 +186,17 @@ impl AnyInterceptor {
     }
 
     #[doc(hidden)]
+    pub fn facts(&self) -> &PolicyFacts {
+        &self.facts
+    }
+
+    /// Tells whether two are the same one.
+    #[doc(hidden)]
+    pub fn id(&self) -> PolicyId {
+        PolicyId::of(&self.facts)
+    }
+
+    #[doc(hidden)]
     pub fn applies_to(&self, stage: &str, kind: StageKind) -> bool {
         (self.applies)(stage, kind)
     }
@@ -186,7 +205,7 @@ impl AnyInterceptor {
     #[inline]
     pub(crate) fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {
         if self.fails_closed {
-            self.inner.begin_guarded(slot, call, depth, Arc::clone(&self.name));
+            self.inner.begin_guarded(slot, call, depth);
         } else {
             self.inner.begin(slot, call, depth);
         }

@@ -14,6 +14,7 @@
 //! | [`exit`] | [`StageExit`], [`ErrorClass`], [`ClassifyExt`] |
 //! | [`outcome`] | how stages and runs end |
 //! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps |
+//! | [`facts`] | [`PolicyFacts`]: what an interceptor says of itself |
 //! | [`event`] | [`Event`], [`EventSink`], [`Recorder`] |
 //! | [`wait`] | [`WaitReason`]: why a stage is not finished yet |
 //! | [`code`] | the stable error codes |
@@ -23,10 +24,12 @@ mod backoff;
 pub mod budget;
 pub mod call;
 pub mod code;
+mod collector;
 pub mod context;
 pub mod event;
 pub mod exit;
 mod extensions;
+pub mod facts;
 pub mod id;
 pub mod input;
 pub mod intercept;
@@ -41,6 +44,7 @@ pub mod stage;
 #[doc(hidden)]
 pub mod text;
 pub mod time;
+mod tolerance;
 mod trace;
 pub mod value;
 pub mod wait;
@@ -50,10 +54,15 @@ pub use crate::{
     budget::{Budget, BudgetExhausted, BudgetReport, Reservation, RunBudget},
     call::{Call, Next, Run},
     code::Code,
+    collector::{FailureCollector, FailureRecord, FailureSummary},
     context::StageContext,
     event::{CustomEvent, Delivery, Event, EventKind, EventSink, FieldValue, RunInfo},
     exit::{BoxError, ClassifyExt, ErrorClass, StageExit, StageResult},
     extensions::Extensions,
+    facts::{
+        AuthenticateFacts, BreakerFacts, BulkheadFacts, FallbackFacts, IdempotencyFacts, PolicyFacts,
+        PolicyId, RateDimension, RateLimitFacts, RetryFacts, TenantGuardFacts, TimeoutFacts,
+    },
     id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},
     input::{InputError, Owned, StageInput, StageInputs},
     intercept::{Interceptor, Layer},
@@ -63,6 +72,7 @@ pub use crate::{
     snapshot::{ContextSnapshot, Identity, SnapshotBuilder},
     stage::{FnStage, Stage, StageKind, stage_fn},
     time::{Clock, DurationExt, Randomness},
+    tolerance::{FailureRules, StopReason, Stopped},
     trace::{TraceContext, TraceContextError},
     value::Value,
     wait::WaitReason,

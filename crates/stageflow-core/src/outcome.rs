@@ -129,6 +129,11 @@ pub enum CancelCause {
     },
     /// The engine was shut down.
     Shutdown,
+    /// The run waited to be let in, and a backpressure monitor gave up on it.
+    Shed {
+        /// What the monitor says.
+        reason: String,
+    },
 }
 
 impl fmt::Display for CancelCause {
@@ -142,6 +147,7 @@ impl fmt::Display for CancelCause {
             Self::Dropped => f.write_str("the run was dropped"),
             Self::Parent { reason } => write!(f, "the parent run was cancelled: {reason}"),
             Self::Shutdown => f.write_str("the engine was shut down"),
+            Self::Shed { reason } => f.write_str(reason),
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum FailurePolicy {
     TolerateCount(u32),
     /// Goes on like [`Continue`](Self::Continue) while at most this share of all the pipeline's stages has failed, in percent.
     ToleratePercent(f64),
+    /// Goes on like [`Continue`](Self::Continue), and so do stages that wait for the failed one without reading it (`after`).
+    BestEffort,
 }
 
 impl FailurePolicy {
@@ -30,7 +32,7 @@ impl FailurePolicy {
     pub fn tolerates(self, failures: usize, stages: usize) -> bool {
         match self {
             Self::FailFast => failures == 0,
-            Self::Continue => true,
+            Self::Continue | Self::BestEffort => true,
             Self::TolerateCount(limit) => failures <= limit as usize,
             Self::ToleratePercent(percent) => {
                 #[expect(clippy::cast_precision_loss, reason = "stage counts stay far below 2^52")]

@@ -1,6 +1,6 @@
 //! `(ctx, Input) -> async Result<Output, StageExit>`: what a stage is.
 
-use std::{any::Any, fmt, future::Future, marker::PhantomData, pin::Pin};
+use std::{any::Any, fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,12 @@ pub trait Stage: Send + Sync + 'static {
     #[doc(hidden)]
     fn role(&self) -> StageRole {
         StageRole::Leaf
+    }
+
+    /// The plan, of a stage that is a pipeline.
+    #[doc(hidden)]
+    fn child_plan(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
     }
 }
 
@@ -230,6 +236,7 @@ pub trait ErasedStage: Any + Send + Sync {
     ) -> Result<(), InputError>;
     fn output(&self) -> TypeTag;
     fn role(&self) -> StageRole;
+    fn child_plan(&self) -> Option<Arc<dyn Any + Send + Sync>>;
 }
 
 impl<S: Stage> ErasedStage for S {
@@ -255,5 +262,9 @@ impl<S: Stage> ErasedStage for S {
 
     fn role(&self) -> StageRole {
         Stage::role(self)
+    }
+
+    fn child_plan(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        Stage::child_plan(self)
     }
 }

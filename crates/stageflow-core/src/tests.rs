@@ -3,6 +3,7 @@
 mod backoff;
 mod context;
 mod exit;
+mod facts;
 mod ids;
 mod snapshot;
 mod text;

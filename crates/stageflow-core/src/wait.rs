@@ -17,6 +17,11 @@ pub enum WaitReason {
     },
     /// Its turn: its inputs are there and a worker will take it.
     Turn,
+    /// The engine's backpressure monitor, which has not let the run in yet.
+    Admission {
+        /// How many runs stand before it in the queue.
+        ahead: usize,
+    },
     /// A permit under a concurrency limit.
     Permit {
         /// Whose limit: `run`, `kind`, `tenant` or `engine`.
@@ -69,6 +74,7 @@ impl fmt::Display for WaitReason {
                 Ok(())
             }
             Self::Turn => f.write_str("is ready and waits for a worker"),
+            Self::Admission { ahead } => write!(f, "waits to be let in, behind {ahead} other runs"),
             Self::Permit { limit } => write!(f, "waits for a permit of the {limit} limit"),
             Self::Itself => f.write_str("is running and pending"),
             Self::NotYielding => f.write_str("is running and has not yielded"),

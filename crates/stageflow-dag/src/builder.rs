@@ -3,11 +3,12 @@
 use std::{any::Any, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Budget, FailurePolicy, Interceptor, Keep, StageKind, intercept::AnyInterceptor, value::TypeTag,
+    Budget, FailureRules, Interceptor, Keep, StageKind, intercept::AnyInterceptor, value::TypeTag,
 };
 
 use crate::{
     draft::{Draft, Setting},
+    lint::{Allowed, Lint},
     pipeline::Pipeline,
     plan::INPUT,
     port::Port,
@@ -87,10 +88,11 @@ impl<I> Builder<I> {
         ParallelBuilder::new(self, prefix.into(), indices, factory, Location::caller())
     }
 
-    /// What a failure means for the rest of a run (rule S-7); without a call, it ends the run.
+    /// What a failure means for the rest of a run (rule S-7): a [`FailurePolicy`](stageflow_core::FailurePolicy), or
+    /// [`FailureRules`]. Without a call the engine's rules say it, and without those, it ends the run.
     #[track_caller]
-    pub fn on_failure(&mut self, policy: FailurePolicy) -> &mut Self {
-        self.draft.policies.on_failure = policy;
+    pub fn on_failure(&mut self, rules: impl Into<FailureRules>) -> &mut Self {
+        self.draft.policies.on_failure = Some(rules.into());
         self.set(Setting::OnFailure, Location::caller())
     }
 
@@ -146,6 +148,13 @@ impl<I> Builder<I> {
     pub fn intercept(&mut self, interceptor: impl Interceptor) -> &mut Self {
         self.draft.policies.interceptors.push(AnyInterceptor::new(interceptor));
         self.draft.intercepted_at.push(Location::caller());
+        self
+    }
+
+    /// Keeps a finding about stages of this pipeline, or about stages in them, out of what [`Pipeline::lint`] and `Engine::lint`
+    /// find, and says why it is all right. Their reports list it with the reason.
+    pub fn allow_lint(&mut self, lint: Lint, reason: impl Into<Arc<str>>) -> &mut Self {
+        self.draft.policies.allowed.push(Allowed::new(lint, reason));
         self
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use stageflow_core::{
-    FailurePolicy, Layer, code,
+    FailureRules, Layer, code,
     intercept::{AnyInterceptor, Placement},
     value::TypeTag,
 };
@@ -11,6 +11,7 @@ use stageflow_core::{
 use crate::{
     cycle,
     draft::{ByName, Draft, Place, Setting},
+    lint::{self, Around},
     plan::{Plan, StageSettings},
     port::AnyPort,
     problem::{Problem, Quoted},
@@ -143,10 +144,8 @@ fn policies(draft: &Draft, found: &mut Vec<Problem>) {
         found.push(Problem::new(code::INVALID_POLICY, place, message));
     };
     let policies = &draft.policies;
-    if let FailurePolicy::ToleratePercent(percent) = policies.on_failure
-        && !(0.0..=100.0).contains(&percent)
-    {
-        wrong(Setting::OnFailure, format!("{percent} is no percentage of failures"));
+    for problem in policies.on_failure.iter().flat_map(FailureRules::problems) {
+        wrong(Setting::OnFailure, problem);
     }
     if policies.max_in_flight == Some(0) {
         wrong(Setting::MaxInFlight, "with `max_in_flight(0)` no stage can ever start".to_owned());
@@ -193,7 +192,7 @@ fn outside(interceptor: &AnyInterceptor, place: Place) -> Option<Problem> {
     })
 }
 
-/// Everything suspicious about `plan`.
+/// Everything suspicious about `plan`, as far as it shows by itself.
 pub(crate) fn warnings(plan: &Plan) -> Vec<Problem> {
     let mut found = Vec::new();
     let unit = TypeTag::of::<()>();
@@ -212,15 +211,11 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<Problem> {
             found.push(warn(code::UNUSED_OUTPUT, message));
         }
     }
-    for (stage, settings) in in_order(&plan.settings) {
-        if let (Some(all), Some(one)) = (settings.timeout, settings.attempt_timeout)
-            && one > all
-        {
-            let name = plan.stage_name(stage);
-            let message = format!("an attempt of stage {} gets {one:?} of the stage's {all:?}", Quoted(name));
-            let problem = Problem::new(code::INVALID_POLICY, plan.location(stage), message).about([name]);
-            found.push(problem.help("make the attempt timeout shorter than the timeout of all attempts"));
-        }
-    }
+    let report = lint::lint(plan, &Around::default());
+    found.extend(report.findings().iter().map(|finding| {
+        let message = format!("{}: {}", finding.lint(), finding.message());
+        let problem = Problem::new(code::POLICY_LINT, finding.location(), message).help(finding.help());
+        problem.about(finding.stages().iter().map(String::as_str))
+    }));
     found
 }

@@ -22,7 +22,7 @@ pub(crate) type Pair<A, B> = (Arc<A>, Arc<B>);
 /// it is wired the same way in both.
 ///
 /// The name is `p+q`, or `p` if both are named so. Interceptors of a pipeline go on wrapping the stages they wrapped,
-/// and no others. All other settings (failure policy, limits, budget, deadline, what is kept) are those of
+/// and no others; what it allows it goes on allowing for those. All other settings (failure policy, limits, budget, deadline, what is kept) are those of
 /// the first pipeline; those of the second are dropped.
 impl<I: Any + Send + Sync, O: Any + Send + Sync> Pipeline<I, O> {
     /// One pipeline after the other: the output of this one is the input of `next`.
@@ -116,6 +116,7 @@ impl Merge {
             (0..draft.len()).filter_map(|stage| Some((stage, settings(first, stage)?))).collect();
         draft.policies = first.policies.clone();
         draft.policies.interceptors.clear();
+        draft.policies.allowed.clear();
         Self { draft, problems: Vec::new() }
     }
 
@@ -187,15 +188,16 @@ fn kind_of<S: Stage>(_: &S) -> StageKind {
     S::KIND
 }
 
-/// What is set for a stage, with the pipeline's interceptors made the stage's own, outside of those it has.
+/// What is set for a stage, with the pipeline's interceptors made the stage's own, outside of those it has, and what it allows.
 fn settings(plan: &Plan, stage: u32) -> Option<StageSettings> {
     let own = plan.settings(stage);
-    let shared = &plan.policies.interceptors;
-    if shared.is_empty() {
+    let (shared, allowed) = (&plan.policies.interceptors, &plan.policies.allowed);
+    if shared.is_empty() && allowed.is_empty() {
         return own.cloned();
     }
     let mut settings = own.cloned().unwrap_or_default();
     settings.interceptors.splice(0..0, shared.iter().cloned());
+    settings.allowed.extend(allowed.iter().cloned());
     Some(settings)
 }
 

@@ -33,10 +33,14 @@
 
 mod assemble;
 mod builder;
+#[doc(hidden)]
+pub mod chains;
 mod check;
 mod compose;
 mod cycle;
 mod draft;
+#[doc(hidden)]
+pub mod lint;
 mod names;
 mod pipeline;
 #[doc(hidden)]
@@ -52,6 +56,7 @@ mod wire;
 
 pub use crate::{
     builder::Builder,
+    lint::{Finding, Lint, LintReport, Severity},
     names::{Names, names},
     pipeline::Pipeline,
     port::{AnyPort, OptionalOrPort, OptionalPort, OrPort, Port},

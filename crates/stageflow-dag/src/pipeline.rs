@@ -2,7 +2,14 @@
 
 use std::{fmt, marker::PhantomData, panic::Location, sync::Arc};
 
-use crate::{builder::Builder, plan::Plan, problem::Problem, render, view::StageView};
+use crate::{
+    builder::Builder,
+    lint::{self, LintReport},
+    plan::Plan,
+    problem::Problem,
+    render,
+    view::StageView,
+};
 
 /// A checked, immutable graph of stages from an `I` to an `O`.
 ///
@@ -50,10 +57,44 @@ impl<I, O> Pipeline<I, O> {
         StageView::all(&self.plan)
     }
 
-    /// What is suspicious and not wrong: outputs nobody reads, stages without edges, attempts that get more time
-    /// than their stage. Found at the first call.
+    /// What is suspicious and not wrong: outputs nobody reads, stages without edges, and, with the code `POLICY_LINT`, what
+    /// [`lint`](Self::lint) finds. Found at the first call.
     pub fn warnings(&self) -> &[Problem] {
         self.plan.warnings()
+    }
+
+    /// Policies that are fine one by one and go wrong together, with numbers: as far as the pipeline alone shows it. What an engine
+    /// puts around it is looked at by `Engine::lint`.
+    ///
+    /// It follows pipelines that are stages. It knows what policies say of themselves, by
+    /// [`Interceptor::describe`](stageflow_core::Interceptor::describe), and nothing about interceptors that do not.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use stageflow_core::{Backoff, Call, Interceptor, Next, PolicyFacts, RetryFacts, StageContext, StageResult, Value, stage_fn};
+    /// # use stageflow_dag::{BuildError, Lint, Pipeline};
+    /// # async fn call(_: StageContext, _: ()) -> StageResult<u32> { Ok(1) }
+    /// struct Again;
+    ///
+    /// impl Interceptor for Again {
+    ///     async fn around(&self, _call: &Call, next: Next<'_>) -> StageResult<Value> {
+    ///         next.run().await // and again, and again
+    ///     }
+    ///
+    ///     fn describe(&self) -> PolicyFacts {
+    ///         RetryFacts::new(Backoff::default(), 3).into()
+    ///     }
+    /// }
+    ///
+    /// let mut p = Pipeline::builder::<()>("twice");
+    /// p.retry(Again);
+    /// let called = p.stage("call", stage_fn(call)).attempt_timeout(Duration::from_secs(5)).retry(Again).inputs(());
+    /// let report = p.build(called)?.lint();
+    /// assert_eq!(report.finding(Lint::NestedRetries).and_then(|finding| finding.calls()), Some(9));
+    /// # Ok::<_, BuildError>(())
+    /// ```
+    pub fn lint(&self) -> LintReport {
+        lint::lint(&self.plan, &lint::Around::default())
     }
 
     /// The pipeline for a terminal: one line per stage.

@@ -9,11 +9,11 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, FailurePolicy, Keep, StageKind, Value, event::StageNames, intercept::AnyInterceptor,
+    Budget, FailureRules, Keep, StageKind, Value, event::StageNames, intercept::AnyInterceptor,
     stage::ErasedStage, value::TypeTag,
 };
 
-use crate::{check, problem::Problem};
+use crate::{check, lint::Allowed, problem::Problem};
 
 /// The source index of an edge that comes from the pipeline's input, or of a header edge that has none.
 pub const INPUT: u32 = u32::MAX;
@@ -153,6 +153,8 @@ pub struct StageSettings {
     pub cost: Option<u64>,
     /// Interceptors of this stage alone, in the order of addition.
     pub interceptors: Vec<AnyInterceptor>,
+    /// Findings that are known to be all right.
+    pub allowed: Vec<Allowed>,
 }
 
 impl StageSettings {
@@ -165,8 +167,8 @@ impl StageSettings {
 /// What is set for the whole pipeline.
 #[derive(Clone, Debug)]
 pub struct Policies {
-    /// What a failure means for the rest.
-    pub on_failure: FailurePolicy,
+    /// What a failure means for the rest; the engine's rules where there are none.
+    pub on_failure: Option<FailureRules>,
     /// Which outputs stay.
     pub keep: Keep,
     /// How many stages of a run may be in flight at a time.
@@ -181,12 +183,14 @@ pub struct Policies {
     pub budget: Option<Budget>,
     /// Interceptors of all stages, in the order of addition.
     pub interceptors: Vec<AnyInterceptor>,
+    /// Findings that are known to be all right.
+    pub allowed: Vec<Allowed>,
 }
 
 impl Default for Policies {
     fn default() -> Self {
         Self {
-            on_failure: FailurePolicy::default(),
+            on_failure: None,
             keep: Keep::default(),
             max_in_flight: None,
             kind_limits: Vec::new(),
@@ -194,6 +198,7 @@ impl Default for Policies {
             deadline: None,
             budget: None,
             interceptors: Vec::new(),
+            allowed: Vec::new(),
         }
     }
 }

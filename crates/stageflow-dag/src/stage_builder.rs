@@ -7,6 +7,7 @@ use stageflow_core::{Interceptor, Stage, StageKind, Value, intercept::AnyInterce
 use crate::{
     builder::Builder,
     draft::{Draft, NewStage, Place},
+    lint::{Allowed, Lint},
     plan::{Condition, EdgeKind, StageSettings},
     port::{AnyPort, Port},
     sub_pipeline::IntoStage,
@@ -126,6 +127,13 @@ macro_rules! setters {
         /// Tries this stage again: [`intercept`](Self::intercept), said of a retry policy.
         pub fn retry(self, policy: impl Interceptor) -> Self {
             self.intercept(policy)
+        }
+
+        /// Keeps a finding about this stage, or about stages in it, out of what [`Pipeline::lint`](crate::Pipeline::lint) and
+        /// `Engine::lint` find, and says why it is all right. Their reports list it with the reason.
+        pub fn allow_lint(mut self, lint: Lint, reason: impl Into<Arc<str>>) -> Self {
+            self.options.settings().allowed.push(Allowed::new(lint, reason));
+            self
         }
 
         /// Wraps the calls of this stage, inside of what engine and pipeline put into the same layer.

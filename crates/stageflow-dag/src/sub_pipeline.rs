@@ -86,6 +86,10 @@ impl<I: Any + Send + Sync, O: Any + Send + Sync> Stage for SubPipeline<I, O> {
     fn role(&self) -> StageRole {
         StageRole::Pipeline
     }
+
+    fn child_plan(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(Arc::clone(self.0.plan()) as _)
+    }
 }
 
 impl<I, O> fmt::Debug for SubPipeline<I, O> {

@@ -93,11 +93,12 @@ async fn limited(
         cell.mark_started(now);
     }
     run.emit(stage, number, EventKind::StageStarted);
-    let mut slot = FutureSlot::default();
+    let mut slot = FutureSlot::take();
     start(&run, &mut slot, ctx.for_attempt(number, until.min(ctx.until_nanos())), inputs);
     let mut timer = None;
     poll_fn(move |cx| {
         if let Poll::Ready(done) = slot.poll(cx) {
+            std::mem::take(&mut slot).keep();
             return Poll::Ready(done);
         }
         let Some(timeout) = timeout else { return Poll::Pending };

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use stageflow_core::{SkipCause, StageExit, StageOutcome};
+use stageflow_core::{FailurePolicy, SkipCause, StageExit, StageOutcome};
 use stageflow_dag::plan::{Edge, EdgeKind, INPUT, SPECIAL};
 
 use crate::{
@@ -92,6 +92,8 @@ impl RunCore {
                 | EdgeKind::Named(_) => continue,
             };
             match source {
+                // It reads nothing of what failed.
+                Source::Failed if edge.kind == EdgeKind::After && self.is_best_effort() => {}
                 Source::Failed => return Verdict::Block { by: self.root_failure(culprit) },
                 Source::Skipped if skipped_by.is_none() => skipped_by = Some(culprit),
                 Source::Open | Source::Value | Source::Skipped => {}
@@ -144,6 +146,11 @@ impl RunCore {
         };
         known.store(answer, Ordering::Release);
         asked.map_err(panicked)
+    }
+
+    /// Whether what only waits for a failed stage runs.
+    fn is_best_effort(&self) -> bool {
+        self.failure_rules().is_some_and(|rules| rules.policy() == FailurePolicy::BestEffort)
     }
 
     fn name_of(&self, source: u32) -> String {

@@ -13,6 +13,7 @@ use stageflow_core::{EventKind, RunOutcome, event::NO_STAGE};
 use tokio::time::Sleep;
 
 use crate::{
+    admission::Admission,
     cleanup::Cleaning,
     ending::EndCause,
     report::RunReport,
@@ -24,6 +25,8 @@ use crate::{
 /// Drives one run to its end. Once it has been started it must be polled to the end, or be handed to the runtime.
 pub(crate) struct Driver {
     pub(crate) run: Arc<RunCore>,
+    /// Where the engine has a monitor.
+    admission: Option<Box<Admission>>,
     worker: Option<Worker>,
     phase: Phase,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -34,6 +37,8 @@ pub(crate) struct Driver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Starting,
+    Waiting,
+    Beginning,
     Working,
     Stopping,
     Cleaning,
@@ -43,8 +48,14 @@ enum Phase {
 
 impl Driver {
     pub(crate) fn new(run: Arc<RunCore>) -> Self {
+        Self::admitted(run, None)
+    }
+
+    /// Drives a run that has been offered to a monitor.
+    pub(crate) fn admitted(run: Arc<RunCore>, admission: Option<Box<Admission>>) -> Self {
         Self {
             run,
+            admission,
             worker: None,
             phase: Phase::Starting,
             deadline: None,
@@ -176,6 +187,9 @@ impl Driver {
             }
             events.close_stream();
         }
+        if let Some(mut admission) = self.admission.take() {
+            admission.finish(run);
+        }
         run.shared.live.leave(run);
         Poll::Ready(())
     }
@@ -198,7 +212,8 @@ impl Drop for Driver {
         // Nodes that were woken meanwhile.
         while run.queues.pop_resumed().is_some() {}
         run.drop_clean_ups();
-        run.shared.live.leave(run);
+        drop(self.admission.take());
+        self.run.shared.live.leave(&self.run);
     }
 }
 
@@ -210,8 +225,18 @@ impl Future for Driver {
         loop {
             match this.phase {
                 Phase::Starting => {
-                    let mut worker = Worker::new(&this.run);
                     this.run.emit(NO_STAGE, 0, EventKind::PipelineStarted);
+                    let waits = this.admission.as_ref().is_some_and(|admission| admission.is_waiting());
+                    this.phase = if waits { Phase::Waiting } else { Phase::Beginning };
+                }
+                Phase::Waiting => {
+                    if let Some(admission) = &mut this.admission {
+                        std::task::ready!(admission.poll(&this.run, cx));
+                    }
+                    this.phase = Phase::Beginning;
+                }
+                Phase::Beginning => {
+                    let mut worker = Worker::new(&this.run);
                     worker.start_roots(&this.run);
                     this.worker = Some(worker);
                     this.phase = Phase::Working;

@@ -7,16 +7,18 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, Clock, Code, EventSink, Interceptor, Layer, Randomness, RunInfo, StageKind, code,
+    Budget, Clock, Code, EventSink, FailureRules, Interceptor, Layer, Randomness, RunInfo, StageKind, code,
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
-use stageflow_dag::{Pipeline, plan::Plan};
+use stageflow_dag::{LintReport, Pipeline, chains::Chains, lint, plan::Plan};
 use tokio::runtime::Handle;
 
 use crate::{
-    chains::{ChainCache, Chains},
+    admission::BackpressureMonitor,
+    chains::{self, ChainCache},
     clock::TokioClock,
+    describe::{EngineDescription, LimitsDescription},
     explain::Explanation,
     handle::{RunBuilder, RunHandle},
     limits::{EngineLimits, Limit},
@@ -64,7 +66,10 @@ pub(crate) struct EngineShared {
     pub(crate) seed: Option<u64>,
     pub(crate) max_depth: u32,
     pub(crate) budget: Option<Budget>,
+    pub(crate) on_failure: Option<FailureRules>,
+    pub(crate) backpressure: Option<BackpressureMonitor>,
     pub(crate) limits: EngineLimits,
+    described: LimitsDescription,
     pub(crate) live: LiveRuns,
     interceptors: Vec<AnyInterceptor>,
     sinks: Vec<Arc<SinkHandle>>,
@@ -140,13 +145,56 @@ impl Engine {
     /// The order of the interceptors around each stage of a pipeline, outermost first: what will really be called.
     pub fn order<I, O>(&self, pipeline: &Pipeline<I, O>) -> InterceptorOrder {
         let plan = pipeline.plan();
-        let chains = Chains::resolve(&self.shared.interceptors, plan);
+        let chains = chains::resolve(&self.shared.interceptors, plan);
         let rows = (0u32..).take(plan.len()).map(|stage| {
             let chain = chains.of(stage).map_or(&[][..], |chain| chain);
             let names = chain.iter().map(|one| one.name().to_owned()).collect();
             (plan.stage_name(stage).to_owned(), names)
         });
         InterceptorOrder(rows.collect())
+    }
+
+    /// Policies that are fine one by one and go wrong together, with numbers: of a pipeline, the pipelines in it, and this engine.
+    ///
+    /// It knows what policies say of themselves, by [`Interceptor::describe`]. A finding that is known to be all right is kept out with
+    /// `allow_lint` on the stage or the pipeline. Deadlines that are given to single runs are not known here.
+    ///
+    /// ```
+    /// use stageflow_core::{StageContext, StageResult, stage_fn};
+    /// use stageflow_dag::{Lint, Pipeline};
+    /// use stageflow_exec::Engine;
+    /// use std::time::Duration;
+    ///
+    /// async fn call(_ctx: StageContext, _: ()) -> StageResult<u32> {
+    ///     Ok(1)
+    /// }
+    ///
+    /// let mut p = Pipeline::builder::<()>("call");
+    /// p.deadline(Duration::from_secs(10));
+    /// let called = p.stage("call", stage_fn(call)).timeout(Duration::from_secs(60)).inputs(());
+    /// let report = Engine::builder().build()?.lint(&p.build(called)?);
+    /// assert_eq!(report.findings()[0].lint(), Lint::StageOutlastsDeadline);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn lint<I, O>(&self, pipeline: &Pipeline<I, O>) -> LintReport {
+        lint::lint(pipeline.plan(), &self.shared.described.around(&self.shared.interceptors))
+    }
+
+    /// What the engine was furnished with: limits, interceptors with all their values, and what holds where nothing was said.
+    ///
+    /// ```
+    /// let engine = stageflow_exec::Engine::builder().max_in_flight(100).build()?;
+    /// assert!(engine.describe().to_string().starts_with("engine\n  in flight: 100, per tenant no limit\n"));
+    /// # Ok::<_, stageflow_exec::EngineBuildError>(())
+    /// ```
+    pub fn describe(&self) -> EngineDescription {
+        let EngineShared { described, interceptors, sinks, seed, .. } = &*self.shared;
+        EngineDescription::new(described.clone(), interceptors, sinks.len(), *seed)
+    }
+
+    /// The monitor that decides on its runs, if it has one.
+    pub fn backpressure(&self) -> Option<&BackpressureMonitor> {
+        self.shared.backpressure.as_ref()
     }
 
     /// What became of the events of each sink, in the order in which the sinks were added.
@@ -230,6 +278,8 @@ pub struct EngineBuilder {
     per_tenant: Option<u32>,
     max_depth: Option<u32>,
     budget: Option<Budget>,
+    on_failure: Option<FailureRules>,
+    backpressure: Option<BackpressureMonitor>,
     seed: Option<u64>,
     clock: Option<Box<dyn Clock>>,
     random: Option<Box<dyn Randomness>>,
@@ -272,6 +322,20 @@ impl EngineBuilder {
         self
     }
 
+    /// What a failure means for runs of pipelines that do not say so themselves; without a call, it ends the run (rule S-7).
+    pub fn on_failure(mut self, rules: impl Into<FailureRules>) -> Self {
+        self.on_failure = Some(rules.into());
+        self
+    }
+
+    /// Who decides whether a run is let in, waits, or is refused with `OVERLOADED` (rule S-11); without a call, all are let in.
+    ///
+    /// Child runs are not asked for: they are part of a run that is in. Engines may share a monitor.
+    pub fn backpressure(mut self, monitor: BackpressureMonitor) -> Self {
+        self.backpressure = Some(monitor);
+        self
+    }
+
     /// How deep pipelines may be nested in each other; 16 by default, 0 for not at all.
     pub fn max_depth(mut self, depth: u32) -> Self {
         self.max_depth = Some(depth);
@@ -306,7 +370,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     ///
-    /// All problems at once: `INVALID_POLICY` for limits of zero, `OUTSIDE_AUTHENTICATION` for an interceptor that would
+    /// All problems at once: `INVALID_POLICY` for limits of zero and percentages that are none, `OUTSIDE_AUTHENTICATION` for an interceptor that would
     /// stand outside authentication.
     pub fn build(self) -> Result<Engine, EngineBuildError> {
         let mut problems = Vec::new();
@@ -315,6 +379,8 @@ impl EngineBuilder {
         if limits.into_iter().any(|limit| *limit == 0) {
             problems.push((code::INVALID_POLICY, "a limit of zero lets no stage run".to_owned()));
         }
+        let tolerance = self.on_failure.iter().flat_map(FailureRules::problems);
+        problems.extend(tolerance.map(|problem| (code::INVALID_POLICY, problem)));
         for one in &self.interceptors {
             if one.placement() == Placement::Outside(Layer::Authenticate) {
                 let message = format!("`{}` would stand outside authentication", one.name());
@@ -340,15 +406,24 @@ impl EngineBuilder {
             per_tenant: self.per_tenant,
             ..EngineLimits::default()
         };
+        let described = LimitsDescription {
+            max_in_flight: self.max_in_flight,
+            kinds: self.kinds,
+            per_tenant: self.per_tenant,
+            max_depth: self.max_depth.unwrap_or(16),
+        };
         Engine {
             shared: Arc::new(EngineShared {
                 own_clock: self.clock.is_none(),
                 clock: self.clock.unwrap_or_else(|| Box::new(TokioClock::new())),
                 random,
                 seed: self.seed,
-                max_depth: self.max_depth.unwrap_or(16),
+                max_depth: described.max_depth,
                 budget: self.budget,
+                on_failure: self.on_failure,
+                backpressure: self.backpressure,
                 limits,
+                described,
                 live,
                 interceptors: self.interceptors,
                 sinks: self.sinks,

@@ -2,9 +2,9 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use stageflow_core::{Code, Failure, RunOutcome, code};
+use stageflow_core::{CancelCause, Code, Failure, RunOutcome, Stopped, code};
 
-use crate::{report::RunReport, run::RunCore};
+use crate::{ending::EndCause, report::RunReport, run::RunCore};
 
 /// Why there is no output.
 ///
@@ -39,7 +39,10 @@ impl RunError {
     pub fn code(&self) -> Code {
         match (&*self.0, self.outcome()) {
             (Kind::Refused { code, .. }, _) => *code,
-            (_, Some(RunOutcome::Cancelled)) => code::CANCELLED,
+            (Kind::Ended(run), Some(RunOutcome::Cancelled)) => match run.ending.cause() {
+                Some(EndCause::Cancel(CancelCause::Shed { .. })) => code::OVERLOADED,
+                _ => code::CANCELLED,
+            },
             (_, Some(RunOutcome::TimedOut)) => code::DEADLINE_EXCEEDED,
             (_, Some(RunOutcome::Completed)) => code::NO_OUTPUT,
             _ => self.failure().map_or(code::NO_OUTPUT, |failure| failure.code()),
@@ -62,11 +65,12 @@ impl RunError {
 
     /// Whether another run may succeed without a change of code or input.
     ///
-    /// Of the runs that were refused, those that met an engine which is shutting down may: another engine takes them.
+    /// Of the runs that were refused, those that met an engine which is shutting down may: another engine takes them; and those
+    /// that met one which is overloaded: later.
     pub fn recoverable(&self) -> bool {
         match self.outcome() {
             Some(RunOutcome::TimedOut | RunOutcome::Cancelled) => true,
-            None => self.code() == code::SHUTTING_DOWN,
+            None => matches!(self.code(), code::SHUTTING_DOWN | code::OVERLOADED),
             Some(RunOutcome::Failed) => self.failure().is_some_and(|failure| failure.recoverable()),
             _ => false,
         }
@@ -99,8 +103,12 @@ impl fmt::Display for RunError {
             outcome => {
                 let verb = if outcome == RunOutcome::Denied { "was denied" } else { "failed" };
                 match report.cause() {
-                    Some(failure) => write!(f, "pipeline `{name}` {verb} at stage `{}`", failure.stage()),
-                    None => write!(f, "pipeline `{name}` {verb}"),
+                    Some(failure) => write!(f, "pipeline `{name}` {verb} at stage `{}`", failure.stage())?,
+                    None => write!(f, "pipeline `{name}` {verb}")?,
+                }
+                match report.stopped().filter(Stopped::is_worth_telling) {
+                    Some(stopped) => write!(f, ": {stopped}"),
+                    None => Ok(()),
                 }
             }
         }

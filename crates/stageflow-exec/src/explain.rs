@@ -71,11 +71,14 @@ impl Explanation {
             pending.insert(node.stage());
         });
         let stopping = run.is_stopping();
+        let ahead = run.ahead();
         let waits = run.unfinished().map(|stage| {
             let cell = run.cell(stage);
             let reason = match cell.state() {
                 State::Waiting => match run.undecided_sources(stage) {
-                    stages if stages.is_empty() => WaitReason::Turn,
+                    stages if stages.is_empty() => {
+                        ahead.map_or(WaitReason::Turn, |ahead| WaitReason::Admission { ahead })
+                    }
                     stages => WaitReason::Dependencies { stages },
                 },
                 _ => {
@@ -113,6 +116,13 @@ impl Explanation {
 }
 
 impl RunCore {
+    /// How many runs stand before this one in the queue of the engine's monitor, while it waits there.
+    fn ahead(&self) -> Option<usize> {
+        let monitor = self.shared.backpressure.as_ref().filter(|_| self.depth == 0)?;
+        let place = self.details().place;
+        place.map(|number| monitor.ahead(number))
+    }
+
     /// The stages whose end a stage still waits for, in the order of the wiring, each once.
     fn undecided_sources(&self, stage: u32) -> Vec<String> {
         let mut seen = HashSet::new();

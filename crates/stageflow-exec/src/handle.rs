@@ -23,6 +23,7 @@ use stageflow_dag::{
 use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
+    admission::{Admission, BackpressureMonitor},
     driver::Driver,
     ending::EndCause,
     engine::Engine,
@@ -185,8 +186,8 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             Err(_) => Err(no_runtime(self.plan.name())),
         };
         match admitted {
-            Ok(run) => {
-                let task = run.handle.spawn(Driver::new(Arc::clone(&run)));
+            Ok((run, admission)) => {
+                let task = run.handle.spawn(Driver::admitted(Arc::clone(&run), admission));
                 RunHandle { inner: Some(Started { run, task }), refused: None, stream, output: PhantomData }
             }
             Err(error) => {
@@ -196,7 +197,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         }
     }
 
-    fn admit(self, handle: Handle, stream: Option<Arc<Queue>>) -> Result<Arc<RunCore>, RunError> {
+    fn admit(self, handle: Handle, stream: Option<Arc<Queue>>) -> Result<Admitted, RunError> {
         let shared = Arc::clone(&self.engine.shared);
         let mut snapshot = self.snapshot.map_or_else(SnapshotBuilder::default, |snapshot| *snapshot);
         snapshot = snapshot.pipeline(Arc::clone(self.plan.name()));
@@ -209,12 +210,19 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         let has_timer = || timer::sleep(Duration::ZERO).is_some();
         let timed = self.has_deadline
             || self.plan.policies().deadline.is_some()
-            || self.plan.all_settings().values().any(StageSettings::is_timed);
+            || self.plan.all_settings().values().any(StageSettings::is_timed)
+            || shared.backpressure.as_ref().is_some_and(BackpressureMonitor::needs_timer);
         if timed && !has_timer() {
-            let message =
-                format!("`{}` has a deadline or timeouts, and the runtime has no timer", self.plan.name());
+            let message = format!(
+                "`{}` has a deadline or timeouts, or may have to wait, and the runtime has no timer",
+                self.plan.name()
+            );
             return Err(RunError::refused(code::NO_RUNTIME, message));
         }
+        let admission = match &shared.backpressure {
+            Some(monitor) => Some(offer(monitor, self.plan.name())?),
+            None => None,
+        };
         let started = shared.clock.wall();
         let snapshot = Arc::new(snapshot.build_with(|| RunId::from_parts(started, &*shared.random)));
         let refused = |panic| {
@@ -236,8 +244,11 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             repeats: None,
             depth: 0,
         });
+        if let Some(admission) = &admission {
+            admission.note(&run);
+        }
         run.shared.live.enter(&run)?;
-        Ok(run)
+        Ok((run, admission))
     }
 }
 
@@ -254,6 +265,15 @@ impl<O: Send + Sync + 'static> IntoFuture for RunBuilder<O> {
     fn into_future(self) -> RunFuture<O> {
         RunFuture { state: State::New(Some(self)) }
     }
+}
+
+/// A run that was let in, or that waits for it.
+type Admitted = (Arc<RunCore>, Option<Box<Admission>>);
+
+/// Offers a run to the monitor: one that is refused costs nothing more than this.
+fn offer(monitor: &BackpressureMonitor, pipeline: &str) -> Result<Box<Admission>, RunError> {
+    let refused = |why| RunError::refused(code::OVERLOADED, format!("`{pipeline}` was not started: {why}"));
+    monitor.enter(true).map(|entry| Box::new(Admission::new(entry))).map_err(refused)
 }
 
 fn no_runtime(pipeline: &str) -> RunError {
@@ -284,7 +304,9 @@ impl<O: Send + Sync + 'static> Future for RunFuture<O> {
                 return Poll::Ready(Err(no_runtime(builder.plan.name())));
             };
             match builder.admit(handle, None) {
-                Ok(run) => self.state = State::Driving(Box::new(Driver::new(run))),
+                Ok((run, admission)) => {
+                    self.state = State::Driving(Box::new(Driver::admitted(run, admission)));
+                }
                 Err(error) => {
                     self.state = State::Done;
                     return Poll::Ready(Err(error));

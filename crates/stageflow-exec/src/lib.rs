@@ -4,6 +4,7 @@
 //! stays pending becomes a task of the run, which any of its workers goes on with when it is woken; helpers come when
 //! more stages are ready than one worker can start. See `docs/architecture.md` for the life of a run.
 
+mod admission;
 mod again;
 mod aside;
 mod attempt;
@@ -14,11 +15,13 @@ mod child;
 mod cleanup;
 mod clock;
 mod decide;
+mod describe;
 mod driver;
 mod ending;
 mod engine;
 mod error;
 mod explain;
+mod failures;
 mod handle;
 mod helper;
 mod limits;
@@ -43,7 +46,12 @@ mod timer;
 mod worker;
 
 pub use crate::{
+    admission::{
+        AdmissionPermit, BackpressureBuildError, BackpressureBuilder, BackpressureMonitor, BackpressureStats,
+        Overloaded, ShedRule,
+    },
     blocking::{Blocking, blocking},
+    describe::{EngineDefaults, EngineDescription, InterceptorDescription, LimitsDescription},
     engine::{Engine, EngineBuildError, EngineBuilder, InterceptorOrder},
     error::RunError,
     explain::{Explanation, StageWait},

@@ -4,8 +4,8 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use stageflow_core::{
-    BudgetReport, CancelCause, Failure, RunId, RunOutcome, StageKind, StageOutcome, code, text::OneLine,
-    time::Human,
+    BudgetReport, CancelCause, Failure, FailureSummary, RunId, RunOutcome, StageKind, StageOutcome, Stopped,
+    code, text::OneLine, time::Human,
 };
 
 use crate::{
@@ -69,9 +69,14 @@ impl RunReport {
         }
     }
 
-    /// How long it took, clean-ups included.
+    /// How long it took, clean-ups and [`queued`](Self::queued) included.
     pub fn duration(&self) -> Duration {
         self.run.took().unwrap_or_default()
+    }
+
+    /// How long it waited until the engine's monitor let it in, or it ended; zero if it did not have to wait.
+    pub fn queued(&self) -> Duration {
+        self.run.details().queued.map_or(Duration::ZERO, Duration::from_nanos)
     }
 
     /// Every stage, in declaration order.
@@ -91,11 +96,21 @@ impl RunReport {
 
     /// All failures: the first observed, then the others in declaration order (S-8).
     pub fn failures(&self) -> Vec<Failure> {
-        let mut failures = self.run.details().failures.clone();
+        let mut failures = self.run.failures();
         if let Some((_, others)) = failures.split_first_mut() {
-            others.sort_by_key(|(stage, _)| *stage);
+            others.sort_by_cached_key(|failure| self.run.plan.index_of(failure.stage()));
         }
-        failures.into_iter().map(|(_, failure)| failure).collect()
+        failures
+    }
+
+    /// How many stages ended how, every failure and failed attempt among them, and what stopped the run.
+    pub fn failure_summary(&self) -> FailureSummary {
+        self.run.failure_summary()
+    }
+
+    /// At which failure and by which rule the run stopped, if it stopped for its failures.
+    pub fn stopped(&self) -> Option<Stopped> {
+        self.run.stopped()
     }
 
     /// What the run and its child runs have used of their budget; `None` if nobody has asked for it.
@@ -152,7 +167,11 @@ impl fmt::Display for RunReport {
             self.run_id(),
         )?;
         if let Some(cause) = self.cancelled() {
-            writeln!(f, "  because {}", OneLine(cause))?;
+            write!(f, "  because {}", OneLine(cause))?;
+            if let Some(stopped) = self.stopped().filter(Stopped::is_worth_telling) {
+                write!(f, ": {stopped}")?;
+            }
+            writeln!(f)?;
         }
         let rows: Vec<_> = self.stages().take(MAX_ROWS).collect();
         let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(5, 40);
@@ -220,14 +239,16 @@ pub(crate) fn clip(name: &str, width: usize) -> String {
 
 impl Serialize for RunReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("RunReport", 10)?;
+        let mut out = serializer.serialize_struct("RunReport", 12)?;
         out.serialize_field("run_id", &self.run_id())?;
         out.serialize_field("pipeline", self.pipeline())?;
         out.serialize_field("tenant", &self.run.snapshot.identity().tenant_id())?;
         out.serialize_field("outcome", &self.outcome())?;
         out.serialize_field("cancelled", &self.cancelled())?;
         out.serialize_field("duration", &self.duration())?;
+        out.serialize_field("queued", &self.queued())?;
         out.serialize_field("stages", &self.stages().collect::<Vec<_>>())?;
+        out.serialize_field("stopped", &self.stopped())?;
         out.serialize_field("failures", &self.failures())?;
         out.serialize_field("clean_up_failures", &self.clean_up_failures())?;
         out.serialize_field("budget", &self.budget())?;

@@ -11,17 +11,16 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, ContextSnapshot, Failure, Reservation, RunOutcome, StageOutcome, Value, WaitReason,
-    budget::account::Account, intercept::AnyInterceptor, scope::CleanUp,
+    CancelCause, ContextSnapshot, Failure, FailureCollector, FailureRules, Reservation, RunOutcome,
+    StageOutcome, Value, WaitReason, budget::account::Account, intercept::AnyInterceptor, scope::CleanUp,
 };
-use stageflow_dag::plan::Plan;
+use stageflow_dag::{chains::Chains, plan::Plan};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     aside::Aside,
     cell::{Cell, State},
-    chains::Chains,
     decide::MIN_HELD,
     ending::{EndCause, Ending},
     engine::EngineShared,
@@ -77,6 +76,10 @@ pub(crate) struct RunCore {
     pub(crate) account: OnceLock<Arc<Account>>,
     /// Of a run that is made again: the account out of which each stage takes a retry.
     pub(crate) repeats: Option<Arc<Account>>,
+    /// Made at the first failure.
+    collector: OnceLock<Box<FailureCollector>>,
+    /// How many stages have completed, where the rules about failures depend on it.
+    pub(crate) completed: Option<AtomicUsize>,
     /// Made when something is to be noted: most runs just complete.
     details: OnceLock<Box<Mutex<Details>>>,
     /// Kept for errors that lend it.
@@ -92,9 +95,11 @@ const NOT_YET: u64 = u64::MAX;
 #[derive(Debug, Default)]
 pub(crate) struct Details {
     pub(crate) outcomes: HashMap<u32, StageOutcome>,
-    /// In the order they were observed.
-    pub(crate) failures: Vec<(u32, Failure)>,
     pub(crate) waits: HashMap<u32, WaitReason>,
+    /// The run's number in the queue of the monitor, while it waits there.
+    pub(crate) place: Option<u64>,
+    /// How long it waited there, in nanoseconds, if it did.
+    pub(crate) queued: Option<u64>,
     /// How much work of a stage goes on elsewhere.
     pub(crate) holds: HashMap<u32, u32>,
     /// The permits of attempts that are in flight.
@@ -176,6 +181,10 @@ impl RunCore {
             children: Mutex::new(Vec::new()),
             account: seed.account.map_or_else(OnceLock::new, OnceLock::from),
             repeats: seed.repeats,
+            collector: OnceLock::new(),
+            completed: rules_of(&plan, &shared)
+                .is_some_and(FailureRules::counts_completed)
+                .then(AtomicUsize::default),
             details: OnceLock::new(),
             first_failure: OnceLock::new(),
             live_key: OnceLock::new(),
@@ -245,8 +254,21 @@ impl RunCore {
     }
 
     /// Whether no stage has failed.
-    fn has_no_failure(&self) -> bool {
-        self.details.get().is_none() || self.details().failures.is_empty()
+    pub(crate) fn has_no_failure(&self) -> bool {
+        self.collector.get().is_none_or(|collector| collector.is_empty())
+    }
+
+    /// The rules about failures, where some are set.
+    pub(crate) fn failure_rules(&self) -> Option<&FailureRules> {
+        rules_of(&self.plan, &self.shared)
+    }
+
+    /// What gathers the failures of the run.
+    pub(crate) fn collector(&self) -> &FailureCollector {
+        self.collector.get_or_init(|| {
+            let rules = self.failure_rules().cloned().unwrap_or_default();
+            Box::new(FailureCollector::new(rules).stages(self.plan.len()))
+        })
     }
 
     /// Ends the run early: the one path for every cause (S-16).
@@ -344,12 +366,13 @@ impl RunCore {
         if self.has_no_failure() {
             return None;
         }
-        let details = self.details();
-        let denial = match self.ending.cause() {
-            Some(EndCause::Denied { stage }) => details.failures.iter().find(|(_, it)| it.stage() == stage),
-            _ => None,
-        };
-        denial.or_else(|| details.failures.first()).map(|(_, failure)| failure.clone())
+        if let Some(EndCause::Denied { stage }) = self.ending.cause() {
+            let denial = self.collector().failures().into_iter().find(|failure| failure.stage() == stage);
+            if denial.is_some() {
+                return denial;
+            }
+        }
+        self.collector().cause()
     }
 
     pub(crate) fn output_completed(&self) -> bool {
@@ -385,6 +408,11 @@ impl RunCore {
             self.queues.wake_driver();
         }
     }
+}
+
+/// The rules about failures of a run of `plan`: its own, else those of the engine.
+fn rules_of<'a>(plan: &'a Plan, shared: &'a EngineShared) -> Option<&'a FailureRules> {
+    plan.policies().on_failure.as_ref().or(shared.on_failure.as_ref())
 }
 
 impl Drop for RunCore {

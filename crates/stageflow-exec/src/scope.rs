@@ -6,6 +6,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use stageflow_core::{
@@ -200,6 +201,11 @@ impl StageScope for WorkerScope {
     }
 
     fn set_wait(&self, stage: u32, reason: Option<WaitReason>) {
+        if let Some(WaitReason::BackOff { next_attempt, last_error, .. }) = &reason {
+            let at = Duration::from_nanos(self.run.now());
+            let name = self.run.plan.stage_name(stage);
+            self.run.collector().tried_again(at, name, next_attempt.saturating_sub(1), last_error);
+        }
         let mut details = self.run.details();
         match reason {
             Some(reason) => details.waits.insert(stage, reason),

@@ -1,9 +1,14 @@
 //! Ending a stage: its state, its event, its successors, and what it means for the run.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use stageflow_core::{
-    CancelCause, ErrorClass, EventKind, Failure, SkipCause, StageExit, StageOutcome, Value, code,
+    CancelCause, CustomEvent, ErrorClass, EventKind, Failure, SkipCause, StageExit, StageOutcome, StopReason,
+    Stopped, Value, code,
+    event::NO_STAGE,
     exit::{Exit, FailSpec},
 };
 
@@ -20,6 +25,9 @@ impl Worker {
             return self.settle_exit(run, stage, exit);
         }
         run.outputs.put(stage, value);
+        if let Some(completed) = &run.completed {
+            completed.fetch_add(1, Ordering::Relaxed);
+        }
         let cell = run.cell(stage);
         cell.mark_ended(self.now);
         // Before the state, from which another worker may decide an `or` and start a stage.
@@ -62,20 +70,15 @@ impl Worker {
     }
 
     fn settle_failure(&mut self, run: &Arc<RunCore>, stage: u32, spec: FailSpec) {
-        let denied = spec.class == ErrorClass::Denied;
         let failure = Failure::new(run.plan.stage_name(stage), run.cell(stage).attempts(), spec);
-        let tolerates = |count| run.plan.policies().on_failure.tolerates(count, run.plan.len());
-        let cause = {
-            let mut details = run.details();
-            details.failures.push((stage, failure.clone()));
-            let ends = denied || !tolerates(details.failures.len());
-            ends.then(|| first_to_end(&details.failures, tolerates)).flatten()
-        };
+        let completed = run.completed.as_ref().map_or(0, |completed| completed.load(Ordering::Relaxed));
+        let at = Duration::from_nanos(run.now());
         // Before the successors are told: none of them starts if the run does not go on.
-        if let Some(cause) = cause {
-            run.end(cause);
-        }
+        let told = run.collector().observe(at, failure.clone(), completed).and_then(|why| stop_for(run, why));
         self.settle(run, stage, State::Failed, StageOutcome::Failed(failure));
+        if let Some(event) = told {
+            self.note(run, NO_STAGE, 0, event);
+        }
     }
 
     /// A stage was stopped by the end of the run.
@@ -126,15 +129,15 @@ impl Worker {
     }
 }
 
-/// The failure that ends the run: of several that are observed at a time the first.
-fn first_to_end(failures: &[(u32, Failure)], tolerates: impl Fn(usize) -> bool) -> Option<EndCause> {
-    failures.iter().zip(1..).find_map(|((_, failure), count)| {
-        let stage = || failure.stage().to_owned();
-        if failure.class() == ErrorClass::Denied {
-            return Some(EndCause::Denied { stage: stage() });
-        }
-        (!tolerates(count)).then(|| EndCause::Failure { stage: stage() })
-    })
+/// The failures of a run are more than it tolerates: ends it, and gives the event that says why, unless it is plain.
+fn stop_for(run: &RunCore, stopped: Stopped) -> Option<EventKind> {
+    let fields = [("stage", stopped.stage.clone()), ("because", stopped.reason.to_string())];
+    let told = stopped.is_worth_telling().then(|| CustomEvent::new("failures.stopped", fields));
+    let cause = match stopped.reason {
+        StopReason::Denied => EndCause::Denied { stage: stopped.stage },
+        _ => EndCause::Failure { stage: stopped.stage },
+    };
+    if run.end(cause) { told.map(|event| EventKind::Custom(Arc::new(event))) } else { None }
 }
 
 fn event_of(outcome: &StageOutcome) -> EventKind {

@@ -2,5 +2,8 @@
 
 pub(crate) use std::{
     hint::spin_loop,
-    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    },
 };

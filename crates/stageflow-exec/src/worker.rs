@@ -12,6 +12,8 @@ use stageflow_core::{
     input::Inputs, intercept::AnyInterceptor, slot::FutureSlot, time::nanos,
 };
 
+pub(crate) use stageflow_core::text::panic_message;
+
 use crate::{
     attempt,
     cell::State,
@@ -391,16 +393,4 @@ impl Drop for Worker {
 pub(crate) fn panicked(payload: Box<dyn std::any::Any + Send>) -> StageExit {
     let error = format!("panicked: {}", panic_message(payload));
     StageExit::failure(code::PANIC, stageflow_core::ErrorClass::Panic, error.into())
-}
-
-/// What a panic says.
-pub(crate) fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
-    let message = payload
-        .downcast_ref::<&'static str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a value that is not a text".to_owned());
-    // The payload is the user's as well.
-    let _panicked = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    message
 }

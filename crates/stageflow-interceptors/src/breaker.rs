@@ -30,8 +30,9 @@ use tokio::{sync::Notify, time::Instant};
 
 use self::{
     lru::Lru,
+    permit::Entry,
     rules::Rules,
-    state::{Change, Machine, Mode, To},
+    state::{Change, Machine, Mode, Ticket, To},
 };
 
 pub use self::{
@@ -86,6 +87,9 @@ pub struct CircuitBreaker {
     shared: Arc<Shared>,
 }
 
+/// The right to make a call, or the refusal of whoever was asked.
+type Asked = Result<Entry, (Arc<Cell>, BreakerOpen)>;
+
 /// What the clones and permits of a breaker have in common.
 #[derive(Debug)]
 struct Shared {
@@ -114,6 +118,10 @@ struct Cell {
 }
 
 impl Cell {
+    fn admit_closed(&self, at: u64) -> Option<Ticket> {
+        self.machine().admit_closed(at)
+    }
+
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,6 +153,17 @@ impl Shared {
         self.cells().get(key, make, |cell| cell.forced.load(Ordering::Relaxed))
     }
 
+    /// The same for its own dependency and a tenant.
+    fn own_cell(&self, tenant: Option<&TenantId>) -> Arc<Cell> {
+        let tenant = tenant.filter(|_| self.per_tenant);
+        let newest = self.cells().newest(|key| key.is(&self.dependency, tenant));
+        newest.unwrap_or_else(|| self.cell(&self.key(tenant)))
+    }
+
+    fn key(&self, tenant: Option<&TenantId>) -> BreakerKey {
+        BreakerKey::new(Arc::clone(&self.dependency), tenant.filter(|_| self.per_tenant).cloned())
+    }
+
     fn state(&self, machine: &Machine) -> BreakerState {
         match machine.mode() {
             Mode::Closed => BreakerState::Closed,
@@ -173,8 +192,7 @@ impl CircuitBreaker {
 
     /// The key of its dependency for a tenant; without the tenant if it does not keep tenants apart.
     pub fn key(&self, tenant: Option<&TenantId>) -> BreakerKey {
-        let tenant = tenant.filter(|_| self.shared.per_tenant);
-        BreakerKey::new(Arc::clone(&self.shared.dependency), tenant.cloned())
+        self.shared.key(tenant)
     }
 
     /// Asks for a call at the time `now`, by the clock of tokio. The permit is to be told how the call ended; one that is
@@ -188,22 +206,26 @@ impl CircuitBreaker {
     pub fn try_acquire(&self, key: &BreakerKey, now: Instant) -> Result<BreakerPermit, BreakerOpen> {
         let lease = self.shared.probe_lease.unwrap_or(LEASE);
         let cell = self.shared.cell(key);
-        self.ask(&cell, now, lease).0.inspect_err(|_| cell.machine().reject())
+        match self.ask(cell, now, lease).0 {
+            Ok(entry) => Ok(BreakerPermit::new(&self.shared, entry)),
+            Err((cell, open)) => {
+                cell.machine().reject();
+                Err(open)
+            }
+        }
     }
 
     /// Asks for a call, and says whether asking has changed the state.
-    fn ask(
-        &self,
-        cell: &Arc<Cell>,
-        now: Instant,
-        lease: Duration,
-    ) -> (Result<BreakerPermit, BreakerOpen>, Option<BreakerTransition>) {
+    fn ask(&self, cell: Arc<Cell>, now: Instant, lease: Duration) -> (Asked, Option<BreakerTransition>) {
         let at = self.shared.nanos(now);
         let (admitted, change) = cell.machine().admit(at, lease);
         let change = change.map(|change| self.shared.transition(&cell.key, change));
         let asked = match admitted {
-            Ok(ticket) => Ok(BreakerPermit::new(&self.shared, cell, ticket)),
-            Err(refusal) => Err(BreakerOpen::new(&cell.key, refusal, at)),
+            Ok(ticket) => Ok(Entry::new(cell, ticket)),
+            Err(refusal) => {
+                let open = BreakerOpen::new(&cell.key, refusal, at);
+                Err((cell, open))
+            }
         };
         (asked, change)
     }

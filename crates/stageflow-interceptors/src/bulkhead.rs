@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
 pub use self::{builder::BulkheadBuilder, error::BulkheadFull, permit::BulkheadPermit};
 
@@ -77,7 +77,6 @@ struct Shared {
     when_full: WhenFull,
     rooms: Keyed<Room>,
     /// Over all rooms.
-    in_flight: AtomicUsize,
     queued: AtomicUsize,
 }
 
@@ -94,7 +93,7 @@ impl Bulkhead {
 
     /// How many permits are held, over all tenants.
     pub fn in_flight(&self) -> usize {
-        self.0.in_flight.load(Ordering::Acquire)
+        self.0.rooms.sum(Room::in_flight)
     }
 
     /// How many calls wait, over all tenants.
@@ -113,12 +112,7 @@ impl Bulkhead {
     ///
     /// [`BulkheadFull`] if there is none.
     pub fn try_acquire(&self, tenant: Option<&str>) -> Result<BulkheadPermit, BulkheadFull> {
-        let room = self.room(tenant);
-        let permit = Arc::clone(&room.semaphore).try_acquire_owned();
-        match permit {
-            Ok(permit) => Ok(BulkheadPermit::new(permit, room, Arc::clone(&self.0))),
-            Err(_) => Err(BulkheadFull::no_room(&self.0)),
-        }
+        self.room(tenant).permit().ok_or_else(|| BulkheadFull::no_room(&self.0))
     }
 
     /// Waits for a permit, at most for the queue timeout.
@@ -149,12 +143,12 @@ impl Bulkhead {
         within: Duration,
     ) -> Result<BulkheadPermit, BulkheadFull> {
         let room = self.room(tenant);
-        if let Ok(permit) = Arc::clone(&room.semaphore).try_acquire_owned() {
-            return Ok(BulkheadPermit::new(permit, room, Arc::clone(&self.0)));
+        if let Some(permit) = Arc::clone(&room).permit() {
+            return Ok(permit);
         }
         let within = self.0.queue_timeout.map_or(within, |timeout| timeout.min(within));
         let place = Place::take(&room, &self.0).ok_or_else(|| BulkheadFull::no_room(&self.0))?;
-        let turn = Arc::clone(&room.semaphore).acquire_owned();
+        let turn = room.semaphore.acquire();
         let permit = if within == Duration::MAX {
             turn.await.ok()
         } else {
@@ -162,7 +156,7 @@ impl Bulkhead {
         };
         drop(place);
         match permit {
-            Some(permit) => Ok(BulkheadPermit::new(permit, room, Arc::clone(&self.0))),
+            Some(permit) => Ok(room.granted(permit)),
             None => Err(BulkheadFull::waited(&self.0, within)),
         }
     }
@@ -170,13 +164,6 @@ impl Bulkhead {
     fn room(&self, tenant: Option<&str>) -> Arc<Room> {
         let key = self.0.per_tenant.then(|| tenant.unwrap_or_default());
         self.0.rooms.get(key, 0)
-    }
-}
-
-impl Room {
-    fn new(max_concurrent: usize) -> Self {
-        let semaphore = Arc::new(Semaphore::new(max_concurrent));
-        Self { semaphore, max_concurrent, queued: AtomicUsize::new(0) }
     }
 }
 

@@ -8,8 +8,8 @@ mod tests;
 use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, StageExit, StageResult, Value,
-    intercept::Placement,
+    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, PolicyFacts, RetryFacts, StageExit,
+    StageResult, Value, intercept::Placement,
 };
 
 pub use self::budget::RetryBudget;
@@ -229,7 +229,7 @@ struct State<'a> {
     attempts: u32,
     /// The delay before the last of them.
     previous: Duration,
-    /// Since the first began.
+    /// Since the first began, if that is limited.
     elapsed: Duration,
     /// Until the stage's or the run's time is up.
     remaining: Option<Duration>,
@@ -247,7 +247,8 @@ enum Decision {
 impl Interceptor for Retry {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
         let ctx = call.context();
-        let began = ctx.elapsed();
+        // The clock is read only where the time decides something.
+        let began = self.max_elapsed.map(|_| ctx.elapsed());
         let mut state = State {
             take_retry: &|| ctx.budget().take_retry(),
             attempts: 0,
@@ -269,7 +270,7 @@ impl Interceptor for Retry {
                 }
                 Err(exit) => exit,
             };
-            state.elapsed = ctx.elapsed().saturating_sub(began);
+            state.elapsed = began.map_or(Duration::ZERO, |began| ctx.elapsed().saturating_sub(began));
             state.remaining = ctx.remaining();
             match self.decide(&exit, &state, ctx.random_u64()) {
                 Decision::Leave => return Err(failures.last(exit, state.attempts)),
@@ -280,7 +281,8 @@ impl Interceptor for Retry {
                 }
                 Decision::Retry(delay) => {
                     let _waiting = ctx.backing_off(state.attempts + 1, delay, exit.to_string());
-                    tokio::time::sleep(delay).await;
+                    // On the heap, for those alone that wait.
+                    Box::pin(tokio::time::sleep(delay)).await;
                     failures.note(&exit);
                     state.previous = delay;
                 }
@@ -294,6 +296,17 @@ impl Interceptor for Retry {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Retry)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let mut facts = RetryFacts::new(self.backoff, self.max_attempts);
+        facts.max_elapsed = self.max_elapsed;
+        facts.hint_max = self.hint_max;
+        facts.classes.clone_from(&self.classes);
+        facts.has_predicate = self.retry_if.is_some();
+        facts.budget = self.budget.as_ref().map(RetryBudget::id);
+        facts.is_budgeted = self.budget.is_some();
+        facts.into()
     }
 }
 

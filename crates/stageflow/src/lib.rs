@@ -44,9 +44,11 @@
 //! | write stages | [`Stage`], [`stage_fn`], [`blocking`], [`StageContext`], [`StageExit`] |
 //! | wire them | [`Pipeline`], [`Builder`], [`Port`], [`names`] |
 //! | run them | [`PipelineExt`], [`Engine`], [`RunBuilder`] |
+//! | say what failures and overload mean | [`FailurePolicy`], [`FailureRules`], [`BackpressureMonitor`] |
 //! | watch and stop a run | [`RunHandle`], [`Explanation`], [`RunReport`] |
 //! | change how stages are called | [`Interceptor`], [`Next`], [`Layer`] |
 //! | be told what happens | [`EventSink`], [`Event`], [`Recorder`] |
+//! | check how policies stand together | [`Engine::lint`], [`Lint`], [`Engine::describe`] |
 //! | look an error up | [`code`], [`BuildError`], [`RunError`] |
 //!
 //! The guide in `docs/guide/` goes from the first pipeline to failure policies.
@@ -61,25 +63,31 @@ pub use crate::fallback::FallbackExt;
 
 #[doc(inline)]
 pub use stageflow_core::{
-    Backoff, BoxError, Budget, BudgetExhausted, BudgetReport, Call, CancelCause, ClassifyExt, Clock, Code,
-    ContextSnapshot, CorrelationId, CustomEvent, Delivery, DurationExt, ErrorClass, Event, EventKind,
-    EventSink, Extensions, Failure, FailurePolicy, FieldValue, FnStage, Growth, Identity, InputError,
-    InteractionId, Interceptor, Jitter, Keep, Layer, Next, Owned, Priority, Randomness, Recorder, RequestId,
-    Reservation, RunBudget, RunId, RunInfo, RunOutcome, SessionId, SkipCause, SnapshotBuilder, Stage,
-    StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome, StageResult, TenantId,
-    TraceContext, TraceContextError, UserId, Value, WaitReason, code, context::CleanUpResult,
-    intercept::Placement, scope::Hold, snapshot::Parent, stage::UnknownKind, stage_fn, time::SeededRandom,
+    AuthenticateFacts, Backoff, BoxError, BreakerFacts, Budget, BudgetExhausted, BudgetReport, BulkheadFacts,
+    Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId, CustomEvent, Delivery,
+    DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure, FailureCollector,
+    FailurePolicy, FailureRecord, FailureRules, FailureSummary, FallbackFacts, FieldValue, FnStage, Growth,
+    IdempotencyFacts, Identity, InputError, InteractionId, Interceptor, Jitter, Keep, Layer, Next, Owned,
+    PolicyFacts, PolicyId, Priority, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId,
+    Reservation, RetryFacts, RunBudget, RunId, RunInfo, RunOutcome, SessionId, SkipCause, SnapshotBuilder,
+    Stage, StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome, StageResult,
+    StopReason, Stopped, TenantGuardFacts, TenantId, TimeoutFacts, TraceContext, TraceContextError, UserId,
+    Value, WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent,
+    stage::UnknownKind, stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{
-    AnyPort, BuildError, Builder, InputMark, InputView, IntoStage, Names, OptionalOrPort, OptionalPort,
-    OrPort, ParallelBuilder, Pipeline, Port, Problem, StageBuilder, StageView, Wire, names,
+    AnyPort, BuildError, Builder, Finding, InputMark, InputView, IntoStage, Lint, LintReport, Names,
+    OptionalOrPort, OptionalPort, OrPort, ParallelBuilder, Pipeline, Port, Problem, Severity, StageBuilder,
+    StageView, Wire, names,
 };
 #[doc(inline)]
 pub use stageflow_exec::{
-    AbandonedRun, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder, EventStream,
-    Explanation, InterceptorOrder, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
-    ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
+    AbandonedRun, AdmissionPermit, BackpressureBuildError, BackpressureBuilder, BackpressureMonitor,
+    BackpressureStats, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder,
+    EngineDefaults, EngineDescription, EventStream, Explanation, InterceptorDescription, InterceptorOrder,
+    LimitsDescription, Overloaded, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
+    ShedRule, ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
 };
 
 #[cfg(feature = "events")]

@@ -1,6 +1,7 @@
 //! What a user of the public API sees, one module per subject; `keep` says which assertion of the reference is where.
 
 mod absurd;
+mod backpressure;
 mod branches;
 mod budget;
 mod cancel;
@@ -18,6 +19,7 @@ mod keep;
 mod kit;
 mod lifetime;
 mod limits;
+mod lint;
 mod order;
 mod outcomes;
 mod panics;
@@ -31,3 +33,4 @@ mod security;
 mod sinks;
 mod streams;
 mod time;
+mod tolerance;

@@ -31,7 +31,7 @@ async fn a_report_reads_as_a_table() {
     let report = report_of(mixed().run(())).await;
     let expected = "\
 test failed in 1.5s: 9 stages, run ID
-  because `last-straw` failed
+  because `last-straw` failed: 2 failures, 1 tolerated
   stage       kind       status     try   queued      ran  why
   done        enrich     completed    1      0ns     10ms
   skips       transform  skipped      1      0ns      0ns  no audio in this message

@@ -332,6 +332,7 @@ fn an_attempt_longer_than_its_stage_is_a_warning() {
         p.stage("a", stage_fn(zero)).timeout(seconds(1)).attempt_timeout(seconds(2)).inputs(())
     });
     let [warning] = pipeline.warnings() else { panic!("one warning") };
-    assert_eq!(warning.code(), code::INVALID_POLICY);
-    assert_eq!(warning.message(), "an attempt of stage `a` gets 2s of the stage's 1s");
+    assert_eq!((warning.code(), warning.stages()), (code::POLICY_LINT, &["a".to_owned()][..]));
+    let message = "attempt-outlasts-stage: an attempt gets 2.0s of the 1.0s that the stage has, and is never ended by its own time";
+    assert_eq!(warning.message(), message);
 }

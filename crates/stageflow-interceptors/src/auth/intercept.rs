@@ -3,13 +3,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Call, ContextSnapshot, FieldValue, Interceptor, Layer, Next, StageContext, StageKind, StageResult, Value,
-    intercept::Placement,
+    AuthenticateFacts, Call, ContextSnapshot, FieldValue, Interceptor, Layer, Next, PolicyFacts,
+    StageContext, StageKind, StageResult, Value, intercept::Placement,
 };
 
 use super::{
     Admitted, AuthError, AuthReason, Authenticated, Authenticator, Credentials, Principal, TIMEOUT, ask,
-    runs::Runs,
+    runs::{Answer, Runs},
 };
 
 /// Lets nobody through but those whom an [`Authenticator`] knows.
@@ -154,15 +154,28 @@ impl<A: Authenticator> Authenticate<A> {
         self.runs.len()
     }
 
-    /// Who calls, if that is proven.
-    pub(super) async fn verify(&self, ctx: &StageContext) -> Result<Principal, AuthError> {
-        let run = ctx.identity();
+    /// The place of the answer to who calls.
+    fn answer(&self, ctx: &StageContext, shown: &Shown<'_>) -> Arc<Answer> {
+        self.runs.answer((ctx.identity().run_id(), shown.id()), self.max_runs)
+    }
+
+    /// Lets `check` look at who calls, if that is proven.
+    pub(super) async fn verify(
+        &self,
+        ctx: &StageContext,
+        check: impl FnOnce(&Principal) -> Result<(), AuthError> + Send,
+    ) -> Result<(), AuthError> {
         let shown = Shown::of(ctx.snapshot(), &*self.authenticator)?;
-        let answer = self.runs.answer((run.run_id(), shown.id()), self.max_runs);
-        let principal = answer.get_or_init(|| self.first(ctx, &shown)).await.clone()?;
+        let answer = self.answer(ctx, &shown);
+        let known = match answer.get() {
+            Some(known) => known,
+            // On the heap, for the first call of a run alone.
+            None => Box::pin(answer.get_or_init(|| self.first(ctx, &shown))).await,
+        };
+        let principal = known.as_ref().map_err(Clone::clone)?;
         principal.check_expiry()?;
-        principal.check_run(run)?;
-        Ok(principal)
+        principal.check_run(ctx.identity())?;
+        check(principal)
     }
 
     /// What the first call of a run finds out for all of them.
@@ -201,8 +214,7 @@ impl<A: Authenticator> Authenticate<A> {
     }
 
     async fn check(&self, call: &Call) -> Result<(), AuthError> {
-        let principal = self.verify(call.context()).await?;
-        self.check_scopes(call, &principal)
+        self.verify(call.context(), |principal| self.check_scopes(call, principal)).await
     }
 }
 
@@ -251,6 +263,12 @@ impl<A: Authenticator> Interceptor for Authenticate<A> {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Authenticate)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let mut facts = AuthenticateFacts::new(self.timeout);
+        facts.rules = self.rules.len();
+        facts.into()
     }
 }
 

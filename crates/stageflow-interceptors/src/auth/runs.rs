@@ -21,6 +21,8 @@ pub(super) struct Runs(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
+    /// The answer that was asked for last: a run has many stages.
+    last: Option<(Key, Arc<Answer>)>,
     answers: HashMap<Key, Arc<Answer>>,
     /// Oldest first.
     order: VecDeque<Key>,
@@ -30,15 +32,21 @@ impl Runs {
     /// The place of the answer. Where there are more than `max` the oldest ones are forgotten, and asked for again when needed.
     pub(super) fn answer(&self, key: Key, max: usize) -> Arc<Answer> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = known.answers.get(&key) {
+        if let Some((_, answer)) = known.last.as_ref().filter(|(last, _)| *last == key) {
             return Arc::clone(answer);
+        }
+        if let Some(answer) = known.answers.get(&key).cloned() {
+            known.last = Some((key, Arc::clone(&answer)));
+            return answer;
         }
         while known.answers.len() >= max.max(1) {
             let Some(oldest) = known.order.pop_front() else { break };
             known.answers.remove(&oldest);
+            known.last.take_if(|(last, _)| *last == oldest);
         }
         let answer = Arc::new(Answer::new());
         known.answers.insert(key, Arc::clone(&answer));
+        known.last = Some((key, Arc::clone(&answer)));
         known.order.push_back(key);
         answer
     }

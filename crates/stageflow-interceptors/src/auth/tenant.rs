@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use stageflow_core::{Call, Interceptor, Layer, Next, StageResult, TenantId, Value, intercept::Placement};
+use stageflow_core::{
+    Call, Interceptor, Layer, Next, PolicyFacts, StageResult, TenantGuardFacts, TenantId, Value,
+    intercept::Placement,
+};
 
-use super::{AuthError, AuthReason, Authenticate, Authenticator, intercept::tell};
+use super::{AuthError, AuthReason, Authenticate, Authenticator, Principal, intercept::tell};
 
 /// Lets no run through but those for the tenant of their principal.
 ///
@@ -46,9 +49,8 @@ impl<A: Authenticator> TenantGuard<A> {
         self
     }
 
-    async fn check(&self, call: &Call) -> Result<(), AuthError> {
-        let principal = self.auth.verify(call.context()).await?;
-        let denied = |reason| Err(AuthError::new(reason).of(&principal));
+    fn check(&self, call: &Call, principal: &Principal) -> Result<(), AuthError> {
+        let denied = |reason| Err(AuthError::new(reason).of(principal));
         // Where both have one it is the same one: `verify` has seen to that.
         let (Some(run), Some(_)) = (call.snapshot().identity().tenant_id(), principal.tenant()) else {
             return denied(AuthReason::NoTenant);
@@ -69,7 +71,7 @@ impl<A: Authenticator> TenantGuard<A> {
 /// Events: `tenant.denied` (`reason`, and `principal` where it is known) for each call that is not let through.
 impl<A: Authenticator> Interceptor for TenantGuard<A> {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
-        match self.check(call).await {
+        match self.auth.verify(call.context(), |principal| self.check(call, principal)).await {
             Ok(()) => next.run().await,
             Err(error) => {
                 tell(call.context(), "tenant.denied", &error);
@@ -84,6 +86,11 @@ impl<A: Authenticator> Interceptor for TenantGuard<A> {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Tenant)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let tenants = self.tenants.as_ref().map(BTreeSet::len);
+        TenantGuardFacts::new(tenants, self.organisations.as_ref().map(BTreeSet::len)).into()
     }
 }
 

@@ -9,14 +9,15 @@ use std::{
 };
 
 use stageflow_core::{
-    BoxError, Call, ErrorClass, FieldValue, Interceptor, Layer, Next, StageContext, StageExit, StageResult,
-    Value, WaitReason, code, intercept::Placement, time::Human,
+    BoxError, BreakerFacts, Call, ErrorClass, FieldValue, Interceptor, Layer, Next, PolicyFacts,
+    StageContext, StageExit, StageResult, TenantId, Value, WaitReason, code, intercept::Placement,
+    time::Human,
 };
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    BreakerKey, BreakerOpen, BreakerOutcome, BreakerPermit, BreakerState, BreakerTransition, Cell,
-    CircuitBreaker, LEASE,
+    Asked, BreakerKey, BreakerOpen, BreakerOutcome, BreakerState, BreakerTransition, Cell, CircuitBreaker,
+    LEASE, permit::Entry,
 };
 
 /// What a probe gets beyond the time its stage has left.
@@ -38,9 +39,13 @@ const LONGEST_LEASE: Duration = Duration::from_secs(300);
 impl Interceptor for CircuitBreaker {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
         let ctx = call.context();
-        let key = self.key(call.snapshot().identity().tenant_id());
-        let permit = self.enter(ctx, &key).await?;
-        let mut watched = Watched { call, attempts: call.attempts(), permit: Some(permit) };
+        let tenant = call.snapshot().identity().tenant_id();
+        let entry = match self.enter(ctx, tenant) {
+            Ok(entry) => entry,
+            // On the heap, for those alone that are refused.
+            Err(open) => Box::pin(self.refused(ctx, tenant, open)).await?,
+        };
+        let mut watched = Watched { call, breaker: self, attempts: call.attempts(), entry: Some(entry) };
         let mut inner = pin!(next.run());
         let done = poll_fn(|cx| {
             // Panics pass through here on their way to the engine; only here it is known that it was the call that panicked.
@@ -64,24 +69,51 @@ impl Interceptor for CircuitBreaker {
     fn placement(&self) -> Placement {
         Placement::At(Layer::Breaker)
     }
+
+    fn describe(&self) -> PolicyFacts {
+        let rules = &self.shared.rules;
+        let nanos = Duration::from_nanos;
+        let mut facts = BreakerFacts::new(Arc::clone(&self.shared.dependency), nanos(rules.open_for));
+        facts.max_open = nanos(rules.max_open);
+        facts.jitter = rules.jitter;
+        facts.failure_rate = rules.failure_rate;
+        facts.min_calls = rules.min_calls;
+        facts.time_window = rules.time_window.map(nanos);
+        facts.count_window = rules.count_window;
+        facts.consecutive = rules.consecutive;
+        facts.slow_calls = rules.slow.map(|slow| (nanos(slow.threshold), slow.rate));
+        facts.probes = rules.probes;
+        facts.max_wait = self.shared.max_wait;
+        facts.per_tenant = self.shared.per_tenant;
+        facts.into()
+    }
 }
 
 impl CircuitBreaker {
-    /// Asks for the call, and waits where that is wanted.
-    async fn enter(&self, ctx: &StageContext, key: &BreakerKey) -> StageResult<BreakerPermit> {
-        let lease = self.lease(ctx);
-        let cell = self.shared.cell(key);
+    /// Asks for the call.
+    fn enter(&self, ctx: &StageContext, tenant: Option<&TenantId>) -> Result<Entry, Refused> {
+        let cell = self.shared.own_cell(tenant);
         let now = Instant::now();
-        let open = match self.ask_in(ctx, &cell, now, lease) {
-            Ok(permit) => return Ok(permit),
-            Err(open) => open,
-        };
+        if let Some(ticket) = cell.admit_closed(self.shared.nanos(now)) {
+            return Ok(Entry::new(cell, ticket));
+        }
+        self.ask_in(ctx, cell, now, self.lease(ctx)).map_err(|(cell, open)| Box::new((cell, now, open)))
+    }
+
+    /// Waits where that is wanted.
+    async fn refused(
+        &self,
+        ctx: &StageContext,
+        tenant: Option<&TenantId>,
+        refused: Refused,
+    ) -> StageResult<Entry> {
+        let (cell, now, open) = *refused;
         match self.shared.max_wait {
             None => Err(reject(ctx, &cell, open)),
             Some(max) => {
                 let give_up = now + ctx.remaining().map_or(max, |left| left.min(max));
-                // On the heap, for those alone that wait.
-                Box::pin(self.wait(ctx, key, lease, give_up)).await
+                let key = self.key(tenant);
+                self.wait(ctx, &key, self.lease(ctx), give_up).await
             }
         }
     }
@@ -93,7 +125,7 @@ impl CircuitBreaker {
         key: &BreakerKey,
         lease: Duration,
         give_up: Instant,
-    ) -> StageResult<BreakerPermit> {
+    ) -> StageResult<Entry> {
         let mut waiting = None;
         loop {
             let cell = self.shared.cell(key);
@@ -101,9 +133,9 @@ impl CircuitBreaker {
             // From now on a change is noticed: no answer can get out of date without waking us.
             changed.as_mut().enable();
             let now = Instant::now();
-            let open = match self.ask_in(ctx, &cell, now, lease) {
-                Ok(permit) => return Ok(permit),
-                Err(open) => open,
+            let open = match self.ask_in(ctx, Arc::clone(&cell), now, lease) {
+                Ok(entry) => return Ok(entry),
+                Err((_, open)) => open,
             };
             let again = open.retry_after().map(|left| now + left);
             let wake = match again {
@@ -116,13 +148,7 @@ impl CircuitBreaker {
         }
     }
 
-    fn ask_in(
-        &self,
-        ctx: &StageContext,
-        cell: &Arc<Cell>,
-        now: Instant,
-        lease: Duration,
-    ) -> Result<BreakerPermit, BreakerOpen> {
+    fn ask_in(&self, ctx: &StageContext, cell: Arc<Cell>, now: Instant, lease: Duration) -> Asked {
         let (asked, change) = self.ask(cell, now, lease);
         if let Some(change) = change {
             tell(ctx, &change);
@@ -138,23 +164,28 @@ impl CircuitBreaker {
     }
 }
 
+/// What a call met that was not admitted at once, and when. On the heap, for it is rare.
+type Refused = Box<(Arc<Cell>, Instant, BreakerOpen)>;
+
 /// A call that was admitted, until it is known how it ended.
 struct Watched<'a> {
     call: &'a Call,
+    breaker: &'a CircuitBreaker,
     /// How many attempts there were before.
     attempts: u32,
-    permit: Option<BreakerPermit>,
+    entry: Option<Entry>,
 }
 
 impl Watched<'_> {
     fn end(&mut self, outcome: BreakerOutcome) {
-        let Some(permit) = self.permit.take() else { return };
+        let Some(entry) = self.entry.take() else { return };
         let ctx = self.call.context();
         // Nobody has asked the dependency.
         if self.call.attempts() == self.attempts {
             return;
         }
-        if let Some(change) = permit.record_with(outcome, Instant::now(), || ctx.random_u64()) {
+        let shared = &self.breaker.shared;
+        if let Some(change) = entry.record(shared, outcome, Instant::now(), || ctx.random_u64()) {
             tell(ctx, &change);
         }
     }
@@ -163,7 +194,7 @@ impl Watched<'_> {
 impl Drop for Watched<'_> {
     /// The engine ends a call whose time is up, and that of a run that is cancelled, by dropping it.
     fn drop(&mut self) {
-        if self.permit.is_some() && self.call.context().remaining().is_some_and(|left| left.is_zero()) {
+        if self.entry.is_some() && self.call.context().remaining().is_some_and(|left| left.is_zero()) {
             self.end(BreakerOutcome::Failure { retry_after: None });
         }
     }

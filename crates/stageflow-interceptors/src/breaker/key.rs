@@ -27,6 +27,12 @@ impl BreakerKey {
         Self { dependency: dependency.into(), tenant }
     }
 
+    /// Whether it is the key of these.
+    pub(super) fn is(&self, dependency: &Arc<str>, tenant: Option<&TenantId>) -> bool {
+        let same = Arc::ptr_eq(&self.dependency, dependency) || self.dependency == *dependency;
+        same && self.tenant.as_ref() == tenant
+    }
+
     /// The dependency.
     pub fn dependency(&self) -> &str {
         &self.dependency

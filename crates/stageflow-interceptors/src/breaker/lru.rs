@@ -37,6 +37,12 @@ impl<K: Clone + Eq + Hash, V: Clone> Lru<K, V> {
         self.places.get(key).map(|&at| self.nodes[at].value.clone())
     }
 
+    /// The value of the key that was asked for last, if it is this one. That takes no search.
+    pub(crate) fn newest(&self, is_it: impl FnOnce(&K) -> bool) -> Option<V> {
+        let node = self.nodes.get(self.newest)?;
+        is_it(&node.key).then(|| node.value.clone())
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.nodes.iter().map(|node| &node.value)
     }
@@ -44,11 +50,12 @@ impl<K: Clone + Eq + Hash, V: Clone> Lru<K, V> {
     /// The value of a key, which is the newest then; made if it is not there. Of those that `stays` holds on to, one leaves
     /// only if there is no other.
     pub(crate) fn get(&mut self, key: &K, make: impl FnOnce() -> V, stays: impl Fn(&V) -> bool) -> V {
+        if let Some(known) = self.newest(|newest| newest == key) {
+            return known;
+        }
         if let Some(&at) = self.places.get(key) {
-            if at != self.newest {
-                self.unlink(at);
-                self.link(at);
-            }
+            self.unlink(at);
+            self.link(at);
             return self.nodes[at].value.clone();
         }
         let value = make();

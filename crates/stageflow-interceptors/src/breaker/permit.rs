@@ -18,24 +18,22 @@ use super::{
 #[must_use = "dropping it says that no call was made"]
 pub struct BreakerPermit {
     shared: Arc<Shared>,
-    cell: Arc<Cell>,
-    /// Until the outcome is known.
-    ticket: Option<Ticket>,
+    entry: Entry,
 }
 
 impl BreakerPermit {
-    pub(super) fn new(shared: &Arc<Shared>, cell: &Arc<Cell>, ticket: Ticket) -> Self {
-        Self { shared: Arc::clone(shared), cell: Arc::clone(cell), ticket: Some(ticket) }
+    pub(super) fn new(shared: &Arc<Shared>, entry: Entry) -> Self {
+        Self { shared: Arc::clone(shared), entry }
     }
 
     /// The key it is for.
     pub fn key(&self) -> &BreakerKey {
-        &self.cell.key
+        &self.entry.cell.key
     }
 
     /// Whether the call is one of the few that find out whether the dependency is well again.
     pub fn is_probe(&self) -> bool {
-        self.ticket.is_some_and(|ticket| ticket.is_probe())
+        self.entry.ticket.is_some_and(|ticket| ticket.is_probe())
     }
 
     /// Says how the call ended, now by the clock of tokio. Gives the change of the state that came of it, if one did.
@@ -45,13 +43,27 @@ impl BreakerPermit {
 
     /// Says how the call ended, and when.
     pub fn record_at(self, outcome: BreakerOutcome, now: Instant) -> Option<BreakerTransition> {
-        let shared = Arc::clone(&self.shared);
-        self.record_with(outcome, now, || shared.random.next_u64())
+        let Self { shared, entry } = self;
+        entry.record(&shared, outcome, now, || shared.random.next_u64())
+    }
+}
+
+/// The right to make one call, for whoever has the breaker.
+pub(super) struct Entry {
+    cell: Arc<Cell>,
+    /// Until the outcome is known.
+    ticket: Option<Ticket>,
+}
+
+impl Entry {
+    pub(super) fn new(cell: Arc<Cell>, ticket: Ticket) -> Self {
+        Self { cell, ticket: Some(ticket) }
     }
 
     /// Says how the call ended; the random number is drawn for failures alone, and before the lock.
-    pub(super) fn record_with(
+    pub(super) fn record(
         mut self,
+        shared: &Shared,
         outcome: BreakerOutcome,
         now: Instant,
         random: impl FnOnce() -> u64,
@@ -61,13 +73,13 @@ impl BreakerPermit {
         }
         let ticket = self.ticket.take()?;
         let random = if matches!(outcome, BreakerOutcome::Failure { .. }) { random() } else { 0 };
-        let change = self.cell.machine().record(self.shared.nanos(now), ticket, outcome, random)?;
+        let change = self.cell.machine().record(shared.nanos(now), ticket, outcome, random)?;
         self.cell.changed.notify_waiters();
-        Some(self.shared.transition(&self.cell.key, change))
+        Some(shared.transition(&self.cell.key, change))
     }
 }
 
-impl Drop for BreakerPermit {
+impl Drop for Entry {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take()
             && self.cell.machine().forget(ticket)
@@ -80,7 +92,7 @@ impl Drop for BreakerPermit {
 impl fmt::Debug for BreakerPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BreakerPermit")
-            .field("key", &self.cell.key)
+            .field("key", self.key())
             .field("is_probe", &self.is_probe())
             .finish_non_exhaustive()
     }

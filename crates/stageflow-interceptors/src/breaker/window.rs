@@ -83,15 +83,16 @@ pub(crate) struct TimeWindow {
     /// How many nanoseconds a bucket covers.
     width: u64,
     buckets: [Tally; BUCKETS],
-    /// The number of the newest bucket since the beginning of time.
+    /// The number of the newest bucket since the beginning of time, and when it ends.
     newest: u64,
+    end: u64,
     tally: Tally,
 }
 
 impl TimeWindow {
     pub(crate) fn new(span: u64) -> Self {
         let width = span.div_ceil(BUCKETS as u64).max(1);
-        Self { width, buckets: [Tally::default(); BUCKETS], newest: 0, tally: Tally::default() }
+        Self { width, buckets: [Tally::default(); BUCKETS], newest: 0, end: width, tally: Tally::default() }
     }
 
     pub(crate) fn add(&mut self, now: u64, failed: bool, slow: bool) {
@@ -113,6 +114,10 @@ impl TimeWindow {
     }
 
     fn move_to(&mut self, now: u64) {
+        // Most calls follow the one before within the same bucket.
+        if now < self.end {
+            return;
+        }
         let bucket = now / self.width;
         let passed = bucket.saturating_sub(self.newest);
         if passed >= BUCKETS as u64 {
@@ -124,6 +129,7 @@ impl TimeWindow {
             }
         }
         self.newest = self.newest.max(bucket);
+        self.end = self.newest.saturating_add(1).saturating_mul(self.width);
     }
 }
 

@@ -87,6 +87,7 @@ impl BulkheadBuilder {
         }
         LimitBuildError::check(&self.name, problems)?;
         let max_concurrent = (self.max_concurrent as usize).min(Semaphore::MAX_PERMITS);
+        let name = Arc::clone(&self.name);
         Ok(Bulkhead(Arc::new(Shared {
             name: self.name,
             max_concurrent,
@@ -94,8 +95,7 @@ impl BulkheadBuilder {
             queue_timeout: self.queue_timeout,
             per_tenant: self.per_tenant,
             when_full: self.when_full,
-            rooms: Keyed::new(self.max_keys, move || Room::new(max_concurrent)),
-            in_flight: AtomicUsize::new(0),
+            rooms: Keyed::new(self.max_keys, move || Room::new(&name, max_concurrent)),
             queued: AtomicUsize::new(0),
         })))
     }

@@ -1,10 +1,10 @@
 //! The bulkhead around the attempts of a stage.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Call, FieldValue, Interceptor, Layer, Next, StageExit, StageResult, TenantId, Value, WaitReason,
-    intercept::Placement, time::nanos,
+    BulkheadFacts, Call, FieldValue, Interceptor, Layer, Next, PolicyFacts, PolicyId, StageExit, StageResult,
+    TenantId, Value, WaitReason, intercept::Placement, time::nanos,
 };
 
 use super::{Bulkhead, BulkheadFull, BulkheadPermit};
@@ -13,12 +13,21 @@ use crate::limit::WhenFull;
 impl Bulkhead {
     /// A permit for a call, at once or after a wait that `explain()` shows.
     async fn admit(&self, call: &Call) -> Result<BulkheadPermit, BulkheadFull> {
+        let tenant = call.context().identity().tenant_id().map(TenantId::as_str);
+        match self.try_acquire(tenant) {
+            Ok(permit) => Ok(permit),
+            // On the heap, for those alone that wait.
+            Err(full) => Box::pin(self.wait(call, tenant, full)).await,
+        }
+    }
+
+    async fn wait(
+        &self,
+        call: &Call,
+        tenant: Option<&str>,
+        full: BulkheadFull,
+    ) -> Result<BulkheadPermit, BulkheadFull> {
         let ctx = call.context();
-        let tenant = ctx.identity().tenant_id().map(TenantId::as_str);
-        let full = match self.try_acquire(tenant) {
-            Ok(permit) => return Ok(permit),
-            Err(full) => full,
-        };
         let within = ctx.remaining().unwrap_or(Duration::MAX);
         if self.0.when_full != WhenFull::Wait || within.is_zero() {
             return Err(full);
@@ -58,5 +67,15 @@ impl Interceptor for Bulkhead {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Limit)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let mut facts = BulkheadFacts::new(Arc::clone(&self.0.name), self.0.max_concurrent);
+        facts.id = Some(PolicyId::of(&self.0));
+        facts.max_queue = self.0.max_queue;
+        facts.waits = self.0.when_full == WhenFull::Wait && self.0.max_queue > 0;
+        facts.queue_timeout = self.0.queue_timeout;
+        facts.per_tenant = self.0.per_tenant;
+        facts.into()
     }
 }

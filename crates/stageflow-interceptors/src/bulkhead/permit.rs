@@ -8,22 +8,47 @@ use std::{
     },
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Shared;
 use crate::limit::Idle;
 
 /// The places of one tenant, or of all.
 pub(super) struct Room {
+    name: Arc<str>,
     /// Fair, and never closed.
-    pub(super) semaphore: Arc<Semaphore>,
-    pub(super) max_concurrent: usize,
-    pub(super) queued: AtomicUsize,
+    pub(super) semaphore: Semaphore,
+    max_concurrent: usize,
+    queued: AtomicUsize,
+}
+
+impl Room {
+    pub(super) fn new(name: &Arc<str>, max_concurrent: usize) -> Self {
+        let semaphore = Semaphore::new(max_concurrent);
+        Self { name: Arc::clone(name), semaphore, max_concurrent, queued: AtomicUsize::new(0) }
+    }
+
+    /// How many permits are held here.
+    pub(super) fn in_flight(&self) -> usize {
+        self.max_concurrent.saturating_sub(self.semaphore.available_permits())
+    }
+
+    /// A permit of this room, taken from its semaphore.
+    pub(super) fn permit(self: Arc<Self>) -> Option<BulkheadPermit> {
+        self.semaphore.try_acquire().ok()?.forget();
+        Some(BulkheadPermit(self))
+    }
+
+    /// The same for one that was waited for.
+    pub(super) fn granted(self: &Arc<Self>, permit: SemaphorePermit<'_>) -> BulkheadPermit {
+        permit.forget();
+        BulkheadPermit(Arc::clone(self))
+    }
 }
 
 impl Idle for Room {
     fn is_idle(&self, _now: u64) -> bool {
-        self.semaphore.available_permits() == self.max_concurrent && self.queued.load(Ordering::Acquire) == 0
+        self.in_flight() == 0 && self.queued.load(Ordering::Acquire) == 0
     }
 }
 
@@ -51,29 +76,19 @@ impl Drop for Place<'_> {
 }
 
 /// The right of one call to run; given back when dropped.
+///
+/// It keeps its room from being forgotten.
 #[must_use = "the permit is given back when it is dropped"]
-pub struct BulkheadPermit {
-    // Given back before the room may be forgotten.
-    _permit: OwnedSemaphorePermit,
-    _room: Arc<Room>,
-    shared: Arc<Shared>,
-}
-
-impl BulkheadPermit {
-    pub(super) fn new(permit: OwnedSemaphorePermit, room: Arc<Room>, shared: Arc<Shared>) -> Self {
-        shared.in_flight.fetch_add(1, Ordering::AcqRel);
-        Self { _permit: permit, _room: room, shared }
-    }
-}
+pub struct BulkheadPermit(Arc<Room>);
 
 impl Drop for BulkheadPermit {
     fn drop(&mut self) {
-        self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.semaphore.add_permits(1);
     }
 }
 
 impl fmt::Debug for BulkheadPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BulkheadPermit").field("bulkhead", &self.shared.name).finish_non_exhaustive()
+        f.debug_struct("BulkheadPermit").field("bulkhead", &self.0.name).finish_non_exhaustive()
     }
 }

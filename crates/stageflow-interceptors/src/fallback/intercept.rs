@@ -8,7 +8,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Call, FieldValue, Interceptor, Layer, Next, StageExit, StageResult, Value, intercept::Placement,
+    Call, FallbackFacts, FieldValue, Interceptor, Layer, Next, PolicyFacts, StageExit, StageResult, Value,
+    intercept::Placement,
 };
 
 use super::{Answer, Fallback, failed};
@@ -50,7 +51,8 @@ impl Interceptor for Fallback {
                 break;
             }
             let failure = Arc::new(exit);
-            match ask(&**answer, call, &failure, inputs.clone()).await {
+            // On the heap, for those alone that failed.
+            match Box::pin(ask(&**answer, call, &failure, inputs.clone())).await {
                 Ok(output) => {
                     tell(call, "fallback.used", before + 1, &failure);
                     return Ok(output);
@@ -70,5 +72,9 @@ impl Interceptor for Fallback {
 
     fn placement(&self) -> Placement {
         Placement::Outside(Layer::Retry)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        FallbackFacts::new(self.answers.len(), self.classes.clone()).into()
     }
 }

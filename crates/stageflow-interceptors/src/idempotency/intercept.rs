@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stageflow_core::{
-    Call, ErrorClass, Interceptor, Layer, Next, StageExit, StageKind, StageResult, Value, WaitReason,
-    exit::Exit, intercept::Placement, time::nanos,
+    Call, ErrorClass, IdempotencyFacts, Interceptor, Layer, Next, PolicyFacts, StageExit, StageKind,
+    StageResult, Value, WaitReason, exit::Exit, intercept::Placement, time::nanos,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -148,6 +148,35 @@ impl Interceptor for Idempotency {
         let Some(key) = self.key(call).map_err(IdempotencyError::into_exit)? else {
             return next.run().await;
         };
+        // On the heap, so that calls without a key do not carry its size.
+        Box::pin(self.keyed(call, next, key)).await
+    }
+
+    fn name(&self) -> String {
+        "idempotency".to_owned()
+    }
+
+    fn placement(&self) -> Placement {
+        Placement::At(Layer::Idempotency)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let mut facts = IdempotencyFacts::new(self.store.lease_time());
+        facts.ttl = self.store.kept_for();
+        facts.required = self.required;
+        facts.fingerprint = self.fingerprint.is_some();
+        facts.store_failures = self.store_failures;
+        facts.into()
+    }
+
+    fn applies_to(&self, _stage: &str, kind: StageKind) -> bool {
+        kind != StageKind::Guard
+    }
+}
+
+impl Idempotency {
+    /// A call under a key.
+    async fn keyed(&self, call: &Call, next: Next<'_>, key: StoreKey) -> StageResult<Value> {
         let fingerprint = self.fingerprint_of(&next).map_err(IdempotencyError::into_exit)?;
         match self.turn(call, key, &fingerprint).await {
             Ok(Turn::First(held)) => self.first(call, next, held).await,
@@ -162,17 +191,5 @@ impl Interceptor for Idempotency {
                 Err(error.into_exit())
             }
         }
-    }
-
-    fn name(&self) -> String {
-        "idempotency".to_owned()
-    }
-
-    fn placement(&self) -> Placement {
-        Placement::At(Layer::Idempotency)
-    }
-
-    fn applies_to(&self, _stage: &str, kind: StageKind) -> bool {
-        kind != StageKind::Guard
     }
 }

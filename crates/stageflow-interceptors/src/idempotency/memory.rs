@@ -249,6 +249,14 @@ impl IdempotencyStore for InMemoryStore {
         drop(table);
         drop(gone);
     }
+
+    fn lease_time(&self) -> Option<Duration> {
+        Some(self.lease)
+    }
+
+    fn kept_for(&self) -> Option<Duration> {
+        Some(self.ttl)
+    }
 }
 
 impl fmt::Debug for InMemoryStore {

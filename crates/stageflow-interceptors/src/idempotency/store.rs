@@ -32,6 +32,16 @@ pub trait IdempotencyStore: Send + Sync + 'static {
     /// The first call has none, and never will. It is called where nothing can wait, from `Drop`: a store that has to wait does so in
     /// a task of its own, or lets the lease end.
     fn abandon(&self, key: &StoreKey, lease: Lease);
+
+    /// The time of its leases, if it is always the same: for listings, and for the lint.
+    fn lease_time(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How long it keeps answers, if that is always the same: for listings.
+    fn kept_for(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What a call is told that asked for a key.

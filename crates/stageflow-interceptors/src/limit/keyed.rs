@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 /// How many of the least recently used keys are looked at to make room for one.
@@ -33,6 +33,8 @@ struct Table<T> {
     /// The keys by when they were used, the oldest first.
     order: BTreeMap<u64, Arc<str>>,
     uses: u64,
+    /// The key that was used last, which is found without a search. Weak, so that it counts as no use of the state.
+    last: Option<(Arc<str>, Weak<T>)>,
 }
 
 struct Entry<T> {
@@ -43,7 +45,7 @@ struct Entry<T> {
 impl<T: Idle> Keyed<T> {
     /// A table of at most `max` keys.
     pub(crate) fn new(max: usize, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        let table = Table { entries: HashMap::new(), order: BTreeMap::new(), uses: 0 };
+        let table = Table { entries: HashMap::new(), order: BTreeMap::new(), uses: 0, last: None };
         Self { table: Mutex::new(table), rest: Arc::new(make()), max, make: Box::new(make) }
     }
 
@@ -68,6 +70,13 @@ impl<T: Idle> Keyed<T> {
         self.lock().entries.len()
     }
 
+    /// Adds up a figure of all states, the rest among them.
+    #[cfg(feature = "bulkhead")]
+    pub(crate) fn sum(&self, figure: impl Fn(&T) -> usize) -> usize {
+        let known: usize = self.lock().entries.values().map(|entry| figure(&entry.value)).sum();
+        known + figure(&self.rest)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table<T>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,17 +89,25 @@ fn is_free<T: Idle>(state: &Arc<T>, now: u64) -> bool {
 
 impl<T: Idle> Table<T> {
     fn touch(&mut self, key: &str) -> Option<Arc<T>> {
+        if let Some((last, state)) = &self.last
+            && **last == *key
+        {
+            return state.upgrade();
+        }
         let entry = self.entries.get_mut(key)?;
         let key = self.order.remove(&entry.used)?;
         self.uses += 1;
         entry.used = self.uses;
+        let value = Arc::clone(&entry.value);
+        self.last = Some((Arc::clone(&key), Arc::downgrade(&value)));
         self.order.insert(self.uses, key);
-        Some(Arc::clone(&entry.value))
+        Some(value)
     }
 
     fn insert(&mut self, key: Arc<str>, value: Arc<T>) {
         self.uses += 1;
         self.order.insert(self.uses, Arc::clone(&key));
+        self.last = Some((Arc::clone(&key), Arc::downgrade(&value)));
         self.entries.insert(key, Entry { value, used: self.uses });
     }
 
@@ -105,6 +122,8 @@ impl<T: Idle> Table<T> {
                 return true;
             }
             self.uses += 1;
+            // Now another one is the newest.
+            self.last = None;
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.used = self.uses;
             }

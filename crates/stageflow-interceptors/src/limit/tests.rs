@@ -54,6 +54,26 @@ fn busy_keys_stay_and_unknown_ones_share_the_rest_until_it_is_idle() {
 }
 
 #[test]
+fn the_key_that_was_used_last_is_found_and_forgotten_like_the_others() {
+    let table = Keyed::new(2, State::default);
+    table.get(Some("a"), 0).set_busy(true);
+    assert!(same(&table.get(Some("a"), 0), &table.get(Some("a"), 0)));
+    // Room for `c` is made by forgetting `b`, for `a` is busy; so `a` is then older than `c`, and is found all the same.
+    table.get(Some("b"), 0);
+    let newest = table.get(Some("c"), 0);
+    assert!(same(&newest, &table.get(Some("c"), 0)) && !same(&newest, &table.get(Some("a"), 0)));
+    assert!(!table.get(Some("a"), 0).is_idle(0) && table.len() == 2);
+    // It may go now, and with it what is known of the key that was used last.
+    table.get(Some("c"), 0).set_busy(true);
+    table.get(Some("a"), 0).set_busy(false);
+    table.get(Some("d"), 0);
+    table.get(Some("d"), 0).set_busy(true);
+    table.get(Some("c"), 0).set_busy(false);
+    drop(newest);
+    assert!(table.get(Some("a"), 0).is_idle(0) && table.len() == 2);
+}
+
+#[test]
 fn what_is_held_is_not_forgotten_and_does_not_keep_the_others() {
     let table = Keyed::new(20, State::default);
     let held: Vec<_> = (0..19).map(|key| table.get(Some(&key.to_string()), 0)).collect();

@@ -9,10 +9,24 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::gcra::{Decision, Gauge, Quota, Receipt};
 use crate::limit::Idle;
+
+/// What a call costs, by dimension.
+pub(super) type Costs = SmallVec<[u64; 2]>;
+
+/// What a call has taken from a dimension at a time.
+pub(super) struct Taken {
+    pub(super) dimension: usize,
+    pub(super) cost: u64,
+    pub(super) receipt: Receipt,
+}
+
+/// All that a call has taken, in the order in which it did. Without memory of its own for one dimension.
+pub(super) type AllTaken = SmallVec<[Taken; 1]>;
 
 /// The gauges and the queue of one key.
 pub(super) struct Bucket {
@@ -30,14 +44,14 @@ struct State {
 
 struct Waiter {
     id: u64,
-    costs: Arc<[u64]>,
+    costs: Costs,
     wake: Arc<Notify>,
 }
 
 /// What becomes of a call that comes.
 pub(super) enum Arrival {
     /// It goes.
-    Granted(Box<[Receipt]>),
+    Granted(AllTaken),
     /// It waits in the queue.
     Queued {
         /// Its number.
@@ -56,7 +70,7 @@ pub(super) enum Arrival {
 /// What becomes of a call in the queue.
 pub(super) enum Turn {
     /// It goes.
-    Granted(Box<[Receipt]>),
+    Granted(AllTaken),
     /// It is the first, and may go in so many nanoseconds.
     Wait(u64),
     /// Others are before it.
@@ -75,9 +89,9 @@ impl Bucket {
     }
 
     /// A call comes that may wait for less than `within` nanoseconds.
-    pub(super) fn arrive(&self, now: u64, costs: &Arc<[u64]>, within: u64, max_queue: usize) -> Arrival {
+    pub(super) fn arrive(&self, now: u64, costs: &[u64], within: u64, max_queue: usize) -> Arrival {
         let above = |(quota, cost): (&Quota, &u64)| *cost > quota.burst;
-        if let Some(dimension) = self.quotas.iter().zip(&**costs).position(above) {
+        if let Some(dimension) = self.quotas.iter().zip(costs).position(above) {
             return Arrival::Never(dimension);
         }
         let mut state = self.lock();
@@ -100,7 +114,7 @@ impl Bucket {
         state.tail = Some((gauges, turn));
         state.arrivals += 1;
         let (id, wake) = (state.arrivals, Arc::new(Notify::new()));
-        state.queue.push_back(Waiter { id, costs: Arc::clone(costs), wake: Arc::clone(&wake) });
+        state.queue.push_back(Waiter { id, costs: costs.into(), wake: Arc::clone(&wake) });
         Arrival::Queued { id, wake }
     }
 
@@ -108,7 +122,7 @@ impl Bucket {
     pub(super) fn turn(&self, now: u64, id: u64) -> Turn {
         let mut state = self.lock();
         let costs = match state.queue.front() {
-            Some(first) if first.id == id => Arc::clone(&first.costs),
+            Some(first) if first.id == id => first.costs.clone(),
             _ => return Turn::Behind,
         };
         match wait(&self.quotas, &state.gauges, now, &costs) {
@@ -116,14 +130,14 @@ impl Bucket {
             wait => return Turn::Wait(wait),
         }
         state.queue.pop_front();
-        let receipts = state.take(&self.quotas, now, &costs);
+        let taken = state.take(&self.quotas, now, &costs);
         if state.queue.is_empty() {
             state.tail = None;
         }
         let next = state.first();
         drop(state);
         wake(next);
-        Turn::Granted(receipts)
+        Turn::Granted(taken)
     }
 
     /// A call leaves the queue without its turn.
@@ -189,7 +203,7 @@ impl Idle for Bucket {
 }
 
 impl State {
-    fn take(&mut self, quotas: &[Quota], now: u64, costs: &[u64]) -> Box<[Receipt]> {
+    fn take(&mut self, quotas: &[Quota], now: u64, costs: &[u64]) -> AllTaken {
         take(quotas, &mut self.gauges, now, costs)
     }
 
@@ -237,11 +251,12 @@ fn wait(quotas: &[Quota], gauges: &[Gauge], now: u64, costs: &[u64]) -> u64 {
 }
 
 /// Takes the costs from all dimensions.
-fn take(quotas: &[Quota], gauges: &mut [Gauge], now: u64, costs: &[u64]) -> Box<[Receipt]> {
-    let all = quotas.iter().zip(gauges).zip(costs).map(|((quota, gauge), cost)| {
+fn take(quotas: &[Quota], gauges: &mut [Gauge], now: u64, costs: &[u64]) -> AllTaken {
+    let all = quotas.iter().zip(gauges).zip(costs).enumerate();
+    let all = all.map(|(dimension, ((quota, gauge), cost))| {
         let (after, receipt) = quota.take(gauge, now, *cost);
         *gauge = after;
-        receipt
+        Taken { dimension, cost: *cost, receipt }
     });
     all.collect()
 }

@@ -2,36 +2,35 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{RateError, Shared, bucket::Bucket, gcra::Receipt};
+use smallvec::SmallVec;
+
+use super::{
+    RateError, Shared,
+    bucket::{AllTaken, Bucket, Taken},
+};
 
 /// What an admitted call has taken from the quota. Dropping it leaves everything as it is.
 #[must_use = "settle it by what was really used, or drop it explicitly if the estimate is as good"]
 pub struct RateCharge {
     shared: Arc<Shared>,
     bucket: Arc<Bucket>,
-    /// By dimension, in the order in which they were taken: one, and one for each time that something was missing.
-    taken: Box<[Vec<Taken>]>,
-}
-
-struct Taken {
-    cost: u64,
-    receipt: Receipt,
+    /// In the order in which it was taken: once from each dimension, and once for each time that something was missing.
+    taken: AllTaken,
 }
 
 impl RateCharge {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        bucket: Arc<Bucket>,
-        costs: &[u64],
-        receipts: Box<[Receipt]>,
-    ) -> Self {
-        let one = |(receipt, cost): (Receipt, &u64)| vec![Taken { cost: *cost, receipt }];
-        Self { shared, bucket, taken: receipts.into_iter().zip(costs).map(one).collect() }
+    pub(super) fn new(shared: Arc<Shared>, bucket: Arc<Bucket>, taken: AllTaken) -> Self {
+        Self { shared, bucket, taken }
+    }
+
+    fn sum(&self, dimension: usize) -> u64 {
+        let own = self.taken.iter().filter(|taken| taken.dimension == dimension);
+        own.map(|taken| taken.cost).fold(0, u64::saturating_add)
     }
 
     /// What it has taken from a dimension, as far as is known; `None` for one that the limiter does not have.
     pub fn cost(&self, dimension: &str) -> Option<u64> {
-        Some(sum(&self.taken[self.shared.index(dimension)?]))
+        Some(self.sum(self.shared.index(dimension)?))
     }
 
     /// Says what the call has really used of a dimension. It may be said again when more is known.
@@ -51,45 +50,46 @@ impl RateCharge {
 
     /// Gives everything back: the call was not made.
     pub fn give_back(mut self) {
-        for index in 0..self.taken.len() {
+        self.give_all_back();
+    }
+
+    pub(super) fn give_all_back(&mut self) {
+        for index in 0..self.shared.quotas.len() {
             self.settle_at(index, 0);
         }
     }
 
-    pub(super) fn settle_at(&mut self, index: usize, actual: u64) {
-        let taken = &mut self.taken[index];
+    pub(super) fn settle_at(&mut self, dimension: usize, actual: u64) {
         let now = self.shared.now();
-        let before = sum(taken);
+        let before = self.sum(dimension);
         if actual > before {
             let cost = actual - before;
-            taken.push(Taken { cost, receipt: self.bucket.take_more(now, index, cost) });
+            let receipt = self.bucket.take_more(now, dimension, cost);
+            self.taken.push(Taken { dimension, cost, receipt });
         }
         // What was taken last goes first, and is nothing that those before it have given back.
         let mut superfluous = before.saturating_sub(actual);
+        let mut own: SmallVec<[&mut Taken; 4]> =
+            self.taken.iter_mut().filter(|taken| taken.dimension == dimension).collect();
         while superfluous > 0
-            && let Some((last, earlier)) = taken.split_last_mut()
+            && let Some(last) = own.pop()
         {
             let cost = superfluous.min(last.cost);
-            let back = self.bucket.give_back(now, index, cost, &last.receipt);
-            earlier.iter_mut().for_each(|one| one.receipt.ignore(back));
+            let back = self.bucket.give_back(now, dimension, cost, &last.receipt);
+            own.iter_mut().for_each(|earlier| earlier.receipt.ignore(back));
             last.cost -= cost;
             superfluous -= cost;
-            if superfluous > 0 {
-                taken.pop();
-            }
         }
+        drop(own);
+        self.taken.retain(|taken| taken.cost > 0);
     }
-}
-
-fn sum(taken: &[Taken]) -> u64 {
-    taken.iter().map(|one| one.cost).fold(0, u64::saturating_add)
 }
 
 impl fmt::Debug for RateCharge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateCharge")
             .field("limiter", &self.shared.name)
-            .field("costs", &self.taken.iter().map(|taken| sum(taken)).collect::<Vec<_>>())
+            .field("costs", &(0..self.shared.quotas.len()).map(|index| self.sum(index)).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

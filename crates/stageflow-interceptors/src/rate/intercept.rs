@@ -3,11 +3,15 @@
 use std::{any::Any, ops::Deref, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Call, FieldValue, Interceptor, Layer, Next, StageExit, StageResult, TenantId, Value, WaitReason,
-    intercept::Placement, time::nanos,
+    Call, FieldValue, Interceptor, Layer, Next, PolicyFacts, PolicyId, RateDimension, RateLimitFacts,
+    StageExit, StageResult, TenantId, Value, WaitReason, intercept::Placement, time::nanos,
 };
 
-use super::{RateCharge, RateError, RateHeaders, RateLimiter, request::Admission};
+use super::{
+    RateCharge, RateError, RateHeaders, RateLimiter,
+    bucket::Costs,
+    request::{Admission, Place},
+};
 use crate::limit::WhenFull;
 
 /// Estimates a cost.
@@ -48,49 +52,49 @@ impl Deref for RateCall<'_> {
 
 /// The charge of an attempt that may not have begun: if it never does, the charge is given back.
 struct Unbegun<'a> {
-    charge: Option<RateCharge>,
+    charge: RateCharge,
     call: &'a Call,
     attempts: u32,
 }
 
 impl Drop for Unbegun<'_> {
     fn drop(&mut self) {
-        if let Some(charge) = self.charge.take()
-            && self.call.attempts() == self.attempts
-        {
-            charge.give_back();
+        if self.call.attempts() == self.attempts {
+            self.charge.give_all_back();
         }
     }
 }
 
 impl RateLimiter {
-    /// Takes the costs of a call, at once or after a wait that `explain()` shows.
-    async fn admit(&self, call: &Call, next: &Next<'_>) -> Result<RateCharge, RateError> {
+    /// A call comes: it takes its costs, or waits for them in a queue.
+    fn arrive(&self, call: &Call, next: &Next<'_>) -> Result<Admission, RateError> {
         let shared = &self.0;
         let ctx = call.context();
         let tenant = tenant(call);
         let of = RateCall { call, next };
-        let costs = shared.hooks.costs.iter().map(|cost| cost.as_ref().map_or(1, |cost| cost(&of))).collect();
+        let cost = |cost: &Option<Cost>| cost.as_ref().map_or(1, |cost| cost(&of));
+        let costs: Costs = shared.hooks.costs.iter().map(cost).collect();
         let within = match shared.when_full {
             WhenFull::Wait => [shared.max_wait, ctx.remaining()].into_iter().flatten().min(),
             WhenFull::Reject | WhenFull::Skip => Some(Duration::ZERO),
         };
-        match Admission::of(shared, tenant, costs, within.unwrap_or(Duration::MAX))? {
-            Admission::Granted(charge) => Ok(charge),
-            Admission::Queued(place) => {
-                let _waiting = ctx.waiting(WaitReason::RateLimit { key: shared.key(tenant) });
-                let before = ctx.elapsed();
-                let charge = place.turn().await?;
-                let waited = nanos(ctx.elapsed().saturating_sub(before));
-                let fields = [("limiter", FieldValue::from(&*self.0.name)), ("waited_ns", waited.into())];
-                ctx.emit("rate.waited", fields);
-                Ok(charge)
-            }
-        }
+        Admission::of(shared, tenant, &costs, within.unwrap_or(Duration::MAX))
+    }
+
+    /// Waits for its turn, and `explain()` shows it.
+    async fn wait(&self, call: &Call, place: Place) -> Result<RateCharge, RateError> {
+        let ctx = call.context();
+        let _waiting = ctx.waiting(WaitReason::RateLimit { key: self.0.key(tenant(call)) });
+        let before = ctx.elapsed();
+        let charge = place.turn().await?;
+        let waited = nanos(ctx.elapsed().saturating_sub(before));
+        let fields = [("limiter", FieldValue::from(&*self.0.name)), ("waited_ns", waited.into())];
+        ctx.emit("rate.waited", fields);
+        Ok(charge)
     }
 
     /// Settles a charge by what the result says, and learns from it.
-    fn settle(&self, call: &Call, mut charge: RateCharge, result: &StageResult<Value>) {
+    fn settle(&self, call: &Call, charge: &mut RateCharge, result: &StageResult<Value>) {
         let hooks = &self.0.hooks;
         for (index, actual) in hooks.actuals.iter().enumerate() {
             if let Some(actual) = actual.as_ref().and_then(|actual| actual(result)) {
@@ -132,13 +136,17 @@ fn tenant(call: &Call) -> Option<&str> {
 /// would have helped).
 impl Interceptor for RateLimiter {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
-        let charge = self.admit(call, &next).await.map_err(|error| self.reject(call, error))?;
-        let mut unbegun = Unbegun { charge: Some(charge), call, attempts: call.attempts() };
+        let admitted = match self.arrive(call, &next) {
+            Ok(Admission::Granted(charge)) => Ok(charge),
+            // On the heap, for those alone that wait.
+            Ok(Admission::Queued(place)) => Box::pin(self.wait(call, place)).await,
+            Err(error) => Err(error),
+        };
+        let charge = admitted.map_err(|error| self.reject(call, error))?;
+        let mut unbegun = Unbegun { charge, call, attempts: call.attempts() };
         let result = next.run().await;
-        if call.attempts() != unbegun.attempts
-            && let Some(charge) = unbegun.charge.take()
-        {
-            self.settle(call, charge, &result);
+        if call.attempts() != unbegun.attempts {
+            self.settle(call, &mut unbegun.charge, &result);
         }
         result
     }
@@ -149,5 +157,23 @@ impl Interceptor for RateLimiter {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Limit)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let shared = &self.0;
+        let parts = shared.dimensions.iter().zip(&*shared.quotas).zip(&shared.hooks.costs);
+        let dimensions = parts.map(|((name, quota), cost)| {
+            let period = Duration::from_nanos(quota.period);
+            let mut dimension = RateDimension::new(Arc::clone(name), quota.limit, period, quota.burst);
+            dimension.is_count = cost.is_none();
+            dimension
+        });
+        let mut facts = RateLimitFacts::new(Arc::clone(&shared.name), dimensions.collect());
+        facts.id = Some(PolicyId::of(shared));
+        facts.max_queue = shared.max_queue;
+        facts.waits = shared.when_full == WhenFull::Wait && shared.max_queue > 0;
+        facts.max_wait = shared.max_wait;
+        facts.per_tenant = shared.per_tenant;
+        facts.into()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use smallvec::smallvec;
 use stageflow_core::time::nanos;
 use tokio::{
     sync::Notify,
@@ -10,7 +11,7 @@ use tokio::{
 
 use super::{
     RateCharge, RateError, RateLimiter, Shared,
-    bucket::{Arrival, Bucket, Turn},
+    bucket::{Arrival, Bucket, Costs, Turn},
 };
 
 /// A request for some of the quota of a [`RateLimiter`]: made by [`RateLimiter::request`].
@@ -19,14 +20,14 @@ use super::{
 pub struct RateRequest {
     limiter: RateLimiter,
     tenant: Option<String>,
-    costs: Vec<u64>,
+    costs: Costs,
     unknown: Option<RateError>,
     within: Duration,
 }
 
 impl RateRequest {
     pub(super) fn new(limiter: RateLimiter) -> Self {
-        let costs = vec![1; limiter.0.quotas.len()];
+        let costs = smallvec![1; limiter.0.quotas.len()];
         Self { limiter, tenant: None, costs, unknown: None, within: Duration::MAX }
     }
 
@@ -85,7 +86,7 @@ impl RateRequest {
     fn arrive(self, within: Duration) -> Result<Admission, RateError> {
         match self.unknown {
             Some(unknown) => Err(unknown),
-            None => Admission::of(&self.limiter.0, self.tenant.as_deref(), self.costs.into(), within),
+            None => Admission::of(&self.limiter.0, self.tenant.as_deref(), &self.costs, within),
         }
     }
 }
@@ -101,19 +102,17 @@ impl Admission {
     pub(super) fn of(
         shared: &Arc<Shared>,
         tenant: Option<&str>,
-        costs: Arc<[u64]>,
+        costs: &[u64],
         within: Duration,
     ) -> Result<Self, RateError> {
         let now = shared.now();
         let bucket = shared.bucket(tenant, now);
         let limiter = || Arc::clone(&shared.name);
-        match bucket.arrive(now, &costs, nanos(within), shared.max_queue) {
-            Arrival::Granted(receipts) => {
-                Ok(Self::Granted(RateCharge::new(Arc::clone(shared), bucket, &costs, receipts)))
-            }
+        match bucket.arrive(now, costs, nanos(within), shared.max_queue) {
+            Arrival::Granted(taken) => Ok(Self::Granted(RateCharge::new(Arc::clone(shared), bucket, taken))),
             Arrival::Queued { id, wake } => {
                 let until = now.checked_add(nanos(within)).filter(|until| *until != u64::MAX);
-                Ok(Self::Queued(Place { shared: Arc::clone(shared), bucket, costs, id, wake, until }))
+                Ok(Self::Queued(Place { shared: Arc::clone(shared), bucket, id, wake, until }))
             }
             Arrival::TooLate(wait) => {
                 Err(RateError::Limited { limiter: limiter(), wait: Duration::from_nanos(wait) })
@@ -135,7 +134,6 @@ impl Admission {
 pub(super) struct Place {
     shared: Arc<Shared>,
     bucket: Arc<Bucket>,
-    costs: Arc<[u64]>,
     id: u64,
     wake: Arc<Notify>,
     /// When it may not wait any longer, in nanoseconds of the limiter.
@@ -149,9 +147,9 @@ impl Place {
         loop {
             let now = self.shared.now();
             let turn = match self.bucket.turn(now, self.id) {
-                Turn::Granted(receipts) => {
+                Turn::Granted(taken) => {
                     let (shared, bucket) = (Arc::clone(&self.shared), Arc::clone(&self.bucket));
-                    return Ok(RateCharge::new(shared, bucket, &self.costs, receipts));
+                    return Ok(RateCharge::new(shared, bucket, taken));
                 }
                 Turn::Wait(wait) => Some(now.saturating_add(wait)),
                 Turn::Behind => None,

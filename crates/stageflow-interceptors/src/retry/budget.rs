@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use stageflow_core::PolicyId;
+
 /// One retry costs so much: shares are counted in thousandths.
 const ONE: u64 = 1_000;
 
@@ -74,6 +76,10 @@ impl RetryBudget {
         let Account { balance, most, .. } = &*self.0;
         let back = |now: u64| Some(now.saturating_add(ONE).min(*most));
         let _back = balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
+    }
+
+    pub(super) fn id(&self) -> PolicyId {
+        PolicyId::of(&self.0)
     }
 
     /// How many retries are left.

@@ -120,10 +120,11 @@ impl Genes {
         let limit = |run: &mut Reader<'_>| run.one_in(4).then(|| 1 + u32::from(run.small(4)));
         Case {
             output,
-            policy: match run.below(5) {
+            policy: match run.below(6) {
                 0 | 1 => FailurePolicy::Continue,
                 2 => FailurePolicy::FailFast,
-                3 => FailurePolicy::TolerateCount(u32::from(run.small(5))),
+                3 => FailurePolicy::BestEffort,
+                4 => FailurePolicy::TolerateCount(u32::from(run.small(5))),
                 _ => FailurePolicy::ToleratePercent(f64::from(run.small(40))),
             },
             keep: if run.below(3) == 2 { Keep::Output } else { Keep::All },

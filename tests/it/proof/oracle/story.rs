@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use stageflow::{Event, EventKind, StageOutcome};
+use stageflow::{Event, EventKind, StageOutcome, StopReason};
 
 use super::{
     build::name,
@@ -62,8 +62,14 @@ fn s_27_the_run_starts_and_ends_the_stream(seen: &Seen, events: &[Event]) {
     if let Some(cause) = cancelled {
         assert_eq!(Some(&**cause), seen.report.cancelled().as_ref());
     }
-    let extra = others.iter().skip(1).filter(|event| event.stage().is_none()).count();
-    assert_eq!(extra, 0, "S-27: only stages speak between");
+    let extra: Vec<_> = others.iter().skip(1).filter(|event| event.stage().is_none()).collect();
+    let is_rule = |reason| !matches!(reason, StopReason::FailFast | StopReason::Denied);
+    let stopped = seen.report.stopped().is_some_and(|stopped| is_rule(stopped.reason));
+    let told = extra.iter().all(|event| event.name() == "failures.stopped");
+    assert!(
+        told && extra.len() == usize::from(stopped),
+        "S-27: between speak stages, and the rule that stopped it"
+    );
 }
 
 fn s_27_each_stage_ends_once(seen: &Seen, events: &[Event]) -> Places {

@@ -1,0 +1,166 @@
+//! What an engine consists of, every value visible.
+
+use std::fmt;
+
+use serde::Serialize;
+use stageflow_core::{
+    Backoff, FailurePolicy, PolicyFacts, StageKind,
+    intercept::{AnyInterceptor, Placement},
+    text::OneLine,
+};
+use stageflow_dag::lint::Around;
+
+/// What an engine was furnished with, and what holds where nothing was said: [`Engine::describe`](crate::Engine::describe) gives it.
+///
+/// `Display` prints it as a list; it is serialised as what it holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct EngineDescription {
+    /// The limits of the engine.
+    pub limits: LimitsDescription,
+    /// The interceptors, outermost first. What a pipeline or a stage adds to the same layer stands inside of them.
+    pub interceptors: Vec<InterceptorDescription>,
+    /// How many sinks are told of events.
+    pub sinks: usize,
+    /// The seed, where there is one.
+    pub seed: Option<u64>,
+    /// What holds where nothing was said.
+    pub defaults: EngineDefaults,
+}
+
+/// The limits of an engine; `None` is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LimitsDescription {
+    /// How many stages of all runs together are in flight.
+    pub max_in_flight: Option<u32>,
+    /// How many of a kind.
+    pub kinds: Vec<(StageKind, u32)>,
+    /// How many of one tenant's runs.
+    pub per_tenant: Option<u32>,
+    /// How deep pipelines may be nested in each other.
+    pub max_depth: u32,
+}
+
+/// An interceptor with its values.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct InterceptorDescription {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub placement: Placement,
+    /// What it is.
+    pub facts: PolicyFacts,
+}
+
+/// What holds where an engine, a pipeline and a stage say nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct EngineDefaults {
+    /// What a failure means for the rest of its run.
+    pub on_failure: FailurePolicy,
+    /// How many attempts a stage gets that asks for them by `StageExit::retry`.
+    pub requested_attempts: u32,
+    /// The delays between these.
+    pub requested_backoff: Backoff,
+}
+
+impl Default for EngineDefaults {
+    fn default() -> Self {
+        Self {
+            on_failure: FailurePolicy::default(),
+            requested_attempts: Backoff::ATTEMPTS,
+            requested_backoff: Backoff::default(),
+        }
+    }
+}
+
+impl LimitsDescription {
+    pub(crate) fn around<'a>(&'a self, interceptors: &'a [AnyInterceptor]) -> Around<'a> {
+        Around {
+            interceptors,
+            max_in_flight: self.max_in_flight,
+            kinds: &self.kinds,
+            per_tenant: self.per_tenant,
+            max_depth: Some(self.max_depth),
+        }
+    }
+}
+
+impl EngineDescription {
+    pub(crate) fn new(
+        limits: LimitsDescription,
+        interceptors: &[AnyInterceptor],
+        sinks: usize,
+        seed: Option<u64>,
+    ) -> Self {
+        let mut ordered: Vec<_> = interceptors.iter().collect();
+        ordered.sort_by_key(|one| one.placement().sort_key());
+        let of = |one: &AnyInterceptor| InterceptorDescription {
+            name: one.name().to_owned(),
+            placement: one.placement(),
+            facts: one.facts().clone(),
+        };
+        let interceptors = ordered.into_iter().map(of).collect();
+        Self { limits, interceptors, sinks, seed, defaults: EngineDefaults::default() }
+    }
+}
+
+/// A limit that may be none.
+struct OrNone(Option<u32>);
+
+impl fmt::Display for OrNone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(limit) => write!(f, "{limit}"),
+            None => f.write_str("no limit"),
+        }
+    }
+}
+
+impl fmt::Display for LimitsDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  in flight: {}", OrNone(self.max_in_flight))?;
+        for (kind, limit) in &self.kinds {
+            write!(f, ", of kind {kind} {limit}")?;
+        }
+        write!(f, ", per tenant {}", OrNone(self.per_tenant))?;
+        write!(f, "\n  nesting: at most {} deep", self.max_depth)
+    }
+}
+
+impl fmt::Display for InterceptorDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.facts {
+            PolicyFacts::Other => write!(f, "{}", OneLine(&self.name))?,
+            facts => write!(f, "{facts}")?,
+        }
+        match self.placement {
+            Placement::Outside(layer) => write!(f, " (outside {layer:?})"),
+            Placement::At(layer) => write!(f, " ({layer:?})"),
+            Placement::Inside(layer) => write!(f, " (inside {layer:?})"),
+        }
+    }
+}
+
+impl fmt::Display for EngineDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "engine\n{}", self.limits)?;
+        match self.interceptors.as_slice() {
+            [] => write!(f, "\n  interceptors: none")?,
+            all => {
+                write!(f, "\n  interceptors, outermost first:")?;
+                all.iter().try_for_each(|one| write!(f, "\n    {one}"))?;
+            }
+        }
+        write!(f, "\n  sinks: {}", self.sinks)?;
+        if let Some(seed) = self.seed {
+            write!(f, "\n  seed: {seed}, with one worker for each run")?;
+        }
+        let EngineDefaults { on_failure, requested_attempts, requested_backoff } = &self.defaults;
+        write!(f, "\n  where nothing else is said:\n    on failure: {on_failure:?}")?;
+        write!(f, "\n    stages that ask for a retry: {requested_attempts} attempts, {requested_backoff}")?;
+        write!(f, "\n    timeouts and deadlines: none")
+    }
+}

@@ -45,7 +45,8 @@ pub mod stage;
 pub mod text;
 pub mod time;
 mod tolerance;
-mod trace;
+#[doc(hidden)]
+pub mod trace;
 pub mod value;
 pub mod wait;
 

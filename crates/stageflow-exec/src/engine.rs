@@ -7,7 +7,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, Clock, Code, EventSink, FailureRules, Interceptor, Layer, Randomness, RunInfo, StageKind, code,
+    Budget, Clock, Code, ContextSnapshot, EventSink, FailureRules, Interceptor, Layer, Randomness, RunInfo,
+    StageKind, TraceContext, code,
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
@@ -87,6 +88,12 @@ impl EngineShared {
         }
         let chains = self.cache.get(&self.interceptors, plan);
         (!chains.is_empty()).then_some(chains)
+    }
+
+    /// Whether a sink records the trace of a run, or where none knows, whether the caller does.
+    pub(crate) fn samples(&self, run: &ContextSnapshot) -> bool {
+        let known = self.sinks.iter().filter_map(|sink| sink.samples(run)).reduce(|one, other| one || other);
+        known.unwrap_or_else(|| run.trace().is_some_and(TraceContext::is_sampled))
     }
 
     /// The way of a run's events; `None` if nobody listens.

@@ -7,6 +7,7 @@ use std::{
     cmp,
     collections::{BinaryHeap, binary_heap::PeekMut},
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +16,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use stageflow_core::{Delivery, Event, EventKind, EventSink, RunInfo, event::EventRecord};
+use stageflow_core::{ContextSnapshot, Delivery, Event, EventKind, EventSink, RunInfo, event::EventRecord};
 use tokio::runtime::Handle;
 
 pub(crate) use self::queue::Queue;
@@ -78,6 +79,11 @@ impl SinkHandle {
         if let Mode::Queued(queue) = &self.mode {
             queue.drained().await;
         }
+    }
+
+    /// Whether it records the trace of a run, where it records traces and can say so.
+    pub(crate) fn samples(&self, run: &ContextSnapshot) -> Option<bool> {
+        catch_unwind(AssertUnwindSafe(|| self.sink.samples(run))).ok().flatten()
     }
 
     fn deliver(&self, events: Vec<Event>, handle: &Handle) {

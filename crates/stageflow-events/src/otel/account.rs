@@ -161,7 +161,10 @@ impl ExportReceipt {
 
 impl fmt::Display for ExportReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spans: {}; data points: {}", self.spans, self.metrics)?;
+        write!(f, "spans: {}", self.spans)?;
+        if self.metrics.offered > 0 {
+            write!(f, "; data points: {}", self.metrics)?;
+        }
         self.last_error.iter().try_for_each(|error| write!(f, "; last error: {error}"))
     }
 }

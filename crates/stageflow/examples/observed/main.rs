@@ -8,6 +8,8 @@
 //! pipeline below sends over gRPC, and whose output is read back and drawn (`screen.rs`). The pipeline has five stages, one of
 //! which is tried three times, one is a pipeline itself, and one blocks a thread. Its caller has sent a `traceparent`.
 
+#![expect(clippy::print_stdout, reason = "it is what the example is for")]
+
 mod collector;
 mod screen;
 
@@ -91,6 +93,7 @@ async fn main() -> Result<ExitCode, BoxError> {
         Some(binary) => Collector::start(&binary)?,
         None => Collector::start(&provision()?)?,
     };
+    println!("A collector listens for gRPC at {} and for HTTP at {}.\n", collector.grpc, collector.http);
     let otel = Otel::builder().service("support").grpc(&collector.grpc).without_metrics().build()?;
     let engine = Engine::builder().sink(otel.clone()).build()?;
     let pipeline = support(&otel)?;

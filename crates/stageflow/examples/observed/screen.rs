@@ -1,6 +1,4 @@
 //! What you see: the trace as a tree with a bar for each span.
-#![expect(clippy::print_stdout, reason = "it is what the example is for")]
-
 use std::collections::BTreeMap;
 
 use stageflow::{RunReport, events::otel::ExportReceipt};
@@ -15,14 +13,14 @@ pub(crate) fn show(report: &RunReport, spans: &[Seen], receipt: &ExportReceipt) 
         println!("The collector has received nothing.\n{receipt}");
         return;
     };
-    println!("The run, as it reports itself:\n\n{report}\n");
+    println!("The run, as it reports itself:\n\n{}\n", report.to_string().trim_end());
     println!("Its trace, as the collector has it ({} spans of `{}`):\n", spans.len(), root.service);
-    println!("  trace   {}", root.trace);
-    println!("  caller  {}, which sent the traceparent", root.parent);
+    println!("  trace       {}", root.trace);
+    println!("  caller      {}, which sent the traceparent", root.parent);
     let said = ["stageflow.run.id", "stageflow.tenant.id", "stageflow.correlation.id"];
     for key in said {
         println!(
-            "  {:<7} {}",
+            "  {:<11} {}",
             key.rsplit('.').nth(1).unwrap_or(key),
             root.attributes.get(key).map_or("-", |it| it)
         );

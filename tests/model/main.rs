@@ -1,15 +1,21 @@
-//! The protocols of the scheduler under a model checker: every interleaving, and every value an atomic may show.
+//! The protocols of the scheduler and of the policies under a model checker: every interleaving, and every value an atomic may
+//! show.
 //!
 //! `protocol` and `account` are the very files that the executor and the core compile, over loom's primitives instead of std's. What surrounds the
 //! protocols in the executor (`worker.rs`, `helper.rs`, `driver.rs`, `queue.rs`) is modelled here, function by function, and
 //! each model says what it stands for. Loom treats sequentially consistent accesses as acquire and release only, so the models
 //! put a fence behind each such store: [`sc`] says why that is fair.
 
+mod breaker;
 mod budget;
+mod bulkhead;
 mod countdown;
 mod gate;
 mod help;
+mod limiter;
 mod number;
+mod retry_budget;
+mod sink;
 mod task;
 mod turnstile;
 
@@ -25,6 +31,13 @@ mod protocol;
 mod admission {
     pub(crate) mod state;
     pub(crate) mod turnstile;
+}
+
+/// What the limits use.
+mod limit {
+    pub(crate) trait Idle {
+        fn is_idle(&self, now: u64) -> bool;
+    }
 }
 
 /// What `protocol` and `account` use.

@@ -74,7 +74,7 @@ struct Shared(Arc<Slow>);
 impl EventSink for Shared {
     fn on_event(&self, event: &Event) {
         let slow = &self.0;
-        if let EventKind::Gap { dropped } = event.kind() {
+        if let EventKind::Gap { dropped, .. } = event.kind() {
             if !slow.hides_gaps {
                 slow.gaps.add_all(usize::try_from(*dropped).unwrap_or(usize::MAX));
             }

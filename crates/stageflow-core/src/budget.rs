@@ -12,7 +12,7 @@ mod sync {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,19 @@ const SHARE: u32 = 200;
 const FLOOR: u32 = 10;
 /// Any number of retries.
 const ALL: u32 = u32::MAX;
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.retries.unwrap_or((SHARE, FLOOR)) {
+            (ALL, _) => f.write_str("any number of retries")?,
+            (share, floor) => write!(f, "{} retries for each stage and {floor}", f64::from(share) / 1e3)?,
+        }
+        match self.cost {
+            None | Some(UNLIMITED) => f.write_str(", any cost"),
+            Some(limit) => write!(f, ", a cost of {limit}"),
+        }
+    }
+}
 
 impl Budget {
     /// A budget that says nothing: retries a fifth of the stages and ten, cost without a limit.

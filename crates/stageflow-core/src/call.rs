@@ -193,8 +193,14 @@ impl Future for Run<'_> {
         }
         let done = std::task::ready!(this.inner.poll(cx));
         std::mem::take(&mut this.inner).keep();
-        if let (Some(inner_failed), Err(_)) = (this.next.inner_failed, &done) {
-            inner_failed.store(true, Ordering::Relaxed);
+        if let Err(exit) = &done {
+            if let Some(inner_failed) = this.next.inner_failed {
+                inner_failed.store(true, Ordering::Relaxed);
+            }
+            let call = this.next.call;
+            if this.next.depth == call.chain.len() && exit.is_not_begun() {
+                call.attempts.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         Poll::Ready(done)
     }

@@ -87,7 +87,9 @@ codes! {
     STAGE_TIMEOUT = "raise `.timeout(…)`, or make the stage faster";
     /// An attempt used up its time.
     ATTEMPT_TIMEOUT = "raise `.attempt_timeout(…)`, or make the stage faster";
-    /// The run used up its time.
+    /// An attempt showed no progress for too long.
+    IDLE_TIMEOUT = "call `ctx.progress()` wherever the stage gets on, raise `.idle_timeout(…)`, or find out what it waits for";
+    /// The run used up its time, or less was left than what follows takes.
     DEADLINE_EXCEEDED = "raise the run's deadline, or start less work under it";
     /// A bulkhead has no room for the call.
     BULKHEAD_FULL = "try again later, raise `max_concurrent` or `max_queue`, or make the calls faster";

@@ -185,6 +185,36 @@ impl StageContext {
         self.trace().to_string()
     }
 
+    /// How long this stage may still wait before an attempt that takes its least time could not end in time: what
+    /// [`remaining`](Self::remaining) leaves beside the stage's `min_time`. `None` without an end, zero if nothing may be waited for.
+    ///
+    /// Whatever waits on behalf of an attempt (a queue, a back-off) waits for less than this (rule S-15).
+    pub fn slack(&self) -> Option<Duration> {
+        Some(self.remaining()?.saturating_sub(self.scope.min_time(self.stage)))
+    }
+
+    /// Says that this attempt gets on, for a stage with an idle timeout: what counts is the time since the last such sign.
+    ///
+    /// A sign is this call, an event by [`emit`](Self::emit), and in a stage that is a pipeline whatever ends, waits or shows
+    /// progress in its child run. The sign of an attempt that is over counts for nothing. It costs one look at the clock and a
+    /// store where the stage has an idle timeout or is part of one that has, and nothing else; any thread may call it.
+    ///
+    /// ```
+    /// use stageflow_core::{StageContext, StageResult};
+    ///
+    /// async fn import(ctx: StageContext, pages: Vec<String>) -> StageResult<usize> {
+    ///     let mut letters = 0;
+    ///     for page in &pages {
+    ///         letters += page.len();
+    ///         ctx.progress();
+    ///     }
+    ///     Ok(letters)
+    /// }
+    /// ```
+    pub fn progress(&self) {
+        self.scope.progress(self.stage, self.attempt);
+    }
+
     /// Whether the run is being cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.scope.is_cancelled()

@@ -1,10 +1,17 @@
 //! What happened: events, and the sinks that are told of them.
 
+mod account;
+#[doc(hidden)]
+pub mod backlog;
+mod class;
+mod custom;
+mod losses;
+mod sink;
+
 use std::{
     borrow::Cow,
     collections::BTreeMap,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -18,6 +25,14 @@ use crate::{
     stage::StageKind,
     text::OneLine,
     time::Human,
+};
+
+pub use self::{
+    account::{DropReason, SinkAccount},
+    class::EventClass,
+    custom::{CustomEvent, FieldValue},
+    losses::Losses,
+    sink::{Delivery, EventSink, Flushing, Taken},
 };
 
 /// What all events of one run have in common.
@@ -60,6 +75,11 @@ impl RunInfo {
     #[doc(hidden)]
     pub fn stages(&self) -> &dyn StageNames {
         &*self.names
+    }
+
+    #[doc(hidden)]
+    pub fn run_id(&self) -> RunId {
+        self.snapshot.identity().run_id()
     }
 
     /// When the run started, by the wall clock.
@@ -177,13 +197,30 @@ impl Event {
     pub fn name(&self) -> Cow<'_, str> {
         self.record.kind.name()
     }
+
+    #[doc(hidden)]
+    pub fn is_gap(&self) -> bool {
+        matches!(self.record.kind, EventKind::Gap { .. })
+    }
+
+    #[doc(hidden)]
+    pub fn record(&self) -> &EventRecord {
+        &self.record
+    }
+
+    /// A gap in the events of a run, behind the number `seq`.
+    #[doc(hidden)]
+    pub fn gap(run: Arc<RunInfo>, seq: u64, nanos: u64, losses: Losses) -> Self {
+        let kind = EventKind::Gap { dropped: losses.total(), losses: Arc::new(losses) };
+        Self { run, record: EventRecord { seq, nanos, stage: NO_STAGE, attempt: 0, kind } }
+    }
 }
 
 /// What an event says.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// `pipeline.started`
+    /// `pipeline.started`; on the wire with the priority of the run.
     PipelineStarted,
     /// `pipeline.completed`, `.failed`, `.cancelled`, `.denied` or `.timed_out`: the last event of a run.
     PipelineEnded {
@@ -221,10 +258,12 @@ pub enum EventKind {
     },
     /// An event of a stage's or a policy's own.
     Custom(Arc<CustomEvent>),
-    /// `events.gap`: so many events before this place were not delivered to this sink.
+    /// `events.gap`: so many events of the run before this place were not delivered to this sink.
     Gap {
         /// How many.
         dropped: u64,
+        /// Which of them, and why.
+        losses: Arc<Losses>,
     },
 }
 
@@ -266,6 +305,11 @@ impl EventKind {
         )
     }
 
+    /// How much it matters when there is no room for every event.
+    pub fn class(&self) -> EventClass {
+        EventClass::of(self)
+    }
+
     fn details(&self) -> BTreeMap<String, serde_json::Value> {
         let mut out = BTreeMap::new();
         let mut put = |key: &str, value: serde_json::Value| out.insert(key.to_owned(), value);
@@ -302,8 +346,9 @@ impl EventKind {
                     put(key, json(value));
                 }
             }
-            Self::Gap { dropped } => {
+            Self::Gap { dropped, losses } => {
                 put("dropped", (*dropped).into());
+                put("losses", json(&**losses));
             }
             Self::PipelineStarted | Self::StageStarted | Self::StageCompleted => {}
         }
@@ -334,7 +379,11 @@ impl Serialize for Event {
         map.serialize_entry("elapsed_ns", &self.record.nanos)?;
         let since = self.time().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         map.serialize_entry("unix_ms", &(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))?;
-        map.serialize_entry("details", &self.record.kind.details())?;
+        let mut details = self.record.kind.details();
+        if matches!(self.record.kind, EventKind::PipelineStarted) {
+            details.insert("priority".to_owned(), json(&self.run.snapshot.priority()));
+        }
+        map.serialize_entry("details", &details)?;
         map.end()
     }
 }
@@ -356,180 +405,11 @@ impl fmt::Display for Event {
             EventKind::StageCancelled(cause) => write!(f, ": {}", OneLine(cause)),
             EventKind::StageBlocked { by } => write!(f, ": by `{by}`"),
             EventKind::CleanUpFailed { error } => write!(f, ": {}", OneLine(error)),
-            EventKind::Gap { dropped } => write!(f, ": {dropped} events dropped"),
+            EventKind::Gap { losses, .. } => write!(f, ": {losses}"),
             EventKind::Custom(event) => {
                 event.fields.iter().try_for_each(|(key, value)| write!(f, " {}={value}", OneLine(key)))
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// Whether the engine's own events have such names.
-fn is_reserved(name: &str) -> bool {
-    const OF_STAGES: [&str; 6] = ["started", "completed", "failed", "skipped", "cancelled", "blocked"];
-    ["pipeline.", "events."].iter().any(|space| name.starts_with(space))
-        || name.strip_prefix("stage.").is_some_and(|what| OF_STAGES.contains(&what))
-}
-
-/// An event of a stage's or a policy's own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CustomEvent {
-    name: String,
-    fields: Vec<(String, FieldValue)>,
-}
-
-impl CustomEvent {
-    /// An event with a name such as `route.decided` and a few small fields.
-    ///
-    /// Names of the engine's own events are reserved, so that nobody takes one for the other: `custom.` is put before
-    /// `pipeline.…`, `events.…`, and `stage.started` and its like.
-    pub fn new<K, V>(name: impl Into<String>, fields: impl IntoIterator<Item = (K, V)>) -> Self
-    where
-        K: Into<String>,
-        V: Into<FieldValue>,
-    {
-        let fields = fields.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        let mut name = name.into();
-        if is_reserved(&name) {
-            name.insert_str(0, "custom.");
-        }
-        Self { name, fields }
-    }
-
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// All fields, in the order in which they were given.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &FieldValue)> {
-        self.fields.iter().map(|(key, value)| (key.as_str(), value))
-    }
-
-    /// The field `key`.
-    pub fn field(&self, key: &str) -> Option<&FieldValue> {
-        self.fields.iter().find(|(known, _)| known == key).map(|(_, value)| value)
-    }
-}
-
-/// The value of a field of a [`CustomEvent`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-#[non_exhaustive]
-pub enum FieldValue {
-    /// A text.
-    Text(String),
-    /// A whole number.
-    Int(i64),
-    /// A number.
-    Float(f64),
-    /// A truth value.
-    Bool(bool),
-}
-
-macro_rules! field_values {
-    ($($from:ty => $variant:ident,)*) => {$(
-        impl From<$from> for FieldValue {
-            fn from(value: $from) -> Self {
-                Self::$variant(value.into())
-            }
-        }
-    )*};
-}
-
-field_values! {
-    &str => Text,
-    String => Text,
-    i32 => Int,
-    i64 => Int,
-    u8 => Int,
-    u16 => Int,
-    u32 => Int,
-    f32 => Float,
-    f64 => Float,
-    bool => Bool,
-}
-
-impl From<u64> for FieldValue {
-    fn from(value: u64) -> Self {
-        Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
-    }
-}
-
-impl From<usize> for FieldValue {
-    fn from(value: usize) -> Self {
-        Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
-    }
-}
-
-impl fmt::Display for FieldValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => write!(f, "{text:?}"),
-            Self::Int(number) => number.fmt(f),
-            Self::Float(number) => number.fmt(f),
-            Self::Bool(truth) => truth.fmt(f),
-        }
-    }
-}
-
-/// Is told what happened; cannot change it.
-///
-/// The engine delivers the events of a run in the order of their sequence numbers. What a sink does, its panics
-/// included, changes no run (rule S-29).
-///
-/// ```
-/// use stageflow_core::{Event, EventSink};
-///
-/// struct Print;
-///
-/// impl EventSink for Print {
-///     fn on_event(&self, event: &Event) {
-///         println!("{event}");
-///     }
-/// }
-/// ```
-pub trait EventSink: Send + Sync + 'static {
-    /// Takes one event.
-    fn on_event(&self, event: &Event);
-
-    /// Takes events that came together, all of one run, in order. Gives the number of those it did not panic on.
-    #[doc(hidden)]
-    fn take_all(&self, events: Vec<Event>) -> u64 {
-        let taken = |event| catch_unwind(AssertUnwindSafe(|| self.on_event(event))).is_ok();
-        events.iter().filter(|event| taken(event)).count() as u64
-    }
-
-    /// Whether it records the trace of a run, for a sink that records traces: asked for the headers that stages send, at any
-    /// time and often, and always answered in the same way for the same run.
-    fn samples(&self, _run: &ContextSnapshot) -> Option<bool> {
-        None
-    }
-
-    /// How the engine hands events over.
-    fn delivery(&self) -> Delivery {
-        Delivery::default()
-    }
-}
-
-/// How the engine hands events to a sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Delivery {
-    /// Through a bounded queue, on a thread of its own: the sink may take its time. When the queue is full
-    /// events are dropped and counted, those that end a stage or a run last, and a
-    /// [`Gap`](EventKind::Gap) stands in their place.
-    Queued {
-        /// How many events the queue holds.
-        capacity: usize,
-    },
-    /// Directly, by the worker that runs the stages: for sinks that only append to memory.
-    Inline,
-}
-
-impl Default for Delivery {
-    fn default() -> Self {
-        Self::Queued { capacity: 65_536 }
     }
 }

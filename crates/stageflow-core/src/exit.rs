@@ -8,6 +8,7 @@ use crate::{
     budget::BudgetExhausted,
     code::{self, Code},
     input::InputError,
+    timeouts::NotBegun,
 };
 
 /// Any error that can cross threads.
@@ -224,6 +225,12 @@ impl StageExit {
             Exit::Retry { after, .. } | Exit::Fail(FailSpec { after, .. }) => *after,
             _ => None,
         }
+    }
+
+    /// Whether no attempt was begun, for want of time.
+    #[doc(hidden)]
+    pub fn is_not_begun(&self) -> bool {
+        matches!(&*self.0, Exit::Fail(spec) if spec.error.is::<NotBegun>())
     }
 
     #[doc(hidden)]

@@ -201,6 +201,16 @@ impl AnyInterceptor {
         (self.applies)(stage, kind)
     }
 
+    /// Whether it may answer in place of the stage, so that no attempt is needed. Those that stand in a layer whose purpose is
+    /// another do not.
+    #[doc(hidden)]
+    pub fn may_answer(&self) -> bool {
+        match self.placement {
+            Placement::At(layer) => matches!(layer, Layer::Idempotency | Layer::Deadline | Layer::Inner),
+            Placement::Outside(_) | Placement::Inside(_) => true,
+        }
+    }
+
     /// Begins a call at the place of this interceptor. The future owns the call, through which the interceptor lives as long.
     #[inline]
     pub(crate) fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {

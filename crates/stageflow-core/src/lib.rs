@@ -15,7 +15,7 @@
 //! | [`outcome`] | how stages and runs end |
 //! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps |
 //! | [`facts`] | [`PolicyFacts`]: what an interceptor says of itself |
-//! | [`event`] | [`Event`], [`EventSink`], [`Recorder`] |
+//! | [`event`] | [`Event`], [`EventClass`], [`EventSink`], [`SinkAccount`], [`Recorder`] |
 //! | [`wait`] | [`WaitReason`]: why a stage is not finished yet |
 //! | [`code`] | the stable error codes |
 
@@ -44,6 +44,7 @@ pub mod stage;
 #[doc(hidden)]
 pub mod text;
 pub mod time;
+mod timeouts;
 mod tolerance;
 #[doc(hidden)]
 pub mod trace;
@@ -57,7 +58,10 @@ pub use crate::{
     code::Code,
     collector::{FailureCollector, FailureRecord, FailureSummary},
     context::StageContext,
-    event::{CustomEvent, Delivery, Event, EventKind, EventSink, FieldValue, RunInfo},
+    event::{
+        CustomEvent, Delivery, DropReason, Event, EventClass, EventKind, EventSink, FieldValue, Losses,
+        RunInfo, SinkAccount,
+    },
     exit::{BoxError, ClassifyExt, ErrorClass, StageExit, StageResult},
     extensions::Extensions,
     facts::{
@@ -73,6 +77,7 @@ pub use crate::{
     snapshot::{ContextSnapshot, Identity, SnapshotBuilder},
     stage::{FnStage, Stage, StageKind, stage_fn},
     time::{Clock, DurationExt, Randomness},
+    timeouts::{NotBegun, TimeLimit, Timeouts},
     tolerance::{FailureRules, StopReason, Stopped},
     trace::{TraceContext, TraceContextError},
     value::Value,

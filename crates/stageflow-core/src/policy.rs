@@ -56,7 +56,7 @@ pub enum Keep {
     Output,
 }
 
-/// How urgent a run is. Policies and child runs see it; the higher goes first.
+/// How urgent a run is. Stages, policies, sinks and child runs see it; the engine itself does not go by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::event::{Delivery, Event, EventSink};
+use crate::event::{Delivery, Event, EventSink, Taken};
 
 /// Keeps every event in memory, in the order of delivery: for tests and for looking at a run afterwards.
 ///
@@ -70,10 +70,10 @@ impl EventSink for Recorder {
         self.lock().push(event.clone());
     }
 
-    fn take_all(&self, mut events: Vec<Event>) -> u64 {
-        let count = events.len() as u64;
+    fn take_all(&self, mut events: Vec<Event>) -> Taken {
+        let taken = Taken::all(&events);
         self.lock().append(&mut events);
-        count
+        taken
     }
 
     fn delivery(&self) -> Delivery {

@@ -8,6 +8,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,12 @@ pub trait StageScope: Send + Sync {
     fn on_cleanup(&self, stage: u32, clean_up: CleanUp);
     fn hold(&self, stage: u32) -> Hold;
     fn elapsed_nanos(&self) -> u64;
+    /// The stage gets on.
+    fn progress(&self, _stage: u32, _attempt: u32) {}
+    /// What an attempt of the stage takes at least.
+    fn min_time(&self, _stage: u32) -> Duration {
+        Duration::ZERO
+    }
     fn random(&self) -> u64;
     /// Whether somebody records the trace of the run.
     fn is_sampled(&self) -> bool {

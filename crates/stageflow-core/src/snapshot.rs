@@ -315,6 +315,11 @@ impl SnapshotBuilder {
         self.tenant.as_ref()
     }
 
+    #[doc(hidden)]
+    pub fn deadline_set(&self) -> Option<Duration> {
+        self.deadline
+    }
+
     /// Makes the snapshot. A run id that was not set is made from the wall clock and the thread's randomness.
     pub fn build(self) -> ContextSnapshot {
         self.build_with(RunId::new)

@@ -1,6 +1,6 @@
 //! `(ctx, Input) -> async Result<Output, StageExit>`: what a stage is.
 
-use std::{any::Any, fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+use std::{any::Any, fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,12 @@ pub trait Stage: Send + Sync + 'static {
     #[doc(hidden)]
     fn child_plan(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         None
+    }
+
+    /// What it takes at least, as far as it knows itself: a pipeline does.
+    #[doc(hidden)]
+    fn min_time(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -237,6 +243,7 @@ pub trait ErasedStage: Any + Send + Sync {
     fn output(&self) -> TypeTag;
     fn role(&self) -> StageRole;
     fn child_plan(&self) -> Option<Arc<dyn Any + Send + Sync>>;
+    fn min_time(&self) -> Duration;
 }
 
 impl<S: Stage> ErasedStage for S {
@@ -266,5 +273,9 @@ impl<S: Stage> ErasedStage for S {
 
     fn child_plan(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         Stage::child_plan(self)
+    }
+
+    fn min_time(&self) -> Duration {
+        Stage::min_time(self)
     }
 }

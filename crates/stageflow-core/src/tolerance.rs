@@ -158,6 +158,29 @@ impl From<FailurePolicy> for FailureRules {
     }
 }
 
+impl fmt::Display for FailureRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.policy {
+            FailurePolicy::FailFast => f.write_str("fail fast")?,
+            FailurePolicy::Continue => f.write_str("continue")?,
+            FailurePolicy::TolerateCount(count) => write!(f, "tolerate {count} failures")?,
+            FailurePolicy::ToleratePercent(percent) => write!(f, "tolerate {percent} % of all stages")?,
+            FailurePolicy::BestEffort => f.write_str("best effort")?,
+        }
+        if let Some(most) = self.max_failures {
+            write!(f, ", at most {most} failures")?;
+        }
+        if let Some((percent, from)) = self.of_ended {
+            write!(f, ", at most {percent} % of those that ended, from {from} on")?;
+        }
+        match self.aborts.len() {
+            0 => Ok(()),
+            1 => f.write_str(", and a predicate"),
+            many => write!(f, ", and {many} predicates"),
+        }
+    }
+}
+
 impl fmt::Debug for FailureRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FailureRules")

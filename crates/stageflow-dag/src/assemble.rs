@@ -1,12 +1,13 @@
 //! From the draft to the plan: counts what a stage waits for, and turns the edges round.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use stageflow_core::value::TypeTag;
 
 use crate::{
     check,
     draft::{Draft, Place},
+    least,
     plan::{Csr, Edge, EdgeKind, INPUT, Plan, SPECIAL, Special},
     port::AnyPort,
     problem::BuildError,
@@ -24,6 +25,8 @@ impl Draft {
     }
 
     fn assemble(self, input: TypeTag, output: u32) -> Plan {
+        let has_min_times = least::is_said(&self);
+        let min_time = if has_min_times { least::to(&self, output) } else { Duration::ZERO };
         let edges = &self.edges;
         let count = self.stages.len();
         let mut readers = Readers { of_stages: vec![0; count], of_input: 0 };
@@ -72,6 +75,8 @@ impl Draft {
             groups: self.groups,
             settings: self.settings,
             policies: self.policies,
+            has_min_times,
+            min_time,
             input,
             output,
             owned_edges,

@@ -137,6 +137,30 @@ impl<I> Builder<I> {
         self
     }
 
+    /// The time for all attempts of each stage that sets none itself; `None` for no limit, whatever the engine says.
+    ///
+    /// These three defaults count for stages that are pipelines as well, and not for the stages of these.
+    #[track_caller]
+    pub fn stage_timeout(&mut self, timeout: impl Into<Option<Duration>>) -> &mut Self {
+        self.draft.policies.timeouts.stage = timeout.into().into();
+        self.set(Setting::Timeout("stage_timeout"), Location::caller())
+    }
+
+    /// The time for one attempt of each stage that sets none itself; `None` for no limit, whatever the engine says.
+    #[track_caller]
+    pub fn attempt_timeout(&mut self, timeout: impl Into<Option<Duration>>) -> &mut Self {
+        self.draft.policies.timeouts.attempt = timeout.into().into();
+        self.set(Setting::Timeout("attempt_timeout"), Location::caller())
+    }
+
+    /// How long an attempt may go on without a sign of progress, for each stage that does not say so itself; `None` for no limit,
+    /// whatever the engine says. See [`StageBuilder::idle_timeout`].
+    #[track_caller]
+    pub fn idle_timeout(&mut self, timeout: impl Into<Option<Duration>>) -> &mut Self {
+        self.draft.policies.timeouts.idle = timeout.into().into();
+        self.set(Setting::Timeout("idle_timeout"), Location::caller())
+    }
+
     /// Tries every stage of this pipeline again: [`intercept`](Self::intercept), said of a retry policy.
     #[track_caller]
     pub fn retry(&mut self, policy: impl Interceptor) -> &mut Self {

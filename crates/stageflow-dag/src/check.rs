@@ -5,12 +5,14 @@ use std::{collections::HashMap, time::Duration};
 use stageflow_core::{
     FailureRules, Layer, code,
     intercept::{AnyInterceptor, Placement},
+    time::Human,
     value::TypeTag,
 };
 
 use crate::{
     cycle,
     draft::{ByName, Draft, Place, Setting},
+    least,
     lint::{self, Around},
     plan::{Plan, StageSettings},
     port::AnyPort,
@@ -30,6 +32,9 @@ pub(crate) fn problems(draft: &mut Draft, output: AnyPort, place: Place) -> Vec<
         circles(draft, &mut found);
     }
     settings(draft, &mut found);
+    if found.is_empty() && least::is_said(draft) {
+        least_time(draft, output, &mut found);
+    }
     found
 }
 
@@ -159,17 +164,48 @@ fn policies(draft: &Draft, found: &mut Vec<Problem>) {
     if policies.deadline == Some(Duration::ZERO) {
         wrong(Setting::Deadline, "with a deadline of zero no stage can ever start".to_owned());
     }
+    for (name, time) in policies.timeouts.limits() {
+        if time.is_zero() {
+            wrong(Setting::Timeout(name), format!("with `{name}` of zero no stage can ever complete"));
+        }
+    }
     for (interceptor, place) in policies.interceptors.iter().zip(&draft.intercepted_at) {
         found.extend(outside(interceptor, place));
+    }
+}
+
+/// What takes longer at least than it may.
+fn least_time(draft: &Draft, output: AnyPort, found: &mut Vec<Problem>) {
+    for (stage, least) in (0..draft.len()).map(|stage| (stage, least::of(draft, stage))) {
+        let own = draft.settings.get(&stage).map(|settings| settings.timeouts).unwrap_or_default();
+        let limits = own.or(draft.policies.timeouts);
+        for (what, limit) in [("the stage", limits.stage), ("an attempt", limits.attempt)] {
+            if let Some(limit) = limit.get().filter(|limit| *limit < least) {
+                let (name, place) = (draft.names.get(stage), draft.places[stage as usize]);
+                let (least, limit) = (Human(least), Human(limit));
+                let message =
+                    format!("stage {} takes {least} at least, and {what} gets {limit}", Quoted(name));
+                found.push(Problem::new(code::INVALID_POLICY, place, message).about([name]));
+            }
+        }
+    }
+    let least = least::to(draft, output.index());
+    if let Some(deadline) = draft.policies.deadline.filter(|deadline| *deadline < least) {
+        let set_at = draft.set_at.iter().find(|(known, _)| *known == Setting::Deadline);
+        let place = set_at.map_or(draft.place, |(_, place)| place);
+        let (least, deadline) = (Human(least), Human(deadline));
+        let message = format!("the output takes {least} at least, and the deadline is {deadline}");
+        found.push(Problem::new(code::INVALID_POLICY, place, message));
     }
 }
 
 fn settings(draft: &Draft, found: &mut Vec<Problem>) {
     for (stage, settings) in in_order(&draft.settings) {
         let (name, place) = (draft.names.get(stage), draft.places[stage as usize]);
-        for (what, time) in [("timeout", settings.timeout), ("attempt_timeout", settings.attempt_timeout)] {
-            if time == Some(Duration::ZERO) {
-                let message = format!("with a `{what}` of zero stage {} can never complete", Quoted(name));
+        for (what, time) in settings.timeouts.limits() {
+            if time.is_zero() {
+                let what = if what == "stage_timeout" { "timeout" } else { what };
+                let message = format!("with `{what}` of zero stage {} can never complete", Quoted(name));
                 found.push(Problem::new(code::INVALID_POLICY, place, message).about([name]));
             }
         }
@@ -217,5 +253,18 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<Problem> {
         let problem = Problem::new(code::POLICY_LINT, finding.location(), message).help(finding.help());
         problem.about(finding.stages().iter().map(String::as_str))
     }));
+    for (stage, _) in in_order(&plan.settings) {
+        let timeouts = plan.timeouts(stage);
+        let (all, one, idle) = (timeouts.stage.get(), timeouts.attempt.get(), timeouts.idle.get());
+        let name = plan.stage_name(stage);
+        if let (Some(limit), Some(idle)) = (one.into_iter().chain(all).min(), idle)
+            && idle >= limit
+        {
+            let message =
+                format!("an attempt of stage {} may be idle for {idle:?}, and gets {limit:?}", Quoted(name));
+            let problem = Problem::new(code::INVALID_POLICY, plan.location(stage), message).about([name]);
+            found.push(problem.help("make the idle timeout shorter than the time of an attempt"));
+        }
+    }
     found
 }

@@ -2,7 +2,7 @@
 
 use std::{any::Any, collections::HashMap, marker::PhantomData, panic::Location, sync::Arc};
 
-use stageflow_core::{Stage, StageContext, StageKind, StageResult, code, value::TypeTag};
+use stageflow_core::{Stage, StageContext, StageKind, StageResult, Timeouts, code, value::TypeTag};
 
 use crate::{
     draft::{Draft, NewStage, Place},
@@ -22,7 +22,7 @@ pub(crate) type Pair<A, B> = (Arc<A>, Arc<B>);
 /// it is wired the same way in both.
 ///
 /// The name is `p+q`, or `p` if both are named so. Interceptors of a pipeline go on wrapping the stages they wrapped,
-/// and no others; what it allows it goes on allowing for those. All other settings (failure policy, limits, budget, deadline, what is kept) are those of
+/// and no others; so do its timeouts for stages. What it allows it goes on allowing for those. All other settings (failure policy, limits, budget, deadline, what is kept) are those of
 /// the first pipeline; those of the second are dropped.
 impl<I: Any + Send + Sync, O: Any + Send + Sync> Pipeline<I, O> {
     /// One pipeline after the other: the output of this one is the input of `next`.
@@ -117,6 +117,7 @@ impl Merge {
         draft.policies = first.policies.clone();
         draft.policies.interceptors.clear();
         draft.policies.allowed.clear();
+        draft.policies.timeouts = Timeouts::default();
         Self { draft, problems: Vec::new() }
     }
 
@@ -188,14 +189,16 @@ fn kind_of<S: Stage>(_: &S) -> StageKind {
     S::KIND
 }
 
-/// What is set for a stage, with the pipeline's interceptors made the stage's own, outside of those it has, and what it allows.
+/// What is set for a stage, with the pipeline's timeouts and interceptors made the stage's own, these outside of those it has, and
+/// what it allows.
 fn settings(plan: &Plan, stage: u32) -> Option<StageSettings> {
     let own = plan.settings(stage);
     let (shared, allowed) = (&plan.policies.interceptors, &plan.policies.allowed);
-    if shared.is_empty() && allowed.is_empty() {
+    if shared.is_empty() && allowed.is_empty() && !plan.policies.timeouts.is_set() {
         return own.cloned();
     }
     let mut settings = own.cloned().unwrap_or_default();
+    settings.timeouts = settings.timeouts.or(plan.policies.timeouts);
     settings.interceptors.splice(0..0, shared.iter().cloned());
     settings.allowed.extend(allowed.iter().cloned());
     Some(settings)
@@ -283,7 +286,7 @@ fn same_edge(draft: &Draft, a: Edge, b: Edge) -> bool {
 
 fn same_settings(a: Option<&StageSettings>, b: Option<&StageSettings>) -> bool {
     let values =
-        |set: Option<&StageSettings>| set.map(|set| (set.timeout, set.attempt_timeout, set.grace, set.cost));
+        |set: Option<&StageSettings>| set.map(|set| (set.timeouts, set.min_time, set.grace, set.cost));
     let wraps = |set: Option<&StageSettings>| -> Vec<String> {
         set.iter().flat_map(|set| &set.interceptors).map(|it| format!("{it:?}")).collect()
     };

@@ -51,6 +51,7 @@ pub(crate) enum Setting {
     MaxInFlight,
     KindLimit(StageKind),
     Deadline,
+    Timeout(&'static str),
 }
 
 /// An edge whose source is known by name only, until all stages are there.

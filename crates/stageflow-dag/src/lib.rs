@@ -39,6 +39,7 @@ mod check;
 mod compose;
 mod cycle;
 mod draft;
+mod least;
 #[doc(hidden)]
 pub mod lint;
 mod names;

@@ -1,6 +1,8 @@
 //! [`Pipeline`]: a checked, immutable graph of stages, which can stand in the place of a stage.
 
-use std::{fmt, marker::PhantomData, panic::Location, sync::Arc};
+use std::{fmt, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
+
+use stageflow_core::Timeouts;
 
 use crate::{
     builder::Builder,
@@ -59,6 +61,39 @@ impl<I, O> Pipeline<I, O> {
 
     /// What is suspicious and not wrong: outputs nobody reads, stages without edges, and, with the code `POLICY_LINT`, what
     /// [`lint`](Self::lint) finds. Found at the first call.
+    /// When the output can be there at the earliest, from the start of a run: the longest path over the
+    /// [`min_time`](crate::StageBuilder::min_time) of the stages that it needs. A run with a deadline below that is refused.
+    ///
+    /// Of the sides of an `or` the shortest counts. Not counted are stages whose outputs are optional or not needed, and
+    /// stages for which an interceptor may answer: one of its own or its pipeline's that does not stand right in
+    /// `Authenticate`, `Tenant`, `Retry`, `Breaker`, `Limit`, `Timeout` or `Trace`. It is found when the pipeline is built, in
+    /// time linear in stages and edges and without a stack.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use stageflow_core::{DurationExt, StageContext, StageResult, stage_fn};
+    /// # use stageflow_dag::Pipeline;
+    /// # async fn load(_: StageContext, id: Arc<u64>) -> StageResult<u64> { Ok(*id) }
+    /// # async fn join(_: StageContext, (a, b): (Arc<u64>, Arc<u64>)) -> StageResult<u64> { Ok(*a + *b) }
+    /// let mut p = Pipeline::builder("both");
+    /// let id = p.input();
+    /// let fast = p.stage("fast", stage_fn(load)).min_time(1.secs()).inputs(id);
+    /// let slow = p.stage("slow", stage_fn(load)).min_time(4.secs()).inputs(id);
+    /// let both = p.stage("both", stage_fn(join)).min_time(2.secs()).inputs((fast, slow));
+    /// assert_eq!(p.build(both)?.min_time(), 6.secs());
+    /// # Ok::<_, stageflow_dag::BuildError>(())
+    /// ```
+    pub fn min_time(&self) -> Duration {
+        self.plan.min_time()
+    }
+
+    /// What the pipeline says about the time of its stages.
+    pub fn timeouts(&self) -> Timeouts {
+        self.plan.policies().timeouts
+    }
+
+    /// What is suspicious and not wrong: outputs nobody reads, stages without edges, attempts that get more time
+    /// than their stage. Found at the first call.
     pub fn warnings(&self) -> &[Problem] {
         self.plan.warnings()
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, FailureRules, Keep, StageKind, Value, event::StageNames, intercept::AnyInterceptor,
+    Budget, FailureRules, Keep, StageKind, Timeouts, Value, event::StageNames, intercept::AnyInterceptor,
     stage::ErasedStage, value::TypeTag,
 };
 
@@ -50,6 +50,8 @@ pub struct Plan {
     pub(crate) groups: u32,
     pub(crate) settings: HashMap<u32, StageSettings>,
     pub(crate) policies: Policies,
+    pub(crate) has_min_times: bool,
+    pub(crate) min_time: Duration,
     pub(crate) input: TypeTag,
     pub(crate) output: u32,
     pub(crate) owned_edges: bool,
@@ -143,10 +145,10 @@ pub struct Special {
 /// What is set for single stages only.
 #[derive(Clone, Debug, Default)]
 pub struct StageSettings {
-    /// Time for all attempts.
-    pub timeout: Option<Duration>,
-    /// Time for one attempt.
-    pub attempt_timeout: Option<Duration>,
+    /// Time for all attempts, for one, and without progress.
+    pub timeouts: Timeouts,
+    /// What an attempt takes at least; zero unless said.
+    pub min_time: Duration,
     /// Time to end by itself after a cancellation.
     pub grace: Option<Duration>,
     /// What one attempt is estimated to cost.
@@ -160,7 +162,7 @@ pub struct StageSettings {
 impl StageSettings {
     /// Whether a timer is needed.
     pub fn is_timed(&self) -> bool {
-        self.timeout.or(self.attempt_timeout).or(self.grace).is_some()
+        self.timeouts.limits().next().is_some() || self.grace.is_some()
     }
 }
 
@@ -181,6 +183,8 @@ pub struct Policies {
     pub deadline: Option<Duration>,
     /// What a run may use; in the place of a stage, within the budget of the run around it.
     pub budget: Option<Budget>,
+    /// The times of stages that say nothing themselves.
+    pub timeouts: Timeouts,
     /// Interceptors of all stages, in the order of addition.
     pub interceptors: Vec<AnyInterceptor>,
     /// Findings that are known to be all right.
@@ -197,6 +201,7 @@ impl Default for Policies {
             cleanup_budget: Duration::from_secs(10),
             deadline: None,
             budget: None,
+            timeouts: Timeouts::default(),
             interceptors: Vec::new(),
             allowed: Vec::new(),
         }
@@ -344,6 +349,30 @@ impl Plan {
     #[inline]
     pub fn policies(&self) -> &Policies {
         &self.policies
+    }
+
+    /// Whether some stage says what it takes at least.
+    #[inline]
+    pub fn has_min_times(&self) -> bool {
+        self.has_min_times
+    }
+
+    /// What the stage at `index` takes at least: what is set for it, or more where it is a pipeline that takes more.
+    pub fn min_time_of(&self, index: u32) -> Duration {
+        let own = self.settings(index).map_or(Duration::ZERO, |settings| settings.min_time);
+        own.max(self.stage(index).min_time())
+    }
+
+    /// When the output can be there at the earliest, from the start of a run: the longest path to it.
+    #[inline]
+    pub fn min_time(&self) -> Duration {
+        self.min_time
+    }
+
+    /// What stage and pipeline say about the time of the stage at `index`.
+    pub fn timeouts(&self, index: u32) -> Timeouts {
+        let own = self.settings(index).map(|settings| settings.timeouts).unwrap_or_default();
+        own.or(self.policies.timeouts)
     }
 
     /// The type of the input.

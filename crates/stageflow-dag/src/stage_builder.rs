@@ -98,15 +98,32 @@ macro_rules! setters {
             self
         }
 
-        /// The time for all attempts together.
-        pub fn timeout(mut self, timeout: Duration) -> Self {
-            self.options.settings().timeout = Some(timeout);
+        /// The time for all attempts together; `None` for no limit, whatever pipeline and engine say.
+        pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+            self.options.settings().timeouts.stage = timeout.into().into();
             self
         }
 
-        /// The time for one attempt.
-        pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
-            self.options.settings().attempt_timeout = Some(timeout);
+        /// The time for one attempt; `None` for no limit, whatever pipeline and engine say.
+        pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+            self.options.settings().timeouts.attempt = timeout.into().into();
+            self
+        }
+
+        /// How long an attempt may go on without a sign of
+        /// [`progress`](stageflow_core::StageContext::progress): then it fails with `IDLE_TIMEOUT`. `None` for no limit,
+        /// whatever pipeline and engine say. The first sign is its start, so waiting for a permit or for the next attempt
+        /// does not count, also not that of the stages of a child run.
+        pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+            self.options.settings().timeouts.idle = timeout.into().into();
+            self
+        }
+
+        /// The least time that an attempt of any use takes. With less left under the deadline of the run or the timeout of
+        /// the stage no attempt is begun and nothing is waited for: the stage fails at once with `DEADLINE_EXCEEDED`.
+        /// [`Pipeline::min_time`](crate::Pipeline::min_time) adds it up, and a run with a deadline below that is refused.
+        pub fn min_time(mut self, time: Duration) -> Self {
+            self.options.settings().min_time = time;
             self
         }
 

@@ -4,6 +4,7 @@ use std::{
     any::{Any, type_name},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use stageflow_core::{
@@ -89,6 +90,10 @@ impl<I: Any + Send + Sync, O: Any + Send + Sync> Stage for SubPipeline<I, O> {
 
     fn child_plan(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         Some(Arc::clone(self.0.plan()) as _)
+    }
+
+    fn min_time(&self) -> Duration {
+        self.0.plan().min_time()
     }
 }
 

@@ -1,8 +1,8 @@
 //! A look at the stages of a pipeline.
 
-use std::{fmt, panic::Location};
+use std::{fmt, panic::Location, time::Duration};
 
-use stageflow_core::StageKind;
+use stageflow_core::{StageKind, Timeouts};
 
 use crate::plan::{Edge, EdgeKind, INPUT, Plan};
 
@@ -67,6 +67,16 @@ impl<'p> StageView<'p> {
     /// The name of the type of the output, without module paths.
     pub fn output_type(&self) -> String {
         self.plan.stage(self.index).output().short_name()
+    }
+
+    /// What stage and pipeline say about its time; where they say nothing the engine may.
+    pub fn timeouts(&self) -> Timeouts {
+        self.plan.timeouts(self.index)
+    }
+
+    /// What an attempt takes at least; zero where nobody says so.
+    pub fn min_time(&self) -> Duration {
+        self.plan.min_time_of(self.index)
     }
 
     /// Whether its output is the pipeline's.

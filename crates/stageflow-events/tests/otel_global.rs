@@ -27,7 +27,8 @@ fn headers(context: &Context) -> Vec<(String, String)> {
 
 #[test]
 fn nothing_global_is_set_without_being_asked() {
-    let otel = Otel::builder().grpc("http://127.0.0.1:1").retry_for(0.secs()).on_loss(|_| {}).build().unwrap();
+    let otel =
+        Otel::builder().grpc("http://127.0.0.1:1").retry_for(0.secs()).on_loss(|_| {}).build().unwrap();
     let ctx = StageContext::for_test();
     drop(otel.tracer_provider());
     assert!(!global::tracer("app").start("before").span_context().is_valid());

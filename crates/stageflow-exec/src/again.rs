@@ -82,13 +82,16 @@ impl Worker {
         let backoff = Backoff::default();
         let own = backoff.delay(made.saturating_sub(1), backoff.base(), run.shared.random.next_u64());
         let delay = after.map_or(own, |after| after.min(Backoff::HINT_MAX));
-        let timeout = run.plan.settings(stage).and_then(|settings| settings.timeout);
-        let until = match (timeout, run.cell(stage).started_ago(self.now)) {
+        let timeout = run.timeouts(stage).stage.get();
+        // Under limits it is marked as started with its first permit only, and the wait for that counts.
+        let cell = run.cell(stage);
+        let ago = if run.is_limited { Some(cell.ready_ago(self.now)) } else { cell.started_ago(self.now) };
+        let until = match (timeout, ago) {
             (Some(timeout), Some(ago)) => self.now.saturating_add(nanos(timeout.saturating_sub(ago))),
             _ => u64::MAX,
         };
         let left = until.min(run.deadline).saturating_sub(self.now);
-        if nanos(delay) >= left {
+        if nanos(delay) >= left.saturating_sub(nanos(run.min_time(stage))) {
             return Err(self.exhausted(run, stage, made, "deadline"));
         }
         self.note_start(run, stage);

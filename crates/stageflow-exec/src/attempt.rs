@@ -11,7 +11,7 @@ use stageflow_core::{
 use stageflow_dag::plan::{Edge, EdgeKind, INPUT};
 
 use crate::{
-    cell::State, limits::Permits, meter, node::Timer, run::RunCore, scope::WorkerScope, worker::Worker,
+    begin, cell::State, limits::Permits, meter, node::Timer, run::RunCore, scope::WorkerScope, worker::Worker,
 };
 
 /// Begins the call of a stage whose inputs are there.
@@ -23,7 +23,7 @@ pub(crate) fn begin(
 ) -> StageResult<()> {
     if !run.bare {
         let chain = run.chain(stage);
-        if chain.is_some() || run.is_limited || run.is_metered {
+        if chain.is_some() || run.is_limited || run.is_metered || is_watched(run, stage) {
             let inputs =
                 if delivers(run, stage) { Some(gather(run, stage).map_err(invalid_input)?) } else { None };
             worker.call(run, stage, slot, chain, inputs);
@@ -42,9 +42,15 @@ pub(crate) fn begin(
     started.map_err(invalid_input)
 }
 
-/// Whether there is anything between the worker and the stage: interceptors, limits or a meter.
+/// Whether there is anything between the worker and the stage: interceptors, limits, a meter, or somebody who watches.
 pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
-    run.is_limited || run.is_metered || run.chain(stage).is_some()
+    run.is_limited || run.is_metered || run.chain(stage).is_some() || is_watched(run, stage)
+}
+
+/// Whether its attempts are watched: for idleness, or for the time that they take at least.
+fn is_watched(run: &RunCore, stage: u32) -> bool {
+    (run.pulses.is_some() && run.timeouts(stage).idle.get().is_some())
+        || (run.plan.has_min_times() && !run.min_time(stage).is_zero())
 }
 
 /// One attempt: permit, attempt timeout, event, number.
@@ -60,13 +66,28 @@ pub(crate) fn attempt(
 ) {
     let run = &scope.run;
     let stage = ctx.index();
-    let timeout = run.plan.settings(stage).and_then(|settings| settings.attempt_timeout);
-    if !run.is_limited && !run.is_metered && timeout.is_none() {
+    if ctx.until_nanos() != u64::MAX
+        && let Err(exit) = begin::in_time(run, ctx)
+    {
+        return slot.put(std::future::ready(Err(exit)));
+    }
+    let (mut timeout, mut idle) = (None, None);
+    if run.is_timed {
+        let timeouts = run.timeouts(stage);
+        (timeout, idle) = (timeouts.attempt.get(), timeouts.idle.get());
+    }
+    if !run.is_limited && !run.is_metered && timeout.is_none() && idle.is_none() {
         run.cell(stage).mark_attempt(number);
         scope.attempt_started(stage, number);
         return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), inputs);
     }
-    slot.put(limited(Arc::clone(run), ctx.clone(), number, inputs, timeout));
+    slot.put(limited(Arc::clone(run), ctx.clone(), number, inputs, Watch { timeout, idle }));
+}
+
+/// What ends an attempt.
+struct Watch {
+    timeout: Option<Duration>,
+    idle: Option<Duration>,
 }
 
 /// An attempt that waits for its permit, is paid for, and whose time may be up.
@@ -75,12 +96,11 @@ async fn limited(
     ctx: StageContext,
     number: u32,
     inputs: Option<Inputs>,
-    timeout: Option<Duration>,
+    Watch { timeout, idle }: Watch,
 ) -> StageResult<Value> {
     let stage = ctx.index();
     let _permits = if run.is_limited {
-        let role = run.plan.stage(stage).role();
-        Some(InFlight::new(&run, stage, run.limits.acquire(&ctx, role).await))
+        Some(InFlight::new(&run, stage, begin::permits(&run, &ctx).await?))
     } else {
         None
     };
@@ -93,23 +113,36 @@ async fn limited(
         cell.mark_started(now);
     }
     run.emit(stage, number, EventKind::StageStarted);
+    if idle.is_some() {
+        run.begin_pulse(stage, number);
+    }
     let mut slot = FutureSlot::take();
     start(&run, &mut slot, ctx.for_attempt(number, until.min(ctx.until_nanos())), inputs);
-    let mut timer = None;
+    let (mut timer, mut idle_timer) = (None, None);
     poll_fn(move |cx| {
         if let Poll::Ready(done) = slot.poll(cx) {
             std::mem::take(&mut slot).keep();
             return Poll::Ready(done);
         }
-        let Some(timeout) = timeout else { return Poll::Pending };
         // A stage that is ready at once pays for no timer.
-        if timer.is_none() {
-            timer = Some(Timer::new(timeout, code::ATTEMPT_TIMEOUT)?);
+        if let Some(timeout) = timeout {
+            let timer = match &mut timer {
+                Some(timer) => timer,
+                None => timer.insert(Timer::new(timeout, code::ATTEMPT_TIMEOUT)?),
+            };
+            if timer.is_up(cx) {
+                return Poll::Ready(Err(timed_out(&run, stage, timer.code)));
+            }
         }
-        if let Some(timer) = &mut timer
-            && timer.is_up(cx)
-        {
-            return Poll::Ready(Err(timed_out(&run, stage, timer.code)));
+        if let Some(limit) = idle {
+            let timer = match &mut idle_timer {
+                Some(timer) => timer,
+                None => idle_timer.insert(Timer::new(limit, code::IDLE_TIMEOUT)?),
+            };
+            // It is wound up for the rest when it goes off, not with each sign.
+            while timer.is_up(cx) {
+                timer.wind(run.look(stage, limit)?);
+            }
         }
         Poll::Pending
     })
@@ -151,13 +184,13 @@ fn start(run: &RunCore, slot: &mut FutureSlot, ctx: StageContext, inputs: Option
 
 /// The failure of a stage or an attempt whose time is up.
 pub(crate) fn timed_out(run: &RunCore, stage: u32, code: Code) -> StageExit {
-    let settings = run.plan.settings(stage);
+    let timeouts = run.timeouts(stage);
     let (what, limit) = if code == code::ATTEMPT_TIMEOUT {
-        ("the attempt", settings.and_then(|settings| settings.attempt_timeout))
+        ("the attempt", timeouts.attempt)
     } else {
-        ("the stage", settings.and_then(|settings| settings.timeout))
+        ("the stage", timeouts.stage)
     };
-    let limit = limit.map_or_else(String::new, |limit| format!(" of {}", Human(limit)));
+    let limit = limit.get().map_or_else(String::new, |limit| format!(" of {}", Human(limit)));
     let error = format!("{what} used up its time{limit}");
     StageExit::failure(code, ErrorClass::Timeout, error.into())
 }

@@ -121,6 +121,11 @@ impl Cell {
         Some(Duration::from_nanos(now.saturating_sub(self.started_nanos()?)))
     }
 
+    /// Time since it became ready.
+    pub(crate) fn ready_ago(&self, now: u64) -> Duration {
+        Duration::from_nanos(now.saturating_sub(self.ready.load(Ordering::Relaxed)))
+    }
+
     fn started_nanos(&self) -> Option<u64> {
         let started = self.started.load(Ordering::Relaxed);
         started.checked_sub(1)

@@ -17,6 +17,7 @@ use crate::{
     driver::Driver,
     ending::EndCause,
     meter,
+    progress::Watched,
     run::{RunCore, Seed},
 };
 
@@ -54,6 +55,7 @@ pub(crate) fn run(
         account: Some(account),
         repeats,
         depth,
+        watched: Watched::of(parent, ctx),
     });
     parent.adopt(&child);
     let run = child.snapshot.identity().run_id();

@@ -4,11 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 use stageflow_core::{
-    Backoff, FailurePolicy, PolicyFacts, StageKind,
+    Backoff, Budget, PolicyFacts, StageKind, Timeouts,
     intercept::{AnyInterceptor, Placement},
     text::OneLine,
 };
 use stageflow_dag::lint::Around;
+
+use crate::engine::EngineShared;
 
 /// What an engine was furnished with, and what holds where nothing was said: [`Engine::describe`](crate::Engine::describe) gives it.
 ///
@@ -40,6 +42,8 @@ pub struct LimitsDescription {
     pub per_tenant: Option<u32>,
     /// How deep pipelines may be nested in each other.
     pub max_depth: u32,
+    /// The values of the backpressure monitor, where there is one.
+    pub admission: Option<String>,
 }
 
 /// An interceptor with its values.
@@ -59,17 +63,23 @@ pub struct InterceptorDescription {
 #[non_exhaustive]
 pub struct EngineDefaults {
     /// What a failure means for the rest of its run.
-    pub on_failure: FailurePolicy,
+    pub on_failure: String,
+    /// The times of stages.
+    pub timeouts: Timeouts,
+    /// What a run may use together with its child runs.
+    pub budget: Budget,
     /// How many attempts a stage gets that asks for them by `StageExit::retry`.
     pub requested_attempts: u32,
     /// The delays between these.
     pub requested_backoff: Backoff,
 }
 
-impl Default for EngineDefaults {
-    fn default() -> Self {
+impl EngineDefaults {
+    fn of(engine: &EngineShared) -> Self {
         Self {
-            on_failure: FailurePolicy::default(),
+            on_failure: engine.on_failure.clone().unwrap_or_default().to_string(),
+            timeouts: engine.timeouts,
+            budget: engine.budget.unwrap_or_default(),
             requested_attempts: Backoff::ATTEMPTS,
             requested_backoff: Backoff::default(),
         }
@@ -77,25 +87,21 @@ impl Default for EngineDefaults {
 }
 
 impl LimitsDescription {
-    pub(crate) fn around<'a>(&'a self, interceptors: &'a [AnyInterceptor]) -> Around<'a> {
+    pub(crate) fn around<'a>(&'a self, interceptors: &'a [AnyInterceptor], timeouts: Timeouts) -> Around<'a> {
         Around {
             interceptors,
             max_in_flight: self.max_in_flight,
             kinds: &self.kinds,
             per_tenant: self.per_tenant,
             max_depth: Some(self.max_depth),
+            timeouts,
         }
     }
 }
 
 impl EngineDescription {
-    pub(crate) fn new(
-        limits: LimitsDescription,
-        interceptors: &[AnyInterceptor],
-        sinks: usize,
-        seed: Option<u64>,
-    ) -> Self {
-        let mut ordered: Vec<_> = interceptors.iter().collect();
+    pub(crate) fn of(engine: &EngineShared) -> Self {
+        let mut ordered: Vec<_> = engine.interceptors.iter().collect();
         ordered.sort_by_key(|one| one.placement().sort_key());
         let of = |one: &AnyInterceptor| InterceptorDescription {
             name: one.name().to_owned(),
@@ -103,7 +109,13 @@ impl EngineDescription {
             facts: one.facts().clone(),
         };
         let interceptors = ordered.into_iter().map(of).collect();
-        Self { limits, interceptors, sinks, seed, defaults: EngineDefaults::default() }
+        Self {
+            limits: engine.described.clone(),
+            interceptors,
+            sinks: engine.sinks.len(),
+            seed: engine.seed,
+            defaults: EngineDefaults::of(engine),
+        }
     }
 }
 
@@ -126,7 +138,8 @@ impl fmt::Display for LimitsDescription {
             write!(f, ", of kind {kind} {limit}")?;
         }
         write!(f, ", per tenant {}", OrNone(self.per_tenant))?;
-        write!(f, "\n  nesting: at most {} deep", self.max_depth)
+        write!(f, "\n  nesting: at most {} deep", self.max_depth)?;
+        write!(f, "\n  admission: {}", self.admission.as_deref().unwrap_or("every run"))
     }
 }
 
@@ -158,9 +171,10 @@ impl fmt::Display for EngineDescription {
         if let Some(seed) = self.seed {
             write!(f, "\n  seed: {seed}, with one worker for each run")?;
         }
-        let EngineDefaults { on_failure, requested_attempts, requested_backoff } = &self.defaults;
-        write!(f, "\n  where nothing else is said:\n    on failure: {on_failure:?}")?;
+        let EngineDefaults { on_failure, timeouts, budget, requested_attempts, requested_backoff } =
+            &self.defaults;
+        write!(f, "\n  where nothing else is said:\n    on failure: {on_failure}")?;
         write!(f, "\n    stages that ask for a retry: {requested_attempts} attempts, {requested_backoff}")?;
-        write!(f, "\n    timeouts and deadlines: none")
+        write!(f, "\n    timeouts: {timeouts}\n    deadline: none\n    budget: {budget}")
     }
 }

@@ -7,10 +7,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, Clock, Code, ContextSnapshot, EventSink, FailureRules, Interceptor, Layer, Randomness, RunInfo,
-    StageKind, TraceContext, code,
-    intercept::{AnyInterceptor, Placement},
-    time::{SeededRandom, ThreadRandom},
+    Budget, Clock, ContextSnapshot, FailureRules, Randomness, RunInfo, SinkAccount, Timeouts, TraceContext,
+    intercept::AnyInterceptor,
 };
 use stageflow_dag::{LintReport, Pipeline, chains::Chains, lint, plan::Plan};
 use tokio::runtime::Handle;
@@ -18,14 +16,14 @@ use tokio::runtime::Handle;
 use crate::{
     admission::BackpressureMonitor,
     chains::{self, ChainCache},
-    clock::TokioClock,
     describe::{EngineDescription, LimitsDescription},
+    engine_builder::EngineBuilder,
     explain::Explanation,
     handle::{RunBuilder, RunHandle},
-    limits::{EngineLimits, Limit},
+    limits::EngineLimits,
     live::LiveRuns,
     shutdown::ShutdownReport,
-    sinks::{Queue, RunEvents, SinkAccount, SinkHandle},
+    sinks::{Queue, RunEvents, SinkHandle},
 };
 
 /// Runs pipelines under common interceptors, sinks and limits. Cheap to clone; clones are the same engine.
@@ -70,11 +68,15 @@ pub(crate) struct EngineShared {
     pub(crate) on_failure: Option<FailureRules>,
     pub(crate) backpressure: Option<BackpressureMonitor>,
     pub(crate) limits: EngineLimits,
-    described: LimitsDescription,
+    pub(crate) described: LimitsDescription,
+    /// The times of stages about which neither they nor their pipeline say anything.
+    pub(crate) timeouts: Timeouts,
+    /// Whether an interceptor of the engine may answer in place of stages.
+    pub(crate) may_answer: bool,
     pub(crate) live: LiveRuns,
-    interceptors: Vec<AnyInterceptor>,
-    sinks: Vec<Arc<SinkHandle>>,
-    cache: ChainCache,
+    pub(crate) interceptors: Vec<AnyInterceptor>,
+    pub(crate) sinks: Vec<Arc<SinkHandle>>,
+    pub(crate) cache: ChainCache,
 }
 
 impl EngineShared {
@@ -184,7 +186,10 @@ impl Engine {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn lint<I, O>(&self, pipeline: &Pipeline<I, O>) -> LintReport {
-        lint::lint(pipeline.plan(), &self.shared.described.around(&self.shared.interceptors))
+        lint::lint(
+            pipeline.plan(),
+            &self.shared.described.around(&self.shared.interceptors, self.shared.timeouts),
+        )
     }
 
     /// What the engine was furnished with: limits, interceptors with all their values, and what holds where nothing was said.
@@ -195,13 +200,17 @@ impl Engine {
     /// # Ok::<_, stageflow_exec::EngineBuildError>(())
     /// ```
     pub fn describe(&self) -> EngineDescription {
-        let EngineShared { described, interceptors, sinks, seed, .. } = &*self.shared;
-        EngineDescription::new(described.clone(), interceptors, sinks.len(), *seed)
+        EngineDescription::of(&self.shared)
     }
 
     /// The monitor that decides on its runs, if it has one.
     pub fn backpressure(&self) -> Option<&BackpressureMonitor> {
         self.shared.backpressure.as_ref()
+    }
+
+    /// What the engine says about the time of stages about which neither they nor their pipeline do.
+    pub fn timeouts(&self) -> Timeouts {
+        self.shared.timeouts
     }
 
     /// What became of the events of each sink, in the order in which the sinks were added.
@@ -235,15 +244,17 @@ impl Engine {
     }
 
     /// Lets no new run in, cancels all runs, waits up to `budget` for their stages and clean-ups to end, and says what
-    /// had to be abandoned (S-18).
+    /// had to be abandoned (S-18). The sinks have what is left of `budget` for the events on their way.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops the waiting; the cancellations stand.
     pub async fn shutdown(&self, budget: Duration) -> ShutdownReport {
+        let started = tokio::time::Instant::now();
         let report = self.shared.live.shut_down(budget).await;
         if report.abandoned().is_empty() {
-            self.flush().await;
+            // A sink that is stuck is no reason to stay.
+            let _in_time = tokio::time::timeout(budget.saturating_sub(started.elapsed()), self.flush()).await;
         }
         report
     }
@@ -273,200 +284,3 @@ impl fmt::Display for InterceptorOrder {
         Ok(())
     }
 }
-
-/// Furnishes an [`Engine`]; everything is optional.
-#[derive(Default)]
-#[must_use = "an engine exists after `build`"]
-pub struct EngineBuilder {
-    interceptors: Vec<AnyInterceptor>,
-    sinks: Vec<Arc<SinkHandle>>,
-    max_in_flight: Option<u32>,
-    kinds: Vec<(StageKind, u32)>,
-    per_tenant: Option<u32>,
-    max_depth: Option<u32>,
-    budget: Option<Budget>,
-    on_failure: Option<FailureRules>,
-    backpressure: Option<BackpressureMonitor>,
-    seed: Option<u64>,
-    clock: Option<Box<dyn Clock>>,
-    random: Option<Box<dyn Randomness>>,
-}
-
-impl EngineBuilder {
-    /// Adds an interceptor around every stage of every run.
-    pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
-        self.interceptors.push(AnyInterceptor::new(interceptor));
-        self
-    }
-
-    /// Tries every stage of every run again: [`interceptor`](Self::interceptor), said of a retry policy.
-    pub fn retry(self, policy: impl Interceptor) -> Self {
-        self.interceptor(policy)
-    }
-
-    /// Adds a sink for the events of every run.
-    pub fn sink(mut self, sink: impl EventSink) -> Self {
-        self.sinks.push(Arc::new(SinkHandle::new(sink)));
-        self
-    }
-
-    /// At most so many stages of all runs together are in flight at a time.
-    pub fn max_in_flight(mut self, limit: u32) -> Self {
-        self.max_in_flight = Some(limit);
-        self
-    }
-
-    /// At most so many stages of a kind, of all runs together, are in flight at a time.
-    pub fn limit_kind(mut self, kind: StageKind, limit: u32) -> Self {
-        self.kinds.push((kind, limit));
-        self
-    }
-
-    /// At most so many stages of one tenant's runs together are in flight at a time. Runs without a tenant count
-    /// as one tenant.
-    pub fn tenant_max_in_flight(mut self, limit: u32) -> Self {
-        self.per_tenant = Some(limit);
-        self
-    }
-
-    /// What a failure means for runs of pipelines that do not say so themselves; without a call, it ends the run (rule S-7).
-    pub fn on_failure(mut self, rules: impl Into<FailureRules>) -> Self {
-        self.on_failure = Some(rules.into());
-        self
-    }
-
-    /// Who decides whether a run is let in, waits, or is refused with `OVERLOADED` (rule S-11); without a call, all are let in.
-    ///
-    /// Child runs are not asked for: they are part of a run that is in. Engines may share a monitor.
-    pub fn backpressure(mut self, monitor: BackpressureMonitor) -> Self {
-        self.backpressure = Some(monitor);
-        self
-    }
-
-    /// How deep pipelines may be nested in each other; 16 by default, 0 for not at all.
-    pub fn max_depth(mut self, depth: u32) -> Self {
-        self.max_depth = Some(depth);
-        self
-    }
-
-    /// What each run may use together with its child runs, where neither the run nor its pipeline says so.
-    pub fn budget(mut self, budget: Budget) -> Self {
-        self.budget = Some(budget);
-        self
-    }
-
-    /// Draws ids, random numbers and the order of ready stages from a seed. Runs have one worker then.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// Replaces the clock, which is tokio's otherwise. Timers stay tokio's.
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Box::new(clock));
-        self
-    }
-
-    /// Replaces the source of random numbers.
-    pub fn randomness(mut self, random: impl Randomness) -> Self {
-        self.random = Some(Box::new(random));
-        self
-    }
-
-    /// Makes the engine.
-    ///
-    /// # Errors
-    ///
-    /// All problems at once: `INVALID_POLICY` for limits of zero and percentages that are none, `OUTSIDE_AUTHENTICATION` for an interceptor that would
-    /// stand outside authentication.
-    pub fn build(self) -> Result<Engine, EngineBuildError> {
-        let mut problems = Vec::new();
-        let limits =
-            self.max_in_flight.iter().chain(&self.per_tenant).chain(self.kinds.iter().map(|(_, n)| n));
-        if limits.into_iter().any(|limit| *limit == 0) {
-            problems.push((code::INVALID_POLICY, "a limit of zero lets no stage run".to_owned()));
-        }
-        let tolerance = self.on_failure.iter().flat_map(FailureRules::problems);
-        problems.extend(tolerance.map(|problem| (code::INVALID_POLICY, problem)));
-        for one in &self.interceptors {
-            if one.placement() == Placement::Outside(Layer::Authenticate) {
-                let message = format!("`{}` would stand outside authentication", one.name());
-                problems.push((code::OUTSIDE_AUTHENTICATION, message));
-            }
-        }
-        if problems.is_empty() {
-            Ok(self.assemble(LiveRuns::tracked()))
-        } else {
-            Err(EngineBuildError { problems })
-        }
-    }
-
-    fn assemble(self, live: LiveRuns) -> Engine {
-        let random: Box<dyn Randomness> = match (self.random, self.seed) {
-            (Some(random), _) => random,
-            (None, Some(seed)) => Box::new(SeededRandom::new(seed)),
-            (None, None) => Box::new(ThreadRandom),
-        };
-        let limits = EngineLimits {
-            engine: self.max_in_flight.map(|limit| Limit::new("engine", limit)),
-            kinds: self.kinds.iter().map(|(kind, limit)| (*kind, Limit::new("kind", *limit))).collect(),
-            per_tenant: self.per_tenant,
-            ..EngineLimits::default()
-        };
-        let described = LimitsDescription {
-            max_in_flight: self.max_in_flight,
-            kinds: self.kinds,
-            per_tenant: self.per_tenant,
-            max_depth: self.max_depth.unwrap_or(16),
-        };
-        Engine {
-            shared: Arc::new(EngineShared {
-                own_clock: self.clock.is_none(),
-                clock: self.clock.unwrap_or_else(|| Box::new(TokioClock::new())),
-                random,
-                seed: self.seed,
-                max_depth: described.max_depth,
-                budget: self.budget,
-                on_failure: self.on_failure,
-                backpressure: self.backpressure,
-                limits,
-                described,
-                live,
-                interceptors: self.interceptors,
-                sinks: self.sinks,
-                cache: ChainCache::default(),
-            }),
-        }
-    }
-}
-
-impl fmt::Debug for EngineBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EngineBuilder").field("interceptors", &self.interceptors).finish_non_exhaustive()
-    }
-}
-
-/// An engine cannot be built: all problems at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EngineBuildError {
-    problems: Vec<(Code, String)>,
-}
-
-impl EngineBuildError {
-    /// The codes, in the order of the problems.
-    pub fn codes(&self) -> impl Iterator<Item = Code> {
-        self.problems.iter().map(|(code, _)| *code)
-    }
-}
-
-impl fmt::Display for EngineBuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot build the engine")?;
-        for (code, message) in &self.problems {
-            write!(f, "\n  {code}: {message}\n    help: {}", code.hint().unwrap_or_default())?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for EngineBuildError {}

@@ -24,6 +24,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     admission::{Admission, BackpressureMonitor},
+    begin,
     driver::Driver,
     ending::EndCause,
     engine::Engine,
@@ -155,7 +156,8 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         self.edit(|snapshot| snapshot.priority(priority))
     }
 
-    /// How long the run may take from now on. With nothing left no stage starts.
+    /// How long the run may take from now on. With nothing left no stage starts; with less than the pipeline takes at least
+    /// ([`Pipeline::min_time`]) the run is refused with `DEADLINE_EXCEEDED`.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.has_deadline = true;
         self.edit(|snapshot| snapshot.deadline(deadline))
@@ -235,8 +237,10 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             snapshot = snapshot.budget_or(budget);
         }
         let has_timer = || timer::sleep(Duration::ZERO).is_some();
+        let defaults = self.plan.policies().timeouts.or(shared.timeouts);
         let timed = self.has_deadline
             || self.plan.policies().deadline.is_some()
+            || defaults.limits().next().is_some()
             || self.plan.all_settings().values().any(StageSettings::is_timed)
             || shared.backpressure.as_ref().is_some_and(BackpressureMonitor::needs_timer);
         if timed && !has_timer() {
@@ -245,6 +249,9 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
                 self.plan.name()
             );
             return Err(RunError::refused(code::NO_RUNTIME, message));
+        }
+        if self.plan.has_min_times() {
+            begin::run_in_time(&self.plan, &shared, snapshot.deadline_set())?;
         }
         let admission = match &shared.backpressure {
             Some(monitor) => Some(offer(monitor, self.plan.name())?),
@@ -270,6 +277,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             account: None,
             repeats: None,
             depth: 0,
+            watched: None,
         });
         if let Some(admission) = &admission {
             admission.note(&run);

@@ -8,6 +8,7 @@ mod admission;
 mod again;
 mod aside;
 mod attempt;
+mod begin;
 mod blocking;
 mod cell;
 mod chains;
@@ -19,6 +20,7 @@ mod describe;
 mod driver;
 mod ending;
 mod engine;
+mod engine_builder;
 mod error;
 mod explain;
 mod failures;
@@ -31,6 +33,7 @@ mod node;
 mod outputs;
 mod patrol;
 mod pending;
+mod progress;
 mod protocol;
 mod queue;
 mod ready;
@@ -52,12 +55,13 @@ pub use crate::{
     },
     blocking::{Blocking, blocking},
     describe::{EngineDefaults, EngineDescription, InterceptorDescription, LimitsDescription},
-    engine::{Engine, EngineBuildError, EngineBuilder, InterceptorOrder},
+    engine::{Engine, InterceptorOrder},
+    engine_builder::{EngineBuildError, EngineBuilder},
     error::RunError,
     explain::{Explanation, StageWait},
     handle::{Completed, PipelineExt, RunBuilder, RunFuture, RunHandle},
     report::{RunReport, StageReport},
     run::CleanUpFailure,
     shutdown::{AbandonedRun, ShutdownReport},
-    sinks::{EventStream, SinkAccount},
+    sinks::EventStream,
 };

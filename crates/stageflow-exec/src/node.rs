@@ -40,6 +40,9 @@ pub(crate) struct Body {
     pub(crate) timer: Option<Timer>,
 }
 
+/// As good as never.
+const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+
 /// Ends a stage or an attempt.
 pub(crate) struct Timer {
     pub(crate) sleep: Pin<Box<Sleep>>,
@@ -58,6 +61,14 @@ impl Timer {
                 Err(StageExit::failure(code::NO_RUNTIME, ErrorClass::Invalid, error))
             }
         }
+    }
+
+    /// Sets it to go off after so long from now, a millisecond at least: an engine's clock that runs behind tokio's makes no
+    /// busy loop.
+    pub(crate) fn wind(&mut self, after: Duration) {
+        let now = tokio::time::Instant::now();
+        let at = now.checked_add(after.max(Duration::from_millis(1))).unwrap_or(now + FAR);
+        let _shut_down = catch_unwind(AssertUnwindSafe(|| self.sleep.as_mut().reset(at)));
     }
 
     /// Whether the time is up. It never is on a runtime that shuts down, where tokio panics.

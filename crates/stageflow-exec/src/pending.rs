@@ -18,9 +18,12 @@ use crate::{
 
 /// When the time of a stage, or of its only attempt, is up.
 pub(crate) fn timer_of(run: &RunCore, stage: u32) -> Option<(Duration, Code)> {
-    let settings = run.plan.settings(stage)?;
-    let whole = settings.timeout.map(|timeout| (timeout, code::STAGE_TIMEOUT));
-    let single = settings.attempt_timeout.filter(|_| !attempt::is_wrapped(run, stage));
+    if !run.is_timed {
+        return None;
+    }
+    let timeouts = run.timeouts(stage);
+    let whole = timeouts.stage.get().map(|timeout| (timeout, code::STAGE_TIMEOUT));
+    let single = timeouts.attempt.get().filter(|_| !attempt::is_wrapped(run, stage));
     let single = single.map(|timeout| (timeout, code::ATTEMPT_TIMEOUT));
     whole.into_iter().chain(single).min_by_key(|(timeout, _)| *timeout)
 }

@@ -12,7 +12,8 @@ use std::{
 
 use stageflow_core::{
     CancelCause, ContextSnapshot, Failure, FailureCollector, FailureRules, Reservation, RunOutcome,
-    StageOutcome, Value, WaitReason, budget::account::Account, intercept::AnyInterceptor, scope::CleanUp,
+    StageOutcome, Timeouts, Value, WaitReason, budget::account::Account, intercept::AnyInterceptor,
+    scope::CleanUp, stage::StageRole,
 };
 use stageflow_dag::{chains::Chains, plan::Plan};
 use tokio::runtime::Handle;
@@ -26,6 +27,7 @@ use crate::{
     engine::EngineShared,
     limits::{Permits, RunLimits},
     outputs::Outputs,
+    progress::{Pulse, Pulses, Watched},
     queue::Queues,
     sinks::RunEvents,
 };
@@ -40,11 +42,17 @@ pub(crate) struct RunCore {
     pub(crate) events: Option<RunEvents>,
     pub(crate) handle: Handle,
     pub(crate) depth: u32,
-    /// No stage has anything around it: no interceptor, limit, timeout or counted input.
+    /// No stage has anything around it: no interceptor, limit, timeout, least time or counted input.
     pub(crate) bare: bool,
     pub(crate) is_limited: bool,
     /// Attempts have to be paid for: a stage has a cost, or the run is made again.
     pub(crate) is_metered: bool,
+    /// Some stage may have a timeout.
+    pub(crate) is_timed: bool,
+    /// Made where some stage has an idle timeout.
+    pub(crate) pulses: Option<Pulses>,
+    /// Who goes by the progress of this run.
+    pub(crate) watched: Option<Arc<Watched>>,
 
     pub(crate) cells: Box<[Cell]>,
     pub(crate) outputs: Outputs,
@@ -135,11 +143,14 @@ pub(crate) struct Seed {
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) repeats: Option<Arc<Account>>,
     pub(crate) depth: u32,
+    pub(crate) watched: Option<Arc<Watched>>,
 }
 
 impl RunCore {
     pub(crate) fn new(seed: Seed) -> Arc<Self> {
-        let Seed { chains, plan, input, snapshot, shared, handle, events, keep, max_in_flight, .. } = seed;
+        let Seed {
+            chains, plan, input, snapshot, shared, handle, events, keep, max_in_flight, watched, ..
+        } = seed;
         let policies = plan.policies();
         let keep_all = keep.unwrap_or(policies.keep) == stageflow_core::Keep::All;
         let count = u32::try_from(plan.len()).unwrap_or(u32::MAX);
@@ -152,13 +163,22 @@ impl RunCore {
         let outputs = Outputs::new(&plan, input, keep_all);
         let is_metered =
             seed.repeats.is_some() || plan.all_settings().values().any(|settings| settings.cost.is_some());
+        let is_set = !plan.all_settings().is_empty();
+        let is_timed = is_set || policies.timeouts.is_set() || shared.timeouts.is_set();
         let bare = chains.is_none()
             && limits.is_empty()
-            && plan.all_settings().is_empty()
+            && !is_timed
             && !is_metered
+            && !plan.has_min_times()
             && !outputs.is_counted();
+        let has_idle = is_timed
+            && (policies.timeouts.idle.or(shared.timeouts.idle).get().is_some()
+                || plan.all_settings().values().any(|settings| settings.timeouts.idle.get().is_some()));
         Arc::new(Self {
             bare,
+            is_timed,
+            pulses: has_idle.then(|| (0..count).map(|_| Pulse::default()).collect()),
+            watched,
             is_limited: !limits.is_empty(),
             is_metered,
             chains,
@@ -223,6 +243,29 @@ impl RunCore {
         let unit = Value::new(());
         let completed = self.cell(source).state() == State::Completed;
         (completed && self.plan.stage(source).output().matches(&unit)).then_some(unit)
+    }
+
+    /// What counts for the time of a stage: what the stage says, then the pipeline, then the engine. The engine's defaults are for
+    /// the stages that do the work, not for pipelines in the place of stages, whose own stages they count for.
+    pub(crate) fn timeouts(&self, stage: u32) -> Timeouts {
+        if !self.is_timed {
+            return Timeouts::default();
+        }
+        let near = self.plan.timeouts(stage);
+        let far = &self.shared.timeouts;
+        if far.is_set() && self.plan.stage(stage).role() == StageRole::Leaf { near.or(*far) } else { near }
+    }
+
+    /// What an attempt of a stage takes at least.
+    pub(crate) fn min_time(&self, stage: u32) -> Duration {
+        if !self.plan.has_min_times() {
+            return Duration::ZERO;
+        }
+        if self.shared.may_answer {
+            // For stages of the child run as well.
+            return self.plan.settings(stage).map_or(Duration::ZERO, |settings| settings.min_time);
+        }
+        self.plan.min_time_of(stage)
     }
 
     /// The interceptors around a stage, if there are any.
@@ -313,6 +356,11 @@ impl RunCore {
         }
     }
 
+    /// The child runs that are still there.
+    pub(crate) fn children(&self) -> Vec<Arc<RunCore>> {
+        self.lock_children().iter().filter_map(Weak::upgrade).collect()
+    }
+
     fn lock_children(&self) -> MutexGuard<'_, Vec<Weak<RunCore>>> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -321,7 +369,7 @@ impl RunCore {
     ///
     /// A child run ends itself, so the stage may go on while it waits for one.
     pub(crate) fn grace_until(&self, stage: u32, stopped_at: u64) -> u64 {
-        if self.plan.stage(stage).role() == stageflow_core::stage::StageRole::Pipeline
+        if self.plan.stage(stage).role() == StageRole::Pipeline
             && self.details().waits.get(&stage) == Some(&WaitReason::ChildRun)
         {
             return u64::MAX;

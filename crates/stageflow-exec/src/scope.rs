@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     attempt, child,
+    progress::Sign,
     protocol::{Held, Unnumbered},
     run::RunCore,
     sinks::RunEvents,
@@ -159,6 +160,7 @@ impl StageScope for WorkerScope {
     }
 
     fn emit(&self, stage: u32, attempt: u32, event: CustomEvent) {
+        self.run.progress(stage, attempt, Sign::Event);
         if self.run.events.is_some() && !self.run.is_done() {
             self.emit_start(stage);
             self.run.emit(stage, attempt, EventKind::Custom(Arc::new(event)));
@@ -188,6 +190,14 @@ impl StageScope for WorkerScope {
         self.run.now()
     }
 
+    fn progress(&self, stage: u32, attempt: u32) {
+        self.run.progress(stage, attempt, Sign::Progress);
+    }
+
+    fn min_time(&self, stage: u32) -> Duration {
+        self.run.min_time(stage)
+    }
+
     fn random(&self) -> u64 {
         self.run.shared.random.next_u64()
     }
@@ -210,6 +220,7 @@ impl StageScope for WorkerScope {
             let name = self.run.plan.stage_name(stage);
             self.run.collector().tried_again(at, name, next_attempt.saturating_sub(1), last_error);
         }
+        self.run.tell_watched();
         let mut details = self.run.details();
         match reason {
             Some(reason) => details.waits.insert(stage, reason),

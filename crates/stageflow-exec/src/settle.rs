@@ -39,6 +39,7 @@ impl Worker {
         } else {
             cell.set_state_in_order(State::Completed);
         }
+        run.tell_watched();
         self.tell_successors(run, stage);
         self.count_ended();
     }
@@ -111,6 +112,7 @@ impl Worker {
         cell.mark_ended(self.now);
         self.note(run, stage, run.cell(stage).attempts(), kind);
         cell.set_state_in_order(state);
+        run.tell_watched();
         self.tell_successors(run, stage);
         self.count_ended();
     }

@@ -337,7 +337,7 @@ impl Worker {
 
     /// Until when a stage that starts now may take, in nanoseconds of the run.
     fn until(&self, run: &Arc<RunCore>, stage: u32) -> u64 {
-        let own = if run.plan.all_settings().is_empty() { None } else { pending::timer_of(run, stage) };
+        let own = if run.is_timed { pending::timer_of(run, stage) } else { None };
         let until = own.map_or(u64::MAX, |(timeout, _)| self.now.saturating_add(nanos(timeout)));
         until.min(run.deadline)
     }

@@ -80,6 +80,12 @@ struct Shared {
     queued: AtomicUsize,
 }
 
+/// What `permit` uses, so that `tests/model` can run it under a model checker.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicUsize, Ordering};
+    pub(super) use tokio::sync::{Semaphore, SemaphorePermit};
+}
+
 impl Bulkhead {
     /// A bulkhead before the dependency `name`, to be furnished.
     pub fn builder(name: impl Into<Arc<str>>) -> BulkheadBuilder {

@@ -28,6 +28,12 @@ pub use self::{
 use self::{bucket::Bucket, gcra::Quota, intercept::Hooks};
 use crate::limit::{Keyed, WhenFull};
 
+/// What `bucket` uses, so that `tests/model` can run it under a model checker.
+mod sync {
+    pub(super) use std::sync::{Mutex, MutexGuard};
+    pub(super) use tokio::sync::Notify;
+}
+
 /// Lets so much cost per time through, in several dimensions at once.
 ///
 /// It is an interceptor in [`Layer::Limit`](stageflow_core::Layer::Limit), for each attempt of its own, and as well a plain
@@ -39,7 +45,7 @@ use crate::limit::{Keyed, WhenFull};
 ///   asked. What [`settle`](RateCharge::settle) finds to be missing becomes a debt that later calls wait for.
 /// - A call takes its cost from all dimensions or from none.
 /// - Who waits goes in the order of arrival, within one tenant: small costs do not pass large ones.
-/// - A call whose wait would take all of its remaining time, or more, is refused at once, and says how long it would have been.
+/// - A call whose wait would take all of its [`slack`](stageflow_core::StageContext::slack), or more, is refused at once, and says how long it would have been.
 /// - Who stops to wait frees its place at once. A call that never began an attempt is given its cost back.
 /// - It knows at most `max_keys` tenants. While none can be forgotten without harm, the others share one more quota of the same size.
 ///

@@ -8,12 +8,20 @@ mod tests;
 use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, PolicyFacts, RetryFacts, StageExit,
-    StageResult, Value, intercept::Placement,
+    Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, PolicyFacts, PolicyId, RetryFacts,
+    StageExit, StageResult, Value, intercept::Placement,
 };
 
 pub use self::budget::RetryBudget;
 use self::failed::Failures;
+
+/// What `budget` uses, so that `tests/model` can run it under a model checker.
+mod sync {
+    pub(super) use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+}
 
 /// The name under which the policy is known elsewhere.
 pub type RetryInterceptor = Retry;
@@ -26,8 +34,8 @@ type RetryIf = dyn Fn(&StageExit) -> bool + Send + Sync;
 /// timeout without a call of [`on`](Self::on), or if [`retry_if`](Self::retry_if) says so. Permanent, invalid and denied
 /// failures, panics, skips and cancellations never are (rule S-22).
 ///
-/// Nothing is tried again that could not end in time: the policy gives up when the delay is longer than the time that is left to
-/// the stage or the run.
+/// Nothing is tried again that could not end in time: the policy gives up when the delay would not leave the stage and the run more
+/// time than an attempt takes at least ([`slack`](stageflow_core::StageContext::slack)).
 ///
 /// Each retry is told by a `stage.retry_scheduled` event, with attempt, delay, reason and code, and while it waits `explain()` shows
 /// attempt, delay and last error. `stage.retry_recovered` and `stage.retry_exhausted` tell how it ended. State is per call: calls
@@ -211,7 +219,7 @@ impl Retry {
         let own = self.backoff.delay(state.attempts.saturating_sub(1), state.previous, random);
         // Whoever was asked knows better than we do.
         let delay = exit.retry_after().map_or(own, |hint| hint.min(self.hint_max));
-        if state.remaining.is_some_and(|left| delay >= left) {
+        if state.slack.is_some_and(|slack| delay >= slack) {
             return Decision::GiveUp("deadline");
         }
         if self.max_elapsed.is_some_and(|most| state.elapsed.saturating_add(delay) > most) {
@@ -231,8 +239,8 @@ struct State<'a> {
     previous: Duration,
     /// Since the first began, if that is limited.
     elapsed: Duration,
-    /// Until the stage's or the run's time is up.
-    remaining: Option<Duration>,
+    /// What may be waited for, if another attempt is to be of use before the time of the stage or the run is up.
+    slack: Option<Duration>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -254,7 +262,7 @@ impl Interceptor for Retry {
             attempts: 0,
             previous: self.backoff.base(),
             elapsed: Duration::ZERO,
-            remaining: None,
+            slack: None,
         };
         let mut failures = Failures::default();
         self.budget.iter().for_each(RetryBudget::deposit);
@@ -271,7 +279,7 @@ impl Interceptor for Retry {
                 Err(exit) => exit,
             };
             state.elapsed = began.map_or(Duration::ZERO, |began| ctx.elapsed().saturating_sub(began));
-            state.remaining = ctx.remaining();
+            state.slack = ctx.slack();
             match self.decide(&exit, &state, ctx.random_u64()) {
                 Decision::Leave => return Err(failures.last(exit, state.attempts)),
                 Decision::GiveUp(why) => {
@@ -305,7 +313,7 @@ impl Interceptor for Retry {
         facts.hint_max = self.hint_max;
         facts.classes.clone_from(&self.classes);
         facts.has_predicate = self.retry_if.is_some();
-        facts.budget = self.budget.as_ref().map(RetryBudget::id);
+        facts.budget = self.budget.as_ref().map(|budget| PolicyId::of(&budget.0));
         facts.is_budgeted = self.budget.is_some();
         facts.into()
     }

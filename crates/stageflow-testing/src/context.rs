@@ -195,6 +195,11 @@ impl TestContext {
             .collect()
     }
 
+    /// How often [`StageContext::progress`] was called so far.
+    pub fn progress(&self) -> usize {
+        self.record.lock().signs
+    }
+
     /// How many holds are held at the moment.
     pub fn holds(&self) -> usize {
         self.record.lock().holds

@@ -65,15 +65,16 @@ pub use crate::fallback::FallbackExt;
 pub use stageflow_core::{
     AuthenticateFacts, Backoff, BoxError, BreakerFacts, Budget, BudgetExhausted, BudgetReport, BulkheadFacts,
     Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId, CustomEvent, Delivery,
-    DurationExt, ErrorClass, Event, EventKind, EventSink, Extensions, Failure, FailureCollector,
-    FailurePolicy, FailureRecord, FailureRules, FailureSummary, FallbackFacts, FieldValue, FnStage, Growth,
-    IdempotencyFacts, Identity, InputError, InteractionId, Interceptor, Jitter, Keep, Layer, Next, Owned,
-    PolicyFacts, PolicyId, Priority, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId,
-    Reservation, RetryFacts, RunBudget, RunId, RunInfo, RunOutcome, SessionId, SkipCause, SnapshotBuilder,
-    Stage, StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome, StageResult,
-    StopReason, Stopped, TenantGuardFacts, TenantId, TimeoutFacts, TraceContext, TraceContextError, UserId,
-    Value, WaitReason, code, context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent,
-    stage::UnknownKind, stage_fn, time::SeededRandom,
+    DropReason, DurationExt, ErrorClass, Event, EventClass, EventKind, EventSink, Extensions, Failure,
+    FailureCollector, FailurePolicy, FailureRecord, FailureRules, FailureSummary, FallbackFacts, FieldValue,
+    FnStage, Growth, IdempotencyFacts, Identity, InputError, InteractionId, Interceptor, Jitter, Keep, Layer,
+    Losses, Next, NotBegun, Owned, PolicyFacts, PolicyId, Priority, Randomness, RateDimension,
+    RateLimitFacts, Recorder, RequestId, Reservation, RetryFacts, RunBudget, RunId, RunInfo, RunOutcome,
+    SessionId, SinkAccount, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput,
+    StageInputs, StageKind, StageOutcome, StageResult, StopReason, Stopped, TenantGuardFacts, TenantId,
+    TimeLimit, TimeoutFacts, Timeouts, TraceContext, TraceContextError, UserId, Value, WaitReason, code,
+    context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent, stage::UnknownKind,
+    stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{
@@ -87,7 +88,7 @@ pub use stageflow_exec::{
     BackpressureStats, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder,
     EngineDefaults, EngineDescription, EventStream, Explanation, InterceptorDescription, InterceptorOrder,
     LimitsDescription, Overloaded, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
-    ShedRule, ShutdownReport, SinkAccount, StageReport, StageWait, blocking,
+    ShedRule, ShutdownReport, StageReport, StageWait, blocking,
 };
 
 #[cfg(feature = "events")]

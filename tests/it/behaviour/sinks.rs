@@ -81,7 +81,7 @@ async fn a_stuck_sink_delays_no_run_and_its_losses_are_announced() {
         [("events.gap", 52), ("stage.completed", 53), ("pipeline.completed", 54)]
             .map(|(name, n)| (name.to_owned(), n))
     );
-    let EventKind::Gap { dropped } = seen[14].kind() else { panic!("{seen:?}") };
+    let EventKind::Gap { dropped, .. } = seen[14].kind() else { panic!("{seen:?}") };
     assert_eq!(*dropped, account.dropped_full);
     assert_eq!(serde_json::to_value(&seen[14]).unwrap()["details"]["dropped"], 38);
 }

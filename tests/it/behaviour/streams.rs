@@ -60,7 +60,7 @@ async fn a_stream_that_overflows_announces_the_gap() {
     let (mut read, mut missing, mut last) = (0_u64, 0_u64, None::<Event>);
     while let Some(event) = stream.next().await {
         match event.kind() {
-            EventKind::Gap { dropped } => missing += dropped,
+            EventKind::Gap { dropped, .. } => missing += dropped,
             _ => read += 1,
         }
         last = Some(event);

@@ -58,7 +58,7 @@ async fn s_7_203_fail_fast_stops_at_the_first() {
 
 /// 204, 205, W28: unrelated stages run, dependents do not, and neither do their dependents.
 #[tokio::test(start_paused = true)]
-async fn s_7_204_205_what_waits_for_a_failure_never_runs_however_far() {
+async fn s_7_204_205_what_waits_for_a_failure_never_runs_however_far_w28() {
     let log = Log::default();
     let chain = pipeline(|p| {
         p.on_failure(FailurePolicy::Continue);

@@ -1,12 +1,14 @@
-//! Proof: the rules of the executor (S-4 … S-19) under random graphs, faults at every point, and load.
+//! Proof: the rules of the executor (S-4 … S-19) under random graphs, faults at every point, and load; `policies` for S-20 … S-25.
 
 mod blocked;
 mod budget;
 mod cancel;
+mod deadline;
 mod depth;
 mod isolation;
 mod oracle;
 mod pause;
+mod policies;
 mod races;
 mod seeds;
 mod shutdown;

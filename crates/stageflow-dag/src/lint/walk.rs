@@ -1,8 +1,8 @@
 //! Looks at every stage: of a pipeline, and of the pipelines that are its stages. A work list, no recursion.
 
-use std::{collections::HashMap, panic::Location, sync::Arc, time::Duration};
+use std::{collections::HashMap, panic::Location, sync::Arc};
 
-use stageflow_core::{PolicyId, StageKind, intercept::AnyInterceptor};
+use stageflow_core::{PolicyId, StageKind, Timeouts, intercept::AnyInterceptor};
 
 use super::{
     Allowed, CHECKS, Found, Lint, LintReport,
@@ -31,6 +31,8 @@ pub struct Around<'a> {
     pub per_tenant: Option<u32>,
     /// How deep pipelines may be nested; `None` if that is not known.
     pub max_depth: Option<u32>,
+    /// The times of stages about which neither they nor their pipeline say anything.
+    pub timeouts: Timeouts,
 }
 
 /// A pipeline at its place.
@@ -51,7 +53,7 @@ enum PlanRef<'p> {
 #[derive(PartialEq, Eq, Hash)]
 struct Shape {
     chain: Vec<PolicyId>,
-    times: [Option<Duration>; 2],
+    times: Timeouts,
     kind: StageKind,
     child: Option<u64>,
     location: (&'static str, u32, u32),
@@ -156,7 +158,7 @@ fn groups(plan: &Plan, chains: &Chains) -> Vec<Alike> {
             chain: chains
                 .of(stage)
                 .map_or_else(Vec::new, |chain| chain.iter().map(AnyInterceptor::id).collect()),
-            times: settings.map_or([None; 2], |settings| [settings.timeout, settings.attempt_timeout]),
+            times: settings.map_or_else(Timeouts::default, |settings| settings.timeouts),
             kind: plan.kind(stage),
             child: child.as_ref().map(|plan| plan.id()),
             location: (place.file(), place.line(), place.column()),
@@ -186,11 +188,15 @@ fn level(plan: &Plan, stage: u32, chains: &Chains, around: &Around<'_>) -> Level
         }
     };
     let chain = chains.of(stage).map_or(&[][..], |chain| chain);
+    // The engine's times are for stages, and not for pipelines in their place.
+    let of_engine =
+        if plan.stage(stage).child_plan().is_some() { Timeouts::default() } else { around.timeouts };
+    let times = plan.timeouts(stage).or(of_engine);
     Level {
         chain: chain.iter().map(|one| (one.clone(), of(one))).collect(),
         stage: plan.stage_name(stage).to_owned(),
-        timeout: settings.and_then(|settings| settings.timeout),
-        attempt: settings.and_then(|settings| settings.attempt_timeout),
+        timeout: times.stage.get(),
+        attempt: times.attempt.get(),
         deadline: plan.policies().deadline,
         allowed: settings
             .map_or_else(Vec::new, |settings| settings.allowed.clone())

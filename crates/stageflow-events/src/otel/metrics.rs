@@ -49,6 +49,11 @@ impl Meter {
     /// Takes an event; `sampled` says whether the run is recorded.
     pub(crate) fn take(&mut self, event: &Event, sampled: bool) {
         let Self { registry, runs } = self;
+        if let EventKind::Gap { dropped, .. } = event.kind() {
+            // It may come after the end of its run.
+            let dropped = i64::try_from(*dropped).unwrap_or(i64::MAX);
+            return registry.add(Metric::EventsDropped, &[event.pipeline()], dropped);
+        }
         let mut is_new = false;
         let (run, given_way) = runs.of(event.run_id(), || {
             is_new = true;
@@ -90,9 +95,6 @@ impl RunMeter {
         let (pipeline, now) = (event.pipeline(), nanos(event.elapsed()));
         match event.kind() {
             EventKind::Custom(custom) => self.custom(event, custom, registry),
-            EventKind::Gap { dropped } => {
-                registry.add(Metric::EventsDropped, &[pipeline], i64::try_from(*dropped).unwrap_or(i64::MAX));
-            }
             kind => {
                 let (Some(stage), Some(name)) = (event.stage_index(), event.stage()) else { return };
                 let outcome = match kind {

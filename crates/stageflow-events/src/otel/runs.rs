@@ -39,6 +39,10 @@ impl<T> Runs<T> {
         (one, given_way)
     }
 
+    pub(crate) fn knows(&self, run: RunId) -> bool {
+        self.known.contains_key(&run)
+    }
+
     pub(crate) fn remove(&mut self, run: RunId) -> Option<T> {
         let (number, one) = self.known.remove(&run)?;
         self.order.remove(&number);

@@ -40,6 +40,10 @@ impl Assembler {
 
     /// Takes an event of a run that is recorded, and gives the spans that end with it.
     pub(crate) fn take(&mut self, event: &Event, out: &mut Vec<Span>) {
+        if matches!(event.kind(), EventKind::Gap { .. }) && !self.runs.knows(event.run_id()) {
+            // It may come after the end of its run.
+            return;
+        }
         let (run, given_way) = self.runs.of(event.run_id(), || RunSpans::new(event, self.limits));
         run.take(event, out);
         if let Some(other) = given_way {

@@ -3,6 +3,7 @@
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use serde::Serialize;
+use stageflow_core::time::Human;
 
 use super::{
     builder::BackpressureBuilder,
@@ -53,6 +54,24 @@ pub(crate) struct Shared {
     pub(super) max_active: usize,
     pub(super) queue_limit: usize,
     pub(super) queue_timeout: Option<Duration>,
+}
+
+impl fmt::Display for BackpressureMonitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = &*self.0;
+        write!(f, "{} active, {} waiting", shared.max_active, shared.queue_limit)?;
+        if let Some(most) = shared.queue_timeout {
+            write!(f, " for at most {}", Human(most))?;
+        }
+        let limits = shared.turnstile.look(|state| state.limits.clone());
+        if limits.sheds {
+            write!(f, ", refused from {} to {} of the active", limits.high, limits.low)?;
+            if let Some(latency) = limits.latency {
+                write!(f, " or where the slowest 5 % take over {}", Human(Duration::from_nanos(latency)))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Shared {

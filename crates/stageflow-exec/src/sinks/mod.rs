@@ -16,36 +16,14 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use stageflow_core::{ContextSnapshot, Delivery, Event, EventKind, EventSink, RunInfo, event::EventRecord};
+use stageflow_core::{
+    ContextSnapshot, Delivery, DropReason, Event, EventKind, EventSink, RunInfo, SinkAccount,
+    event::{EventRecord, Taken},
+};
 use tokio::runtime::Handle;
 
 pub(crate) use self::queue::Queue;
 pub use self::stream::EventStream;
-
-/// How many events a sink was given and what became of them (rule S-29).
-///
-/// `emitted = delivered + dropped + in_flight` holds at every instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct SinkAccount {
-    /// Events meant for the sink.
-    pub emitted: u64,
-    /// Events the sink has taken.
-    pub delivered: u64,
-    /// Events dropped because the queue was full.
-    pub dropped_full: u64,
-    /// Events the sink panicked on.
-    pub dropped_panic: u64,
-    /// Events on their way.
-    pub in_flight: u64,
-}
-
-impl SinkAccount {
-    /// All dropped events.
-    pub fn dropped(&self) -> u64 {
-        self.dropped_full + self.dropped_panic
-    }
-}
 
 /// A sink of an engine.
 pub(crate) struct SinkHandle {
@@ -67,17 +45,33 @@ impl SinkHandle {
         Self { sink: Arc::new(sink), mode }
     }
 
+    /// The sink's own account where it keeps one: it knows what became of events later.
     pub(crate) fn account(&self) -> SinkAccount {
         match &self.mode {
-            Mode::Inline(account) => *lock(account),
+            Mode::Inline(account) => self.own_account().unwrap_or_else(|| *lock(account)),
             Mode::Queued(queue) => queue.account(),
         }
     }
 
-    /// Waits until everything emitted so far was delivered or dropped.
+    fn own_account(&self) -> Option<SinkAccount> {
+        catch_unwind(AssertUnwindSafe(|| self.sink.own_account())).ok().flatten()
+    }
+
+    /// Waits until everything emitted so far was delivered or dropped, and written.
     pub(crate) async fn flushed(&self) {
+        let handle = Handle::try_current().ok();
         if let Mode::Queued(queue) = &self.mode {
-            queue.drained().await;
+            let drain = |handle: &Handle| queue::drain(queue, &self.sink, handle);
+            queue.drained(handle.as_ref().map(|handle| move || drain(handle))).await;
+        }
+        let flushing = catch_unwind(AssertUnwindSafe(|| self.sink.flushing())).ok().flatten();
+        if let Some(flushing) = flushing {
+            flushing.await;
+        }
+        if let Some(handle) = handle {
+            // It may block, and what it panics with is no matter of the engine's.
+            let sink = Arc::clone(&self.sink);
+            let _ = handle.spawn_blocking(move || sink.on_flush()).await;
         }
     }
 
@@ -89,7 +83,7 @@ impl SinkHandle {
     fn deliver(&self, events: Vec<Event>, handle: &Handle) {
         let account = match &self.mode {
             Mode::Queued(queue) => {
-                if queue.push(&events) {
+                if queue.push(events) {
                     queue::drain(queue, &self.sink, handle);
                 }
                 return;
@@ -102,11 +96,13 @@ impl SinkHandle {
             account.emitted += count;
             account.in_flight += count;
         }
-        let taken = self.sink.take_all(events);
+        let Taken { losses, .. } = self.sink.take_all(events);
         let mut account = lock(account);
         account.in_flight -= count;
-        account.delivered += taken;
-        account.dropped_panic += count - taken;
+        account.delivered += count - losses.total().min(count);
+        for reason in DropReason::ALL {
+            account.drop_for(reason, losses.for_reason(reason));
+        }
     }
 }
 

@@ -1,137 +1,155 @@
 //! A bounded queue of events in front of a sink that may take its time.
 
 use std::{
-    collections::VecDeque,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
-use stageflow_core::{Event, EventKind, EventSink, event::EventRecord};
+use stageflow_core::{
+    Event, EventSink, SinkAccount,
+    event::backlog::{Backlog, Given, Lost, Rooms},
+};
 use tokio::{runtime::Handle, sync::Notify};
-
-use super::SinkAccount;
 
 /// How many events go to a sink at a time.
 const BATCH: usize = 256;
 
-/// A bounded queue with accounts. The last eighth of its room is kept for events that end a stage, and as much again,
-/// beyond the capacity, for those that end a run.
+/// A bounded queue with accounts, in which ends are dropped last.
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    capacity: usize,
-    empty: Notify,
+    /// Some events have been delivered or dropped.
+    moved: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    events: VecDeque<Event>,
-    account: SinkAccount,
-    /// Dropped since the last gap mark.
-    gap: u64,
+    backlog: Backlog,
     draining: bool,
-    closed: bool,
+    /// Somebody waits for everything that came up to this place.
+    flush: u64,
     /// Readers that wait for the next event: each stream of a handle may have one.
     readers: Vec<Waker>,
+    /// Gaps for a reader at the very end.
+    last_words: Vec<Event>,
 }
 
 impl Queue {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { state: Mutex::default(), capacity: capacity.max(1), empty: Notify::new() }
+        let state = State {
+            backlog: Backlog::new(Rooms::Shared(capacity.max(1))),
+            draining: false,
+            flush: 0,
+            readers: Vec::new(),
+            last_words: Vec::new(),
+        };
+        Self { state: Mutex::new(state), moved: Notify::new() }
     }
 
     /// Queues events; `true` obliges the caller to see to it that somebody drains.
-    pub(crate) fn push(&self, events: &[Event]) -> bool {
-        let reserve = self.capacity / 8;
+    pub(crate) fn push<E: Given>(&self, events: impl IntoIterator<Item = E>) -> bool {
+        // Dropped after the lock: what a run carries is the user's.
+        let mut lost = Lost::new();
         let mut state = self.lock();
         for event in events {
-            state.account.emitted += 1;
-            // The end of a run tells the reader what it missed, so it has room even in a full queue.
-            let room = match event.kind() {
-                EventKind::PipelineEnded { .. } => self.capacity + reserve + 1,
-                kind if kind.is_terminal() => self.capacity,
-                _ => self.capacity - reserve,
-            };
-            let queued = usize::try_from(state.account.in_flight).unwrap_or(usize::MAX);
-            if queued >= room {
-                state.account.dropped_full += 1;
-                state.gap += 1;
-                continue;
-            }
-            let gap = std::mem::take(&mut state.gap);
-            if gap > 0 {
-                state.events.push_back(gap_before(event, gap));
-            }
-            state.account.in_flight += 1;
-            state.events.push_back(event.clone());
+            let class = event.event().kind().class();
+            state.backlog.push(event, class, &mut lost);
         }
-        state.readers.drain(..).for_each(Waker::wake);
-        !state.draining && !state.events.is_empty() && !std::mem::replace(&mut state.draining, true)
+        let readers = mem::take(&mut state.readers);
+        let drains =
+            !state.draining && state.backlog.queued() > 0 && !mem::replace(&mut state.draining, true);
+        drop(state);
+        readers.into_iter().for_each(Waker::wake);
+        drains
     }
 
     pub(crate) fn account(&self) -> SinkAccount {
-        self.lock().account
+        self.lock().backlog.account()
     }
 
-    pub(crate) async fn drained(&self) {
+    /// Waits until everything that came so far was delivered or dropped, and, unless more has come, nobody drains any more.
+    async fn settled(&self) {
+        let last = {
+            let mut state = self.lock();
+            state.flush = state.backlog.last();
+            state.flush
+        };
         loop {
-            let emptied = self.empty.notified();
-            if self.lock().account.in_flight == 0 {
-                return;
+            let moved = self.moved.notified();
+            {
+                let state = self.lock();
+                let idle = !state.draining || state.backlog.last() > last;
+                if state.backlog.is_settled_to(last) && idle {
+                    return;
+                }
             }
-            emptied.await;
+            moved.await;
         }
+    }
+
+    /// Waits until everything that came so far was delivered or dropped, and the losses told that no event stands behind:
+    /// for that `drain` has to start a thread.
+    pub(crate) async fn drained(&self, drain: Option<impl FnOnce()>) {
+        self.settled().await;
+        if let Some(drain) = drain
+            && self.begin_to_tell()
+        {
+            drain();
+            self.settled().await;
+        }
+    }
+
+    fn begin_to_tell(&self) -> bool {
+        let mut state = self.lock();
+        let tells = state.backlog.is_settled() && state.backlog.has_untold() && !state.draining;
+        state.draining |= tells;
+        tells
     }
 
     /// No event will come any more.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
-        state.readers.drain(..).for_each(Waker::wake);
+        state.backlog.close();
+        let readers = mem::take(&mut state.readers);
+        drop(state);
+        readers.into_iter().for_each(Waker::wake);
     }
 
     /// The next event for a reader that takes one at a time.
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let mut lost = Lost::new();
         let mut state = self.lock();
-        match state.events.pop_front() {
-            Some(event) => {
-                if !is_gap(&event) {
-                    state.account.in_flight -= 1;
-                    state.account.delivered += 1;
-                }
-                Poll::Ready(Some(event))
-            }
-            None if state.closed => Poll::Ready(None),
-            None => {
-                if !state.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
-                    state.readers.push(cx.waker().clone());
-                }
-                Poll::Pending
-            }
+        if let Some(event) = state.backlog.pop(&mut lost) {
+            return Poll::Ready(Some(event));
         }
+        if state.backlog.is_closed() {
+            if state.backlog.has_untold() {
+                state.last_words = state.backlog.take_untold();
+            }
+            return Poll::Ready(state.last_words.pop());
+        }
+        if !state.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+            state.readers.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     fn take_batch(&self) -> Vec<Event> {
+        let mut lost = Lost::new();
         let mut state = self.lock();
-        let Some(first) = state.events.front() else {
+        let mut batch = state.backlog.take(BATCH, &mut lost);
+        if batch.is_empty() && state.backlog.last() == state.flush {
+            // Somebody waits: the last losses are told without an event that comes after them.
+            batch = state.backlog.take_untold();
+        }
+        if batch.is_empty() {
             state.draining = false;
             drop(state);
-            self.empty.notify_waiters();
-            return Vec::new();
-        };
-        // All events of a batch are of one run.
-        let run = first.run_id();
-        let same = state.events.iter().take(BATCH).take_while(|event| event.run_id() == run).count();
-        state.events.drain(..same).collect()
-    }
-
-    /// So many events have gone to the sink, and it panicked on so many of them.
-    fn settle(&self, count: u64, lost: u64) {
-        let mut state = self.lock();
-        state.account.in_flight -= count;
-        state.account.delivered += count - lost;
-        state.account.dropped_panic += lost;
-        state.gap += lost;
+            self.moved.notify_waiters();
+        }
+        batch
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -150,10 +168,9 @@ pub(super) fn drain(queue: &Arc<Queue>, sink: &Arc<dyn EventSink>, handle: &Hand
             if batch.is_empty() {
                 return;
             }
-            let (count, events) =
-                (batch.len() as u64, batch.iter().filter(|event| !is_gap(event)).count() as u64);
-            let lost = count - sink.take_all(batch).min(count);
-            queue.settle(events, lost.min(events));
+            let taken = catch_unwind(AssertUnwindSafe(|| sink.take_all(batch))).ok();
+            queue.lock().backlog.settle(taken);
+            queue.moved.notify_waiters();
         }
     });
 }
@@ -173,19 +190,4 @@ impl Drop for DrainGuard {
             queue.lock().draining = false;
         }
     }
-}
-
-fn gap_before(event: &Event, dropped: u64) -> Event {
-    let record = EventRecord {
-        seq: event.seq().saturating_sub(1),
-        nanos: stageflow_core::time::nanos(event.elapsed()),
-        stage: stageflow_core::event::NO_STAGE,
-        attempt: 0,
-        kind: EventKind::Gap { dropped },
-    };
-    Event::new(Arc::clone(event.run()), record)
-}
-
-fn is_gap(event: &Event) -> bool {
-    matches!(event.kind(), EventKind::Gap { .. })
 }

@@ -2,9 +2,9 @@
 
 use std::{future::poll_fn, sync::Arc};
 
-use stageflow_core::Event;
+use stageflow_core::{Event, SinkAccount};
 
-use super::{Queue, SinkAccount};
+use super::Queue;
 
 /// The events of one run, in order, from the first on. Where the reader was too slow a
 /// [`Gap`](stageflow_core::EventKind::Gap) says how many are missing.

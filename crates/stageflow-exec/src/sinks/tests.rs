@@ -7,12 +7,12 @@ use std::{
 };
 
 use stageflow_core::{
-    ContextSnapshot, Delivery, Event, EventKind, EventSink, RunInfo, RunOutcome,
+    ContextSnapshot, Delivery, Event, EventKind, EventSink, RunInfo, RunOutcome, SinkAccount,
     event::{EventRecord, NO_STAGE, StageNames},
 };
 use tokio::runtime::Handle;
 
-use super::{Queue, RunEvents, SinkAccount, SinkHandle};
+use super::{Queue, RunEvents, SinkHandle};
 
 struct Names;
 
@@ -53,7 +53,7 @@ fn read(queue: &Queue) -> Vec<Result<u64, u64>> {
     while let Poll::Ready(Some(event)) = queue.poll_next(&mut cx) {
         assert!(is_lawful(queue.account()));
         seen.push(match event.kind() {
-            EventKind::Gap { dropped } => Err(*dropped),
+            EventKind::Gap { dropped, .. } => Err(*dropped),
             _ => Ok(event.seq()),
         });
     }
@@ -64,11 +64,11 @@ fn read(queue: &Queue) -> Vec<Result<u64, u64>> {
 #[test]
 fn a_full_queue_drops_counts_and_announces() {
     let (queue, info) = (Queue::new(8), info());
-    queue.push(&started(&info, 1..=10));
+    queue.push(started(&info, 1..=10));
     let account = queue.account();
     assert!(is_lawful(account));
     assert_eq!((account.emitted, account.in_flight, account.dropped_full), (10, 7, 3));
-    queue.push(&[event(&info, 11, EventKind::StageCompleted)]);
+    queue.push([event(&info, 11, EventKind::StageCompleted)]);
     assert_eq!(read(&queue), [Ok(1), Ok(2), Ok(3), Ok(4), Ok(5), Ok(6), Ok(7), Err(3), Ok(11)]);
     let account = queue.account();
     assert_eq!((account.delivered, account.dropped(), account.in_flight), (8, 3, 0));
@@ -78,13 +78,13 @@ fn a_full_queue_drops_counts_and_announces() {
 #[test]
 fn ends_are_dropped_last() {
     let (queue, info) = (Queue::new(16), info());
-    queue.push(&started(&info, 1..=20));
+    queue.push(started(&info, 1..=20));
     assert_eq!(queue.account().in_flight, 14);
     for seq in 21..=24 {
-        queue.push(&[event(&info, seq, EventKind::StageCompleted)]);
+        queue.push([event(&info, seq, EventKind::StageCompleted)]);
     }
     assert_eq!((queue.account().in_flight, queue.account().dropped_full), (16, 8));
-    queue.push(&[event(&info, 25, ended())]);
+    queue.push([event(&info, 25, ended())]);
     let seen = read(&queue);
     assert_eq!(seen[14..], [Err(6), Ok(21), Ok(22), Err(2), Ok(25)]);
     assert!(is_lawful(queue.account()));
@@ -94,9 +94,9 @@ fn ends_are_dropped_last() {
 #[test]
 fn a_queue_of_nothing_holds_one() {
     let (queue, info) = (Queue::new(0), info());
-    queue.push(&started(&info, 1..=2));
+    queue.push(started(&info, 1..=2));
     assert_eq!(read(&queue), [Ok(1)]);
-    queue.push(&started(&info, 3..=3));
+    queue.push(started(&info, 3..=3));
     assert_eq!(read(&queue), [Err(1), Ok(3)]);
 }
 
@@ -119,7 +119,7 @@ fn every_reader_is_woken() {
         if end {
             queue.close();
         } else {
-            queue.push(&started(&info, 1..=1));
+            queue.push(started(&info, 1..=1));
         }
         assert!(flags.iter().all(|flag| flag.0.load(std::sync::atomic::Ordering::SeqCst)), "{end}");
         read(&queue);
@@ -194,4 +194,33 @@ async fn a_panic_of_a_sink_is_a_drop_with_a_reason() {
     let account = sink.account();
     assert_eq!((account.delivered, account.dropped_panic, account.in_flight), (2, 1, 0));
     assert_eq!(*numbers.0.lock().unwrap(), [12, 14]);
+}
+
+/// S-29: a flush has those losses told that no event stands behind.
+#[tokio::test]
+async fn a_flush_tells_the_last_losses() {
+    type Seen = Mutex<Vec<Result<u64, u64>>>;
+    #[derive(Clone, Default)]
+    struct Slow(Arc<(Seen, std::sync::atomic::AtomicBool)>);
+    impl EventSink for Slow {
+        fn on_event(&self, event: &Event) {
+            while !self.0.1.load(std::sync::atomic::Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            self.0.0.lock().unwrap().push(match event.kind() {
+                EventKind::Gap { dropped, .. } => Err(*dropped),
+                _ => Ok(event.seq()),
+            });
+        }
+        fn delivery(&self) -> Delivery {
+            Delivery::Queued { capacity: 2 }
+        }
+    }
+    let (slow, info) = (Slow::default(), info());
+    let sink = SinkHandle::new(slow.clone());
+    sink.deliver(started(&info, 1..=5), &Handle::current());
+    slow.0.1.store(true, std::sync::atomic::Ordering::SeqCst);
+    sink.flushed().await;
+    assert_eq!(*slow.0.0.lock().unwrap(), [Ok(1), Ok(2), Err(3)]);
+    assert!(is_lawful(sink.account()));
 }

@@ -147,7 +147,7 @@ impl CircuitBreakerBuilder {
     }
 
     /// Lets a stage wait for up to `max` while it is open, instead of rejecting the call. What would not be let through within
-    /// that time, or within what the stage has left, is rejected at once.
+    /// that time, or within the [`slack`](stageflow_core::StageContext::slack) of the stage, is rejected at once.
     ///
     /// It needs a runtime with a timer.
     pub fn wait_while_open(mut self, max: Duration) -> Self {

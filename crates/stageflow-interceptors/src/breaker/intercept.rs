@@ -111,7 +111,9 @@ impl CircuitBreaker {
         match self.shared.max_wait {
             None => Err(reject(ctx, &cell, open)),
             Some(max) => {
-                let give_up = now + ctx.remaining().map_or(max, |left| left.min(max));
+                // A probe at the very end of the time would begin with nothing left.
+                let slack = ctx.slack().map(|slack| slack.saturating_sub(Duration::from_nanos(1)));
+                let give_up = now + slack.map_or(max, |slack| slack.min(max));
                 let key = self.key(tenant);
                 self.wait(ctx, &key, self.lease(ctx), give_up).await
             }

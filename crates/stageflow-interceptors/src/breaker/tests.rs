@@ -12,6 +12,7 @@ use super::{
 
 mod keys;
 mod model;
+mod reference;
 mod rules;
 mod running;
 mod table;

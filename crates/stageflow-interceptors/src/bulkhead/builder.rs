@@ -48,7 +48,8 @@ impl BulkheadBuilder {
         self
     }
 
-    /// How long a call may wait; as long as it has time unless set, and never longer.
+    /// How long a call may wait; as long as its [`slack`](stageflow_core::StageContext::slack) unless set, and never
+    /// longer.
     pub fn queue_timeout(mut self, timeout: Duration) -> Self {
         self.queue_timeout = Some(timeout);
         self

@@ -28,7 +28,7 @@ impl Bulkhead {
         full: BulkheadFull,
     ) -> Result<BulkheadPermit, BulkheadFull> {
         let ctx = call.context();
-        let within = ctx.remaining().unwrap_or(Duration::MAX);
+        let within = ctx.slack().unwrap_or(Duration::MAX);
         if self.0.when_full != WhenFull::Wait || within.is_zero() {
             return Err(full);
         }

@@ -1,16 +1,11 @@
 //! Places of a bulkhead: the room they are in, those in its queue, and the permits of the calls that run.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::{fmt, sync::Arc};
+
+use super::{
+    Shared,
+    sync::{AtomicUsize, Ordering, Semaphore, SemaphorePermit},
 };
-
-use tokio::sync::{Semaphore, SemaphorePermit};
-
-use super::Shared;
 use crate::limit::Idle;
 
 /// The places of one tenant, or of all.
@@ -19,7 +14,7 @@ pub(super) struct Room {
     /// Fair, and never closed.
     pub(super) semaphore: Semaphore,
     max_concurrent: usize,
-    queued: AtomicUsize,
+    pub(super) queued: AtomicUsize,
 }
 
 impl Room {

@@ -2,17 +2,20 @@
 //!
 //! A cost is taken when its turn comes and not before: a reservation made ahead of time would let a second burst through when
 //! the call at last begins. That is why a call that cannot go stands in a queue, behind which nobody passes, and why how long
-//! it will wait is found by playing the queue through. The end of that play is kept for the next one who comes.
+//! it will wait is found by playing the queue through. The end of that play is kept for the next one who comes, as long as all goes
+//! as it was played: a turn that is taken late makes all that follow later.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 use smallvec::SmallVec;
-use tokio::sync::Notify;
 
-use super::gcra::{Decision, Gauge, Quota, Receipt};
+use super::{
+    gcra::{Decision, Gauge, Quota, Receipt},
+    sync::{Mutex, MutexGuard, Notify},
+};
 use crate::limit::Idle;
 
 /// What a call costs, by dimension.
@@ -38,8 +41,18 @@ struct State {
     gauges: Box<[Gauge]>,
     queue: VecDeque<Waiter>,
     arrivals: u64,
-    /// The gauges when the last of the queue has had its turn, and when that is; `None` if something has changed.
-    tail: Option<(Box<[Gauge]>, u64)>,
+    /// The queue played through; `None` if something has changed since.
+    tail: Option<Played>,
+}
+
+/// What comes of the queue if each of it goes as soon as it can.
+struct Played {
+    /// When the last of it has had its turn.
+    gauges: Box<[Gauge]>,
+    /// When that is.
+    last: u64,
+    /// When the first has its turn: if it goes later, all of this comes later.
+    first: u64,
 }
 
 struct Waiter {
@@ -99,19 +112,20 @@ impl Bucket {
         if is_first && wait(&self.quotas, &state.gauges, now, costs) == 0 {
             return Arrival::Granted(state.take(&self.quotas, now, costs));
         }
-        let (mut gauges, before) = state.forecast(&self.quotas, now);
-        let turn = before.saturating_add(wait(&self.quotas, &gauges, before, costs));
+        let mut played = state.forecast(&self.quotas, now);
+        let turn = played.last.saturating_add(wait(&self.quotas, &played.gauges, played.last, costs));
         let wait = turn.saturating_sub(now);
         if wait >= within {
-            state.tail = Some((gauges, before));
+            state.tail = Some(played);
             return Arrival::TooLate(wait);
         }
         if state.queue.len() >= max_queue {
-            state.tail = Some((gauges, before));
+            state.tail = Some(played);
             return Arrival::NoPlace(wait);
         }
-        take(&self.quotas, &mut gauges, turn, costs);
-        state.tail = Some((gauges, turn));
+        take(&self.quotas, &mut played.gauges, turn, costs);
+        let first = if is_first { turn } else { played.first };
+        state.tail = Some(Played { last: turn, first, ..played });
         state.arrivals += 1;
         let (id, wake) = (state.arrivals, Arc::new(Notify::new()));
         state.queue.push_back(Waiter { id, costs: costs.into(), wake: Arc::clone(&wake) });
@@ -131,9 +145,7 @@ impl Bucket {
         }
         state.queue.pop_front();
         let taken = state.take(&self.quotas, now, &costs);
-        if state.queue.is_empty() {
-            state.tail = None;
-        }
+        state.has_gone(&self.quotas, now);
         let next = state.first();
         drop(state);
         wake(next);
@@ -156,7 +168,7 @@ impl Bucket {
     pub(super) fn remaining_wait(&self, now: u64, id: u64) -> u64 {
         let state = self.lock();
         let count = state.queue.iter().take_while(|waiter| waiter.id <= id).count();
-        state.play(&self.quotas, now, count).1.saturating_sub(now)
+        state.play(&self.quotas, now, count).last.saturating_sub(now)
     }
 
     /// More of a dimension was used than taken, perhaps into debt.
@@ -211,23 +223,32 @@ impl State {
         self.queue.front().map(|first| Arc::clone(&first.wake))
     }
 
-    /// The gauges when all of the queue have had their turn, and when that is: now, if nobody waits.
-    fn forecast(&mut self, quotas: &[Quota], now: u64) -> (Box<[Gauge]>, u64) {
+    /// The first has had its turn. What was foretold still holds if it was in time.
+    fn has_gone(&mut self, quotas: &[Quota], now: u64) {
+        let next =
+            self.queue.front().map(|next| now.saturating_add(wait(quotas, &self.gauges, now, &next.costs)));
+        let in_time = self.tail.take().filter(|played| now <= played.first);
+        self.tail = in_time.zip(next).map(|(played, first)| Played { first, ..played });
+    }
+
+    /// The queue played through; the present, if nobody waits.
+    fn forecast(&mut self, quotas: &[Quota], now: u64) -> Played {
         match self.tail.take() {
-            Some((gauges, at)) if !self.queue.is_empty() => (gauges, at.max(now)),
+            Some(played) if !self.queue.is_empty() && now <= played.first => played,
             _ => self.play(quotas, now, self.queue.len()),
         }
     }
 
     /// Plays the first `count` turns of the queue.
-    fn play(&self, quotas: &[Quota], now: u64, count: usize) -> (Box<[Gauge]>, u64) {
+    fn play(&self, quotas: &[Quota], now: u64, count: usize) -> Played {
+        let (mut last, mut first) = (now, None);
         let mut gauges = self.gauges.clone();
-        let mut at = now;
         for waiter in self.queue.iter().take(count) {
-            at = at.saturating_add(wait(quotas, &gauges, at, &waiter.costs));
-            take(quotas, &mut gauges, at, &waiter.costs);
+            last = last.saturating_add(wait(quotas, &gauges, last, &waiter.costs));
+            take(quotas, &mut gauges, last, &waiter.costs);
+            first.get_or_insert(last);
         }
-        (gauges, at)
+        Played { gauges, last, first: first.unwrap_or(now) }
     }
 }
 

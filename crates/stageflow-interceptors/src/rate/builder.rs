@@ -102,7 +102,8 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// The wait of a call has to be shorter than this, and than the time it has left in any case.
+    /// The wait of a call has to be shorter than this, and than its
+    /// [`slack`](stageflow_core::StageContext::slack) in any case.
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
         self

@@ -75,7 +75,7 @@ impl RateLimiter {
         let cost = |cost: &Option<Cost>| cost.as_ref().map_or(1, |cost| cost(&of));
         let costs: Costs = shared.hooks.costs.iter().map(cost).collect();
         let within = match shared.when_full {
-            WhenFull::Wait => [shared.max_wait, ctx.remaining()].into_iter().flatten().min(),
+            WhenFull::Wait => [shared.max_wait, ctx.slack()].into_iter().flatten().min(),
             WhenFull::Reject | WhenFull::Skip => Some(Duration::ZERO),
         };
         Admission::of(shared, tenant, &costs, within.unwrap_or(Duration::MAX))

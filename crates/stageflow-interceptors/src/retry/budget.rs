@@ -1,11 +1,6 @@
 //! How many retries the calls of a dependency have earned together.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
-
-use stageflow_core::PolicyId;
+use super::sync::{Arc, AtomicU64, Ordering};
 
 /// One retry costs so much: shares are counted in thousandths.
 const ONE: u64 = 1_000;
@@ -29,10 +24,10 @@ const ONE: u64 = 1_000;
 /// assert!(budget.withdraw() && !budget.withdraw());
 /// ```
 #[derive(Clone, Debug)]
-pub struct RetryBudget(Arc<Account>);
+pub struct RetryBudget(pub(super) Arc<Account>);
 
 #[derive(Debug)]
-struct Account {
+pub(super) struct Account {
     balance: AtomicU64,
     share: u64,
     most: u64,
@@ -76,10 +71,6 @@ impl RetryBudget {
         let Account { balance, most, .. } = &*self.0;
         let back = |now: u64| Some(now.saturating_add(ONE).min(*most));
         let _back = balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
-    }
-
-    pub(super) fn id(&self) -> PolicyId {
-        PolicyId::of(&self.0)
     }
 
     /// How many retries are left.

@@ -1,5 +1,7 @@
 //! Retries within running pipelines, in virtual time (rules S-22 … S-24).
 
+mod edges;
+
 use std::{
     sync::{
         Arc,
@@ -249,7 +251,7 @@ fn hostile_parameters_are_harmless() {
         attempts,
         previous: Duration::MAX,
         elapsed: Duration::MAX,
-        remaining: None,
+        slack: None,
     };
     let retry = Retry::exponential(Duration::MAX).factor(f64::INFINITY).cap(Duration::MAX);
     for jitter in [Jitter::None, Jitter::Full, Jitter::Decorrelated, Jitter::Proportional(f64::NAN)] {

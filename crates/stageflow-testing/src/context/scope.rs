@@ -39,6 +39,7 @@ pub(super) struct State {
     pub(super) stages: Vec<String>,
     pub(super) clean_ups: Vec<CleanUp>,
     pub(super) holds: usize,
+    pub(super) signs: usize,
     pub(super) waits: Vec<WaitReason>,
     pub(super) waiting: Option<WaitReason>,
     cancelled: Option<String>,
@@ -57,6 +58,7 @@ impl Record {
                 stages: Vec::new(),
                 clean_ups: Vec::new(),
                 holds: 0,
+                signs: 0,
                 waits: Vec::new(),
                 waiting: None,
                 cancelled: None,
@@ -175,6 +177,10 @@ impl StageScope for TestScope {
 
     fn elapsed_nanos(&self) -> u64 {
         nanos(self.record.elapsed())
+    }
+
+    fn progress(&self, _: u32, _: u32) {
+        self.record.lock().signs += 1;
     }
 
     fn random(&self) -> u64 {

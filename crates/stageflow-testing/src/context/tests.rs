@@ -63,6 +63,14 @@ async fn its_time_is_tokios() {
 }
 
 #[tokio::test]
+async fn its_signs_of_progress_are_counted() {
+    let test = TestContext::new();
+    test.context().progress();
+    test.context().progress();
+    assert_eq!((test.progress(), test.context().slack()), (2, None));
+}
+
+#[tokio::test]
 async fn a_cancellation_keeps_its_first_reason() {
     let test = TestContext::new();
     let ctx = test.context();

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use stageflow_core::{Delivery, Event, EventSink, RunId, time::Human};
 use stageflow_exec::Engine;
 
-use self::feed::{Shared, feed};
+use self::feed::feed;
 use super::{
     ContractError, Findings, Rule,
     drive::{guarded, message},
@@ -173,7 +173,7 @@ fn compare(runs: &[Vec<Event>], kept: &[(RunId, u64)], findings: &mut Findings) 
 }
 
 async fn through_an_engine<S: EventSink>(sink: &Arc<S>, findings: &mut Findings) {
-    let engine = match Engine::builder().sink(Shared(Arc::clone(sink))).build() {
+    let engine = match Engine::builder().sink(Arc::clone(sink)).build() {
         Ok(engine) => engine,
         Err(error) => return findings.add(DELIVERED, error.to_string()),
     };

@@ -30,6 +30,7 @@ fn an_engine_prints_everything_outermost_first() {
 engine
   in flight: 100, of kind agent 5, per tenant 10
   nesting: at most 16 deep
+  admission: every run
   interceptors, outermost first:
     authentication: within 10s, 1 rule (Authenticate)
     tenant guard: tenants: 2, organisations: any (Tenant)
@@ -41,9 +42,11 @@ engine
     bulkhead `database`: 20 at a time, 100 wait, at most 2.0s (Limit)
   sinks: 0
   where nothing else is said:
-    on failure: FailFast
+    on failure: fail fast
     stages that ask for a retry: 3 attempts, exponential ×2.0 from 200ms to 30s, full jitter
-    timeouts and deadlines: none"
+    timeouts: stage no limit, attempt no limit, idle no limit
+    deadline: none
+    budget: 0.2 retries for each stage and 10, any cost"
     );
     let json = serde_json::to_value(&described).expect("it is plain data");
     assert_eq!(json["interceptors"][4]["facts"]["max_attempts"], 3);

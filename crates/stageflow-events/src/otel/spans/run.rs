@@ -130,7 +130,7 @@ impl RunSpans {
                     attributes::happened(time, "pipeline.cleanup_failed", stage.into_iter().collect())
                 });
             }
-            EventKind::Gap { dropped } => self.lost += dropped,
+            EventKind::Gap { dropped, .. } => self.lost += dropped,
             EventKind::PipelineEnded { outcome, failure, cancelled } => {
                 let mut more = vec![text(names::RUN_OUTCOME, outcome.as_str())];
                 more.extend(cancelled.iter().map(|cause| text(names::CAUSE, attributes::cancelled(cause))));

@@ -68,8 +68,10 @@ fn a_lost_start_or_end_makes_a_span_that_says_so() {
 #[test]
 fn a_gap_is_told_by_the_run() {
     let info = run();
-    let gap = EventKind::Gap { dropped: 7 };
-    let spans = take([event(&info, 5, NO_STAGE, 0, gap), event(&info, 6, NO_STAGE, 0, ended())]);
+    let gap = || event(&info, 5, NO_STAGE, 0, EventKind::Gap { dropped: 7, losses: Arc::default() });
+    // The one after the end begins nothing.
+    let start = event(&info, 1, NO_STAGE, 0, EventKind::PipelineStarted);
+    let spans = take([start, gap(), event(&info, 6, NO_STAGE, 0, ended()), gap()]);
     let lost = spans[0].attributes.iter().find(|one| one.key == names::LOST).expect("it is told");
     assert!(is_incomplete(&spans[0]) && format!("{lost:?}").contains("IntValue(7)"));
 }

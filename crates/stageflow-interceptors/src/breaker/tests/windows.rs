@@ -52,6 +52,18 @@ fn what_is_older_than_the_window_does_not_count() {
     assert_eq!(machine.tally(30 * SECOND).calls, 1);
 }
 
+/// A clock that goes back stands still: what was counted at the later time stays in the window, and comes into it once.
+#[test]
+fn time_that_goes_back_neither_loses_calls_nor_counts_them_twice() {
+    let mut window = TimeWindow::new(10 * SECOND);
+    window.add(15 * SECOND, true, false);
+    window.add(3 * SECOND, true, false);
+    assert_eq!((window.tally(3 * SECOND).calls, window.tally(15 * SECOND).calls), (2, 2));
+    window.add(24 * SECOND, true, false);
+    assert_eq!(window.tally(24 * SECOND).calls, 3);
+    assert_eq!((window.tally(25 * SECOND).calls, window.tally(34 * SECOND).calls), (1, 0));
+}
+
 #[test]
 fn a_count_window_replaces_the_usual_one_and_forgets_the_oldest_call() {
     let mut machine = usual(|draft| draft.count_window = Some(4));

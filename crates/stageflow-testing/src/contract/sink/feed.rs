@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{Delivery, Event, EventSink};
+use stageflow_core::{Event, EventSink};
 
 use crate::contract::drive::{guarded, message};
 
@@ -69,21 +69,4 @@ enum Told {
 #[expect(clippy::disallowed_methods, reason = "what blocks a thread takes the machine's time, not the run's")]
 fn now() -> std::time::Instant {
     std::time::Instant::now()
-}
-
-/// A sink that an engine shares with the check.
-pub(super) struct Shared<S>(pub(super) Arc<S>);
-
-impl<S: EventSink> EventSink for Shared<S> {
-    fn on_event(&self, event: &Event) {
-        self.0.on_event(event);
-    }
-
-    fn take_all(&self, events: Vec<Event>) -> u64 {
-        self.0.take_all(events)
-    }
-
-    fn delivery(&self) -> Delivery {
-        self.0.delivery()
-    }
 }

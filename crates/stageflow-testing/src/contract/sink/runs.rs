@@ -38,7 +38,7 @@ pub(super) async fn events() -> Result<Vec<Vec<Event>>, BuildError> {
 /// Puts a gap in the place of the second and third event.
 fn with_gap(run: &mut Vec<Event>) {
     let Some(event) = run.get(2) else { return };
-    let kind = EventKind::Gap { dropped: 2 };
+    let kind = EventKind::Gap { dropped: 2, losses: Arc::default() };
     let record = EventRecord { seq: event.seq(), nanos: 0, stage: NO_STAGE, attempt: 0, kind };
     let gap = Event::new(Arc::clone(event.run()), record);
     run.splice(1..3, [gap]);

@@ -1,0 +1,456 @@
+//! Events that wait for a sink, with their account and their gaps: plain data behind somebody else's lock.
+
+mod pending;
+mod room;
+
+use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
+
+pub use self::room::{Room, Rooms, Rule};
+
+use self::pending::Pending;
+use super::{DropReason, Event, EventClass, EventKind, Losses, RunInfo, SinkAccount, Taken};
+
+const LANES: usize = EventClass::ALL.len();
+
+/// Bounded queues of events, one for each class, that are read in the order in which the events came.
+///
+/// It calls nothing of the user's: events that leave without being read are given to the caller, who drops them
+/// when no lock is held.
+#[derive(Debug)]
+pub struct Backlog {
+    rooms: Rooms,
+    capacity: usize,
+    lanes: [VecDeque<Entry>; LANES],
+    /// How many events of a class a sample was to be taken of.
+    sampled: [u64; LANES],
+    account: SinkAccount,
+    pending: Pending,
+    /// The place of the last event that came.
+    tickets: u64,
+    in_hand: Option<InHand>,
+    queued: usize,
+    highest: usize,
+    is_high: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    ticket: u64,
+    event: Event,
+    class: EventClass,
+    /// What of its run was lost between the event before it and this one.
+    before: Option<Box<Losses>>,
+    /// How long it may wait, while there is no room for it.
+    until: Option<Instant>,
+}
+
+/// A batch that the sink has at the moment.
+#[derive(Debug)]
+struct InHand {
+    ticket: u64,
+    run: Arc<RunInfo>,
+    ends: bool,
+    /// All of its events, as if they were lost.
+    losses: Losses,
+    /// What its gaps tell.
+    told: Losses,
+}
+
+/// What became of an event that was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    Queued,
+    /// It is queued for as long as it may wait for room.
+    Waiting,
+    /// It is queued, and an older one is not any more.
+    InPlace,
+    Dropped(DropReason),
+}
+
+/// Events that left without being read, and why.
+pub type Lost = Vec<(Event, DropReason)>;
+
+/// An event, or a reference to one of which a copy is made if it is kept.
+pub trait Given {
+    fn event(&self) -> &Event;
+    fn keep(self) -> Event;
+    fn lose(self) -> Option<Event>;
+}
+
+impl Given for Event {
+    fn event(&self) -> &Event {
+        self
+    }
+    fn keep(self) -> Event {
+        self
+    }
+    fn lose(self) -> Option<Event> {
+        Some(self)
+    }
+}
+
+impl Given for &Event {
+    fn event(&self) -> &Event {
+        self
+    }
+    fn keep(self) -> Event {
+        self.clone()
+    }
+    fn lose(self) -> Option<Event> {
+        None
+    }
+}
+
+impl Backlog {
+    pub fn new(rooms: Rooms) -> Self {
+        Self {
+            capacity: rooms.capacity(),
+            rooms,
+            lanes: Default::default(),
+            sampled: [0; LANES],
+            account: SinkAccount::default(),
+            pending: Pending::default(),
+            tickets: 0,
+            in_hand: None,
+            queued: 0,
+            highest: 0,
+            is_high: false,
+            closed: false,
+        }
+    }
+
+    pub fn account(&self) -> SinkAccount {
+        self.account
+    }
+
+    /// How many events wait, the ones in the hands of the sink not included.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// How many waited at most.
+    pub fn highest(&self) -> usize {
+        self.highest
+    }
+
+    /// Whether it has been four fifths full and not been down to one fifth since.
+    pub fn is_high(&self) -> bool {
+        self.is_high
+    }
+
+    /// The room of a class that has its own.
+    pub fn room(&self, class: EventClass) -> Option<Room> {
+        self.rooms.of(class).copied()
+    }
+
+    /// Replaces the room of a class that has its own.
+    pub fn set_room(&mut self, class: EventClass, room: Room) {
+        if let Rooms::Own(rooms) = &mut self.rooms {
+            rooms[class as usize] = room;
+        }
+        self.capacity = self.rooms.capacity();
+    }
+
+    /// How much room there is in all.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How many events the sink has at the moment.
+    pub fn in_hand(&self) -> u64 {
+        self.in_hand.as_ref().map_or(0, |batch| batch.losses.total())
+    }
+
+    /// Whether an event of this class would find room.
+    pub fn has_room(&self, class: EventClass) -> bool {
+        self.rooms.of(class).is_none_or(|room| self.lanes[class as usize].len() < room.capacity)
+    }
+
+    pub fn push<E: Given>(&mut self, given: E, class: EventClass, lost: &mut Lost) -> Pushed {
+        self.account.emitted += 1;
+        self.tickets += 1;
+        let (verdict, until) = self.admit(given.event(), class, lost);
+        if let Pushed::Dropped(reason) = verdict {
+            self.drop_new(given, class, reason, lost);
+            return verdict;
+        }
+        let event = given.keep();
+        let before = self.pending.before(&event);
+        self.account.in_flight += 1;
+        self.queued += 1;
+        self.highest = self.highest.max(self.queued);
+        self.is_high |= self.queued * 5 >= self.capacity.saturating_mul(4);
+        let lane = self.lane(class);
+        self.lanes[lane].push_back(Entry { ticket: self.tickets, event, class, before, until });
+        verdict
+    }
+
+    /// Counts an event that came and is not let in.
+    pub fn refuse<E: Given>(&mut self, given: E, class: EventClass, reason: DropReason, lost: &mut Lost) {
+        self.account.emitted += 1;
+        self.tickets += 1;
+        self.drop_new(given, class, reason, lost);
+    }
+
+    fn drop_new<E: Given>(&mut self, given: E, class: EventClass, reason: DropReason, lost: &mut Lost) {
+        self.account.drop_for(reason, 1);
+        self.pending.lose(given.event(), class, reason);
+        lost.extend(given.lose().map(|event| (event, reason)));
+    }
+
+    /// What is shared has one lane.
+    fn lane(&self, class: EventClass) -> usize {
+        if self.rooms.of(class).is_some() { class as usize } else { 0 }
+    }
+
+    fn admit(&mut self, event: &Event, class: EventClass, lost: &mut Lost) -> (Pushed, Option<Instant>) {
+        let dropped = |reason| (Pushed::Dropped(reason), None);
+        if self.closed {
+            return dropped(DropReason::Closed);
+        }
+        let Some(room) = self.rooms.of(class).copied() else {
+            let room = self.rooms.shared_room(event.kind());
+            let full = usize::try_from(self.account.in_flight).unwrap_or(usize::MAX) >= room;
+            return if full { dropped(DropReason::Full) } else { (Pushed::Queued, None) };
+        };
+        let length = self.lanes[class as usize].len();
+        if let Rule::Sample(keep) = room.rule
+            && length >= room.capacity / 2
+        {
+            let seen = &mut self.sampled[class as usize];
+            *seen += 1;
+            if !seen.is_multiple_of(u64::from(keep.max(1))) {
+                return dropped(DropReason::Sampled);
+            }
+        }
+        if length < room.capacity {
+            return (Pushed::Queued, None);
+        }
+        match room.rule {
+            Rule::DropOldest => match self.lanes[class as usize].pop_front() {
+                Some(oldest) => {
+                    self.queued -= 1;
+                    self.leave(oldest, DropReason::Evicted, lost);
+                    (Pushed::InPlace, None)
+                }
+                None => dropped(DropReason::Full),
+            },
+            Rule::Wait(time) => {
+                let now = now();
+                self.expire(class, now, lost);
+                let until = now.checked_add(time);
+                if self.lanes[class as usize].len() < room.capacity.saturating_mul(2) {
+                    (Pushed::Waiting, until)
+                } else {
+                    dropped(DropReason::Full)
+                }
+            }
+            Rule::DropNewest | Rule::Sample(_) => dropped(DropReason::Full),
+        }
+    }
+
+    /// Drops what has waited for room for too long.
+    fn expire(&mut self, class: EventClass, now: Instant, lost: &mut Lost) {
+        let Some(Room { capacity, rule: Rule::Wait(_) }) = self.rooms.of(class).copied() else { return };
+        let lane = class as usize;
+        let over = |entry: &&Entry| entry.until.is_some_and(|until| until <= now);
+        let count = self.lanes[lane].iter().skip(capacity).take_while(over).count();
+        if count > 0 {
+            let gone: Vec<_> = self.lanes[lane].drain(capacity..capacity + count).collect();
+            self.queued -= count;
+            for entry in gone {
+                self.leave(entry, DropReason::Expired, lost);
+            }
+        }
+    }
+
+    fn expire_all(&mut self, lost: &mut Lost) {
+        let full = |class: &EventClass| {
+            self.rooms.of(*class).is_some_and(|room| {
+                matches!(room.rule, Rule::Wait(_)) && self.lanes[*class as usize].len() > room.capacity
+            })
+        };
+        let full: Vec<_> = EventClass::ALL.into_iter().filter(full).collect();
+        if !full.is_empty() {
+            let now = now();
+            full.into_iter().for_each(|class| self.expire(class, now, lost));
+        }
+    }
+
+    /// An entry that was queued is lost.
+    fn leave(&mut self, entry: Entry, reason: DropReason, lost: &mut Lost) {
+        self.account.in_flight -= 1;
+        self.account.drop_for(reason, 1);
+        if let Some(before) = &entry.before {
+            self.pending.lose_early(entry.event.run(), entry.ticket, before);
+        }
+        self.pending.lose_queued(&entry.event, entry.ticket, entry.class, reason);
+        lost.push((entry.event, reason));
+    }
+
+    /// The lane whose front came first, and the place up to which no other lane has anything.
+    fn first_lane(&self) -> Option<(usize, u64)> {
+        let (mut first, mut limit) = (None, u64::MAX);
+        for (lane, entries) in self.lanes.iter().enumerate() {
+            let Some(Entry { ticket, .. }) = entries.front() else { continue };
+            match first {
+                Some((_, earlier)) if earlier < *ticket => limit = limit.min(*ticket),
+                _ => {
+                    limit = first.map_or(u64::MAX, |(_, later)| later);
+                    first = Some((lane, *ticket));
+                }
+            }
+        }
+        first.map(|(lane, _)| (lane, limit))
+    }
+
+    /// The gap before the next event, or the event itself with its class.
+    fn step(&mut self) -> Option<(Event, Option<EventClass>)> {
+        let (lane, _) = self.first_lane()?;
+        self.step_in(lane)
+    }
+
+    fn step_in(&mut self, lane: usize) -> Option<(Event, Option<EventClass>)> {
+        let front = self.lanes[lane].front_mut()?;
+        let before = front.before.take();
+        if (before.is_some() || !self.pending.is_empty())
+            && let Some(losses) = self.pending.gap_before(&front.event, front.ticket, before)
+        {
+            let (run, seq) = (Arc::clone(front.event.run()), front.event.seq());
+            let nanos = front.event.record().nanos;
+            return Some((Event::gap(run, seq.saturating_sub(1), nanos, losses), None));
+        }
+        let entry = self.lanes[lane].pop_front()?;
+        self.queued -= 1;
+        self.is_high &= self.queued * 5 > self.capacity;
+        Some((entry.event, Some(entry.class)))
+    }
+
+    /// The next event for a reader who takes one at a time.
+    pub fn pop(&mut self, lost: &mut Lost) -> Option<Event> {
+        self.expire_all(lost);
+        let (event, class) = self.step()?;
+        if class.is_some() {
+            self.account.in_flight -= 1;
+            self.account.delivered += 1;
+        }
+        Some(event)
+    }
+
+    /// The next events, all of one run, at most so many. They are in flight until [`settle`](Self::settle).
+    pub fn take(&mut self, most: usize, lost: &mut Lost) -> Vec<Event> {
+        self.expire_all(lost);
+        let mut batch = Vec::new();
+        let Some((lane, _)) = self.first_lane() else { return batch };
+        let Some(first) = self.lanes[lane].front() else { return batch };
+        let (run, ticket) = (Arc::clone(first.event.run()), first.ticket);
+        batch.reserve(most.min(self.queued) + 1);
+        let (mut count, mut classes, mut told) = (0, [0; LANES], Losses::default());
+        while let Some((lane, limit)) = self.first_lane() {
+            let next = |entry: &Entry| {
+                let event = &entry.event;
+                entry.ticket < limit && (Arc::ptr_eq(event.run(), &run) || event.run_id() == run.run_id())
+            };
+            let before = batch.len();
+            while count < most && self.lanes[lane].front().is_some_and(next) {
+                let Some((event, class)) = self.step_in(lane) else { break };
+                if let Some(class) = class {
+                    count += 1;
+                    classes[class as usize] += 1;
+                } else if let EventKind::Gap { losses, .. } = event.kind() {
+                    told.merge(losses);
+                }
+                batch.push(event);
+            }
+            if batch.len() == before {
+                break;
+            }
+        }
+        let ends = batch.last().is_some_and(|last| matches!(last.kind(), EventKind::PipelineEnded { .. }));
+        let numbers = batch.first().zip(batch.last()).map(|(first, last)| (first.seq(), last.seq()));
+        let losses = Losses::of_batch(classes, DropReason::Panic, numbers);
+        self.in_hand = Some(InHand { ticket, run, ends, losses, told });
+        batch
+    }
+
+    /// What became of the events that [`take`](Self::take) gave last.
+    ///
+    /// `None` says that the sink panicked on all of them.
+    pub fn settle(&mut self, taken: Option<Taken>) {
+        let Some(InHand { ticket, run, ends, losses, told }) = self.in_hand.take() else { return };
+        let count = losses.total();
+        let taken = taken.unwrap_or(Taken { losses, untold: told, ..Taken::default() });
+        let dropped = taken.losses.total().min(count);
+        self.account.in_flight -= count;
+        self.account.delivered += count - dropped;
+        let mut left = dropped;
+        for reason in DropReason::ALL {
+            let lost = taken.losses.for_reason(reason).min(left);
+            self.account.drop_for(reason, lost);
+            left -= lost;
+        }
+        for losses in [&taken.untold, &taken.losses].into_iter().filter(|losses| !losses.is_empty()) {
+            self.pending.lose_early(&run, ticket, losses);
+        }
+        if ends {
+            self.pending.end(run.run_id());
+        }
+    }
+
+    /// Whether nothing waits and nothing is in the hands of the sink.
+    pub fn is_settled(&self) -> bool {
+        self.queued == 0 && self.in_hand.is_none()
+    }
+
+    /// Whether gaps wait for an event that may never come.
+    pub fn has_untold(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The place of the last event that came.
+    pub fn last(&self) -> u64 {
+        self.tickets
+    }
+
+    /// Whether everything up to this place was delivered or dropped.
+    pub fn is_settled_to(&self, ticket: u64) -> bool {
+        let queued = self.lanes.iter().filter_map(|lane| lane.front()).map(|entry| entry.ticket);
+        queued.chain(self.in_hand.iter().map(|batch| batch.ticket)).all(|open| open > ticket)
+    }
+
+    /// One gap for each run whose losses no event has told yet.
+    pub fn take_untold(&mut self) -> Vec<Event> {
+        self.pending.take_all()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// From now on every event is dropped.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Drops what waits; the number of those.
+    pub fn abandon(&mut self, lost: &mut Lost) -> u64 {
+        self.closed = true;
+        let lanes = mem::take(&mut self.lanes);
+        self.queued = 0;
+        self.is_high = false;
+        let before = self.account.dropped_abandoned;
+        for entry in lanes.into_iter().flatten() {
+            self.leave(entry, DropReason::Abandoned, lost);
+        }
+        self.account.dropped_abandoned - before
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "events wait in memory by the machine's time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! [`EngineBuilder`]: what an engine is furnished with, and what cannot be.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use stageflow_core::{
+    Budget, Clock, Code, EventSink, FailureRules, Interceptor, Layer, Randomness, StageKind, TimeLimit,
+    Timeouts, code,
+    intercept::{AnyInterceptor, Placement},
+    time::{SeededRandom, ThreadRandom},
+};
+
+use crate::{
+    admission::BackpressureMonitor,
+    chains::ChainCache,
+    clock::TokioClock,
+    describe::LimitsDescription,
+    engine::{Engine, EngineShared},
+    limits::{EngineLimits, Limit},
+    live::LiveRuns,
+    sinks::SinkHandle,
+};
+
+/// Furnishes an [`Engine`]; everything is optional.
+#[derive(Default)]
+#[must_use = "an engine exists after `build`"]
+pub struct EngineBuilder {
+    interceptors: Vec<AnyInterceptor>,
+    sinks: Vec<Arc<SinkHandle>>,
+    max_in_flight: Option<u32>,
+    kinds: Vec<(StageKind, u32)>,
+    per_tenant: Option<u32>,
+    max_depth: Option<u32>,
+    budget: Option<Budget>,
+    on_failure: Option<FailureRules>,
+    backpressure: Option<BackpressureMonitor>,
+    timeouts: Timeouts,
+    seed: Option<u64>,
+    clock: Option<Box<dyn Clock>>,
+    random: Option<Box<dyn Randomness>>,
+}
+
+impl EngineBuilder {
+    /// Adds an interceptor around every stage of every run.
+    pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(AnyInterceptor::new(interceptor));
+        self
+    }
+
+    /// Tries every stage of every run again: [`interceptor`](Self::interceptor), said of a retry policy.
+    pub fn retry(self, policy: impl Interceptor) -> Self {
+        self.interceptor(policy)
+    }
+
+    /// Adds a sink for the events of every run.
+    pub fn sink(mut self, sink: impl EventSink) -> Self {
+        self.sinks.push(Arc::new(SinkHandle::new(sink)));
+        self
+    }
+
+    /// At most so many stages of all runs together are in flight at a time.
+    pub fn max_in_flight(mut self, limit: u32) -> Self {
+        self.max_in_flight = Some(limit);
+        self
+    }
+
+    /// At most so many stages of a kind, of all runs together, are in flight at a time.
+    pub fn limit_kind(mut self, kind: StageKind, limit: u32) -> Self {
+        self.kinds.push((kind, limit));
+        self
+    }
+
+    /// At most so many stages of one tenant's runs together are in flight at a time. Runs without a tenant count
+    /// as one tenant.
+    pub fn tenant_max_in_flight(mut self, limit: u32) -> Self {
+        self.per_tenant = Some(limit);
+        self
+    }
+
+    /// What a failure means for runs of pipelines that do not say so themselves; without a call, it ends the run (rule S-7).
+    pub fn on_failure(mut self, rules: impl Into<FailureRules>) -> Self {
+        self.on_failure = Some(rules.into());
+        self
+    }
+
+    /// Who decides whether a run is let in, waits, or is refused with `OVERLOADED` (rule S-11); without a call, all are let in.
+    ///
+    /// Child runs are not asked for: they are part of a run that is in. Engines may share a monitor.
+    pub fn backpressure(mut self, monitor: BackpressureMonitor) -> Self {
+        self.backpressure = Some(monitor);
+        self
+    }
+
+    /// The time for all attempts of each stage about which neither it nor its pipeline says anything; none by default.
+    ///
+    /// These three defaults count for stages of child runs too, and not for a pipeline in the place of a stage as a whole.
+    pub fn stage_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.stage = TimeLimit::Limit(timeout);
+        self
+    }
+
+    /// The time for one attempt of each stage about which neither it nor its pipeline says anything; none by default.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.attempt = TimeLimit::Limit(timeout);
+        self
+    }
+
+    /// How long an attempt may go on without a sign of [`progress`](stageflow_core::StageContext::progress), for each stage about
+    /// which neither it nor its pipeline says anything; none by default.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.idle = TimeLimit::Limit(timeout);
+        self
+    }
+
+    /// How deep pipelines may be nested in each other; 16 by default, 0 for not at all.
+    pub fn max_depth(mut self, depth: u32) -> Self {
+        self.max_depth = Some(depth);
+        self
+    }
+
+    /// What each run may use together with its child runs, where neither the run nor its pipeline says so.
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Draws ids, random numbers and the order of ready stages from a seed. Runs have one worker then.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Replaces the clock, which is tokio's otherwise. Timers stay tokio's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// Replaces the source of random numbers.
+    pub fn randomness(mut self, random: impl Randomness) -> Self {
+        self.random = Some(Box::new(random));
+        self
+    }
+
+    /// Makes the engine.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once: `INVALID_POLICY` for limits and timeouts of zero and percentages that are none,
+    /// `OUTSIDE_AUTHENTICATION` for an interceptor that would stand outside authentication.
+    pub fn build(self) -> Result<Engine, EngineBuildError> {
+        let mut problems = Vec::new();
+        let limits =
+            self.max_in_flight.iter().chain(&self.per_tenant).chain(self.kinds.iter().map(|(_, n)| n));
+        if limits.into_iter().any(|limit| *limit == 0) {
+            problems.push((code::INVALID_POLICY, "a limit of zero lets no stage run".to_owned()));
+        }
+        let tolerance = self.on_failure.iter().flat_map(FailureRules::problems);
+        problems.extend(tolerance.map(|problem| (code::INVALID_POLICY, problem)));
+        for (name, _) in self.timeouts.limits().filter(|(_, time)| time.is_zero()) {
+            let message = format!("with `{name}` of zero no stage can ever complete");
+            problems.push((code::INVALID_POLICY, message));
+        }
+        for one in &self.interceptors {
+            if one.placement() == Placement::Outside(Layer::Authenticate) {
+                let message = format!("`{}` would stand outside authentication", one.name());
+                problems.push((code::OUTSIDE_AUTHENTICATION, message));
+            }
+        }
+        if problems.is_empty() {
+            Ok(self.assemble(LiveRuns::tracked()))
+        } else {
+            Err(EngineBuildError { problems })
+        }
+    }
+
+    pub(crate) fn assemble(self, live: LiveRuns) -> Engine {
+        let random: Box<dyn Randomness> = match (self.random, self.seed) {
+            (Some(random), _) => random,
+            (None, Some(seed)) => Box::new(SeededRandom::new(seed)),
+            (None, None) => Box::new(ThreadRandom),
+        };
+        let limits = EngineLimits {
+            engine: self.max_in_flight.map(|limit| Limit::new("engine", limit)),
+            kinds: self.kinds.iter().map(|(kind, limit)| (*kind, Limit::new("kind", *limit))).collect(),
+            per_tenant: self.per_tenant,
+            ..EngineLimits::default()
+        };
+        let described = LimitsDescription {
+            max_in_flight: self.max_in_flight,
+            kinds: self.kinds,
+            per_tenant: self.per_tenant,
+            max_depth: self.max_depth.unwrap_or(16),
+            admission: self.backpressure.as_ref().map(ToString::to_string),
+        };
+        Engine {
+            shared: Arc::new(EngineShared {
+                own_clock: self.clock.is_none(),
+                clock: self.clock.unwrap_or_else(|| Box::new(TokioClock::new())),
+                random,
+                seed: self.seed,
+                max_depth: described.max_depth,
+                budget: self.budget,
+                on_failure: self.on_failure,
+                backpressure: self.backpressure,
+                limits,
+                described,
+                timeouts: self.timeouts,
+                may_answer: self.interceptors.iter().any(AnyInterceptor::may_answer),
+                live,
+                interceptors: self.interceptors,
+                sinks: self.sinks,
+                cache: ChainCache::default(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder").field("interceptors", &self.interceptors).finish_non_exhaustive()
+    }
+}
+
+/// An engine cannot be built: all problems at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineBuildError {
+    problems: Vec<(Code, String)>,
+}
+
+impl EngineBuildError {
+    /// The codes, in the order of the problems.
+    pub fn codes(&self) -> impl Iterator<Item = Code> {
+        self.problems.iter().map(|(code, _)| *code)
+    }
+}
+
+impl fmt::Display for EngineBuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot build the engine")?;
+        for (code, message) in &self.problems {
+            write!(f, "\n  {code}: {message}\n    help: {}", code.hint().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for EngineBuildError {}

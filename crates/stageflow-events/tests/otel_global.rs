@@ -1,5 +1,4 @@
 //! Nothing global is set without being asked: in a process of its own, as what is global stays so.
-#![expect(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
 
 use opentelemetry::{
     Context, global,

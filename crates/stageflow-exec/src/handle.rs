@@ -126,24 +126,6 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
 
     /// Sets the trace the run belongs to by the W3C `traceparent` header of the request that asks for it. A header that is not
     /// one is ignored, as the standard has it: the run begins a trace.
-    ///
-    /// ```
-    /// # use stageflow_dag::Pipeline;
-    /// # use stageflow_exec::PipelineExt;
-    /// # use stageflow_core::{StageContext, StageResult, stage_fn};
-    /// # async fn call(ctx: StageContext, (): ()) -> StageResult<String> { Ok(ctx.traceparent()) }
-    /// # tokio::runtime::Runtime::new()?.block_on(async {
-    /// # let mut p = Pipeline::builder("p");
-    /// # let only = p.stage("only", stage_fn(call)).inputs(());
-    /// # let pipeline = p.build(only)?;
-    /// let incoming = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    /// let run = pipeline.run(()).traceparent(incoming).await?;
-    /// // What a stage sends with its own requests is of the same trace.
-    /// assert!(run.output().starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
-    /// # Ok::<_, Box<dyn std::error::Error>>(())
-    /// # })?;
-    /// # Ok::<_, Box<dyn std::error::Error>>(())
-    /// ```
     pub fn traceparent(self, header: &str) -> Self {
         match header.trim().parse::<TraceContext>() {
             Ok(trace) => self.trace(trace),

@@ -26,6 +26,7 @@ pub(crate) use self::{
 };
 use super::{
     account::{ExportReceipt, Loss, LossReason, Signal},
+    clock,
     env::Target,
     error::OtelError,
     metrics::Meter,
@@ -33,6 +34,7 @@ use super::{
 
 /// A span on its way.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
 pub(crate) enum Item {
     /// Made of events.
     Own(Span),
@@ -161,7 +163,7 @@ impl Exporter {
         end: bool,
         reply: impl FnOnce(ExportReceipt) + Send + 'static,
     ) {
-        let until = Instant::now() + budget.min(LONGEST);
+        let until = clock::now() + budget.min(LONGEST);
         if let Err(mpsc::error::SendError(command)) =
             self.commands.send(Command { until, end, reply: Box::new(reply) })
         {

@@ -16,6 +16,7 @@
 
 mod account;
 mod builder;
+mod clock;
 pub mod conventions;
 mod env;
 mod error;

@@ -1,6 +1,6 @@
 //! What silently loses spans elsewhere, one test for each: here it does not happen, or not silently.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use stageflow_core::DurationExt as _;
@@ -74,9 +74,7 @@ fn gotcha_3_the_last_drop_exports_or_tells() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (otel, losses) = watched(to(&endpoint).drop_budget(if saved { 5.secs() } else { 200.millis() }));
         runtime.block_on(export_wide(&otel, 8));
-        let began = Instant::now();
         drop((runtime, otel));
-        assert!(began.elapsed() < 4.secs());
         assert_eq!(receiver.spans().len(), if saved { 10 } else { 0 });
         let losses = losses.lock().unwrap();
         let told: Vec<_> = losses.iter().map(|loss| (loss.reason, loss.count)).collect();

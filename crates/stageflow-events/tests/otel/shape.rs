@@ -325,7 +325,8 @@ fn build(with: impl FnOnce(&mut Builder<()>) -> Port<u32>) -> Pipeline<(), u32> 
 async fn an_exporter_behind_other_sinks_decides_as_well() {
     use stageflow_events::{FanOut, SinkExt as _};
     for sampler in [Sampler::AlwaysOn, Sampler::AlwaysOff] {
-        let otel = to("http://127.0.0.1:1").retry_for(0.secs()).on_loss(|_| {}).sampler(sampler).build().unwrap();
+        let otel =
+            to("http://127.0.0.1:1").retry_for(0.secs()).on_loss(|_| {}).sampler(sampler).build().unwrap();
         let behind = otel.clone().filter(|_| true).bounded(100);
         let engine = Engine::builder().sink(FanOut::new().to(behind)).build().unwrap();
         let mut p = Pipeline::builder("p");

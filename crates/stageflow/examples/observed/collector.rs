@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Where `cargo xtask provision` puts it, below the target directory.
@@ -160,13 +160,13 @@ fn free_port() -> io::Result<String> {
 
 /// Waits for another process, which tells nobody.
 fn wait(limit: Duration, ready: impl Fn() -> bool) -> bool {
-    let until = Instant::now() + limit;
-    while !ready() {
-        if Instant::now() > until {
-            return false;
+    const STEP: Duration = Duration::from_millis(5);
+    let steps = limit.as_millis() / STEP.as_millis();
+    (0..steps).any(|_| {
+        let is_ready = ready();
+        if !is_ready {
+            thread::park_timeout(STEP);
         }
-        // sleeps: until another process has done what it does
-        thread::sleep(Duration::from_millis(5));
-    }
-    true
+        is_ready
+    })
 }

@@ -8,7 +8,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::otel::account::{ExportAccount, LossReason};
+use crate::otel::{
+    account::{ExportAccount, LossReason},
+    clock,
+};
 
 /// Items of one signal on their way.
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl<T> Lane<T> {
         }
         let (is_empty, is_batch) = (state.waiting.is_empty(), state.waiting.len() >= batch);
         if was_empty && !is_empty {
-            state.since = Some(Instant::now());
+            state.since = Some(clock::now());
         }
         drop(state);
         if (was_empty && !is_empty) || is_batch {

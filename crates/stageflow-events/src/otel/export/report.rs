@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::otel::account::{Loss, LossReason, Signal};
+use crate::otel::{
+    account::{Loss, LossReason, Signal},
+    clock,
+};
 
 /// What is told of losses.
 pub(crate) type Hook = Arc<dyn Fn(&Loss) + Send + Sync>;
@@ -42,7 +45,7 @@ impl Reporter {
         if pending.told.is_some_and(|told| told.elapsed() < EVERY) {
             return None;
         }
-        pending.told = Some(Instant::now());
+        pending.told = Some(clock::now());
         let (count, detail) = (std::mem::take(&mut pending.count), std::mem::take(&mut pending.detail));
         (count > 0).then(|| (Arc::clone(&self.hook), Loss { signal, reason, count, detail }))
     }

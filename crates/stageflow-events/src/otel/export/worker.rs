@@ -29,6 +29,7 @@ use super::{
 };
 use crate::otel::{
     account::{ExportReceipt, Loss, LossReason, Signal},
+    clock,
     error::OtelError,
 };
 
@@ -61,7 +62,7 @@ impl Worker {
             work.spawn(send_metrics(Arc::clone(&shared), Arc::clone(transport)));
         }
         while let Some(Command { until, end, reply }) = orders.recv().await {
-            let began = Instant::now();
+            let began = clock::now();
             if end {
                 shared.spans.close();
             }
@@ -99,7 +100,7 @@ async fn flush(shared: &Arc<Shared>, metrics: Option<&Arc<Transport>>, until: In
             let _panicked = tokio::spawn(collect_and_send(Arc::clone(shared), Arc::clone(transport))).await;
         }
     };
-    let _late = timeout(until.saturating_duration_since(Instant::now()), all).await;
+    let _late = timeout(until.saturating_duration_since(clock::now()), all).await;
     shared.spans.hurry(false);
     shared.points.hurry(false);
 }
@@ -211,7 +212,7 @@ impl Shared {
         };
         let limit = target.as_ref().map_or(Duration::from_secs(10), |target| target.timeout);
         let backoff = Backoff::exponential(Duration::from_millis(250)).cap(Duration::from_secs(5));
-        let (began, mut delay, mut retry) = (Instant::now(), backoff.base(), 0);
+        let (began, mut delay, mut retry) = (clock::now(), backoff.base(), 0);
         loop {
             let sent = timeout(limit, transport.send(request.clone())).await;
             let late =
@@ -246,11 +247,11 @@ impl Shared {
 
     /// Waits before another attempt; less long when everything is to be exported now, unless the collector has asked for it.
     async fn back_off<T>(&self, lane: &Lane<T>, delay: Duration, asked: bool) {
-        let until = Instant::now() + delay;
+        let until = clock::now() + delay;
         let first = !lane.is_urgent();
         loop {
             let changed = lane.changed.notified();
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(clock::now());
             if left.is_zero() || (first && !asked && lane.is_urgent()) {
                 return;
             }

@@ -3,18 +3,16 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt::Write as _,
-    time::SystemTime,
 };
 
 use opentelemetry_proto::tonic::metrics::v1::{
     self as otlp, AggregationTemporality, HistogramDataPoint, NumberDataPoint, metric::Data,
     number_data_point,
 };
-use stageflow_core::time::nanos;
 
 use super::table::{METRICS, Metric, MetricKind, MetricSpec};
 use crate::otel::{
-    conventions as names,
+    clock, conventions as names,
     spans::{text, truth},
 };
 
@@ -62,7 +60,7 @@ impl Registry {
             series: METRICS.iter().map(|_| HashMap::new()).collect(),
             overflow: METRICS.iter().map(|_| None).collect(),
             tenants: HashSet::new(),
-            start: now(),
+            start: clock::unix_nanos(),
             key: String::new(),
         }
     }
@@ -137,7 +135,7 @@ impl Registry {
 
     /// All metrics of which there is something, and how many data points that is.
     pub(crate) fn collect(&self) -> (Vec<otlp::Metric>, u64) {
-        let (start, time) = (self.start, now());
+        let (start, time) = (self.start, clock::unix_nanos());
         let mut points = 0;
         let metrics =
             METRICS.iter().zip(&self.series).zip(&self.overflow).filter_map(|((spec, series), overflow)| {
@@ -234,8 +232,4 @@ fn attributes(
 
 fn bounds(spec: MetricSpec) -> &'static [f64] {
     if let MetricKind::Histogram(bounds) = spec.kind { bounds } else { &[] }
-}
-
-fn now() -> u64 {
-    nanos(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }

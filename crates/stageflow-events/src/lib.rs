@@ -19,7 +19,7 @@ mod fan_out;
 mod filter;
 mod function;
 mod json;
-#[cfg(feature = "otel")]
+#[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
 pub mod otel;
 #[cfg(test)]
 mod support;

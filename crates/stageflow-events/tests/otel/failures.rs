@@ -150,3 +150,11 @@ async fn what_is_switched_off_starts_nothing() {
     engine.flush().await;
     assert_eq!((otel.shutdown(SECONDS_5).await.spans.offered, receiver.asked()), (0, 0));
 }
+
+/// Spans are made on the thread behind the engine's queue: a stage pays for the event alone.
+#[tokio::test]
+async fn no_span_is_made_by_the_worker_that_runs_the_stages() {
+    use stageflow_core::{Delivery, EventSink as _};
+    let otel = to("http://127.0.0.1:1").retry_for(0.secs()).on_loss(|_| {}).build().unwrap();
+    assert!(matches!(otel.delivery(), Delivery::Queued { .. }));
+}

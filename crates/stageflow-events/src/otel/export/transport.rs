@@ -68,21 +68,11 @@ impl Transport {
             Self::Grpc(grpc) => grpc.send(request).await,
             #[cfg(feature = "otlp-http")]
             Self::Http(http) => http.send(request).await,
-            #[cfg(not(any(feature = "otlp-grpc", feature = "otlp-http")))]
-            _ => {
-                let _ = request;
-                Err(Fault {
-                    retry: false,
-                    after: None,
-                    text: "compiled without a way to a collector".to_owned(),
-                })
-            }
         }
     }
 }
 
 /// What a partial success says.
-#[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
 fn taken(partial: Option<(i64, String)>) -> Taken {
     let (rejected, message) = partial.unwrap_or_default();
     Taken { rejected: u64::try_from(rejected).unwrap_or(0), message }

@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod deny;
 mod features;
+mod provision;
 mod report;
 mod shell;
 mod stress;
@@ -48,6 +49,12 @@ const COMMANDS: &[Command] = &[
         about: "licences, sources and bans of dependencies",
         help: deny::HELP,
         run: deny::run,
+    },
+    Command {
+        name: "provision",
+        about: "the collector that tests and examples send to",
+        help: provision::HELP,
+        run: provision::run,
     },
     Command { name: "bench", about: "the benches, beside other crates", help: bench::HELP, run: bench::run },
     Command { name: "stress", about: "load tests with verdicts", help: stress::HELP, run: stress::run },
@@ -92,7 +99,7 @@ fn is_help(arg: &str) -> bool {
 fn overview() -> String {
     let mut text = String::from("Usage: cargo xtask <command> [arguments]\n\nCommands:\n");
     for command in COMMANDS {
-        text.push_str(&format!("  {:<9} {}\n", command.name, command.about));
+        text.push_str(&format!("  {:<10} {}\n", command.name, command.about));
     }
     text.push_str(
         "\n`cargo xtask <command> --help` says more. Exit code: 0 green, 1 a gate failed, 2 could not run.\n",

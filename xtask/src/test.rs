@@ -5,14 +5,15 @@
 
 use crate::report::{Outcome, Report};
 use crate::shell::{cargo, outcome, responds};
-use crate::{shell, workspace};
+use crate::{provision, shell, workspace};
 use anyhow::Result;
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask test [arguments]
 
 Compiles the examples, runs all tests with `cargo nextest run` (or with
-`cargo test` where cargo-nextest is not installed), then all doctests.
+`cargo test` where cargo-nextest is not installed), then all doctests. Before
+that it fetches the collector that some tests send to: `cargo xtask provision`.
 
 Arguments go to the test runner. Bare words select by name, doctests included:
 
@@ -42,6 +43,7 @@ pub(crate) fn gates(report: &mut Report, args: &[String]) {
             report.not_checked("examples", "a selection of tests was asked for");
         }
     }
+    report.gate("collector", provision::gate);
     report.gate("tests", || tests(args));
     match selection {
         Selection::All | Selection::Names => report.gate("doctests", || doctests(args)),

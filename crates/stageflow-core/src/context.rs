@@ -18,6 +18,7 @@ use crate::{
     scope::{Detached, Hold, StageScope},
     snapshot::{ContextSnapshot, Identity, SnapshotBuilder},
     stage::{StageFuture, StageKind},
+    trace::{TraceContext, span_id},
     value::Value,
     wait::WaitReason,
 };
@@ -155,6 +156,35 @@ impl StageContext {
         RunBudget::new(self.clone(), Arc::clone(self.scope.account()))
     }
 
+    /// Where this attempt stands in its trace: what it calls, starts or sends has this as its parent.
+    ///
+    /// The trace is the one the run was given, or begins with the run: its id follows from the run's. The span's id follows from run, stage and
+    /// attempt, so it is the same wherever the context goes: into tasks, threads and clean-ups. A child run is given it by
+    /// itself. It is sampled if a sink of the engine records the trace, or where none does, if the caller did.
+    ///
+    /// ```
+    /// use stageflow_core::{ContextSnapshot, StageContext, TraceContext};
+    ///
+    /// let caller: TraceContext = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse()?;
+    /// let ctx = StageContext::for_test_with(ContextSnapshot::builder().trace(caller));
+    /// assert_eq!(ctx.trace().trace_id(), caller.trace_id());
+    /// assert_ne!(ctx.trace().span_id(), caller.span_id());
+    /// # Ok::<_, stageflow_core::TraceContextError>(())
+    /// ```
+    pub fn trace(&self) -> TraceContext {
+        let run = self.identity().run_id();
+        let (span, sampled) = (span_id(run, self.stage, self.attempt), self.scope.is_sampled());
+        match self.snapshot().trace() {
+            Some(trace) => trace.within(span, sampled),
+            None => TraceContext::of_run(run, span, sampled),
+        }
+    }
+
+    /// [`trace`](Self::trace) as the value of a W3C `traceparent` header, for outgoing requests.
+    pub fn traceparent(&self) -> String {
+        self.trace().to_string()
+    }
+
     /// How long this stage may still wait before an attempt that takes its least time could not end in time: what
     /// [`remaining`](Self::remaining) leaves beside the stage's `min_time`. `None` without an end, zero if nothing may be waited for.
     ///
@@ -266,13 +296,20 @@ impl StageContext {
 
     /// Tells that another attempt follows after `delay`; `explain()` shows it until the guard is dropped.
     #[doc(hidden)]
-    pub fn backing_off(&self, next_attempt: u32, delay: Duration, reason: String) -> Waiting {
+    pub fn backing_off(
+        &self,
+        next_attempt: u32,
+        delay: Duration,
+        reason: String,
+        code: Option<code::Code>,
+    ) -> Waiting {
         let fields = [
             ("attempt", next_attempt.to_string()),
             ("delay_ms", delay.as_millis().to_string()),
             ("reason", reason.clone()),
         ];
-        self.record_stage_event("retry_scheduled", fields);
+        let code = code.map(|code| ("code", code.as_str().to_owned()));
+        self.record_stage_event("retry_scheduled", fields.into_iter().chain(code));
         self.waiting(WaitReason::BackOff { next_attempt, remaining: delay, last_error: reason })
     }
 

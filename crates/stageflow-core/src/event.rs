@@ -22,6 +22,7 @@ use crate::{
     id::RunId,
     outcome::{CancelCause, Failure, RunOutcome, SkipCause},
     snapshot::ContextSnapshot,
+    stage::StageKind,
     text::OneLine,
     time::Human,
 };
@@ -46,6 +47,18 @@ pub struct RunInfo {
 #[doc(hidden)]
 pub trait StageNames: Send + Sync {
     fn stage_name(&self, index: u32) -> &str;
+
+    fn stage_kind(&self, _index: u32) -> StageKind {
+        StageKind::Transform
+    }
+
+    /// Calls `visit` for each stage that the one at `index` waits for.
+    fn for_each_source(&self, _index: u32, _visit: &mut dyn FnMut(u32)) {}
+
+    /// Whether some stage is of this kind.
+    fn has_kind(&self, _kind: StageKind) -> bool {
+        false
+    }
 }
 
 impl RunInfo {
@@ -57,6 +70,11 @@ impl RunInfo {
     /// The immutable facts of the run.
     pub fn snapshot(&self) -> &Arc<ContextSnapshot> {
         &self.snapshot
+    }
+
+    #[doc(hidden)]
+    pub fn stages(&self) -> &dyn StageNames {
+        &*self.names
     }
 
     #[doc(hidden)]
@@ -124,9 +142,9 @@ impl Event {
         self.run.snapshot.identity().correlation_id().map(crate::CorrelationId::as_str)
     }
 
-    /// The trace id, if the run has one: 32 hexadecimal digits.
-    pub fn trace_id(&self) -> Option<String> {
-        self.run.snapshot.trace().map(|trace| format!("{:032x}", trace.trace_id()))
+    /// The id of the trace the run is part of, in 32 hexadecimal digits: where it was given none, one that follows from its id.
+    pub fn trace_id(&self) -> String {
+        format!("{:032x}", self.run.snapshot.trace_id())
     }
 
     /// The pipeline's name.
@@ -137,6 +155,17 @@ impl Event {
     /// The stage, for an event about one.
     pub fn stage(&self) -> Option<&str> {
         (self.record.stage != NO_STAGE).then(|| self.run.names.stage_name(self.record.stage))
+    }
+
+    /// The kind of the stage, for an event about one.
+    pub fn stage_kind(&self) -> Option<StageKind> {
+        (self.record.stage != NO_STAGE).then(|| self.run.names.stage_kind(self.record.stage))
+    }
+
+    /// The number of the stage in its pipeline, for an event about one.
+    #[doc(hidden)]
+    pub fn stage_index(&self) -> Option<u32> {
+        Some(self.record.stage).filter(|stage| *stage != NO_STAGE)
     }
 
     /// The attempt, for an event about one: from 1.

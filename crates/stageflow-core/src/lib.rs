@@ -46,7 +46,8 @@ pub mod text;
 pub mod time;
 mod timeouts;
 mod tolerance;
-mod trace;
+#[doc(hidden)]
+pub mod trace;
 pub mod value;
 pub mod wait;
 

@@ -22,6 +22,7 @@ use crate::{
     slot::FutureSlot,
     snapshot::ContextSnapshot,
     stage::{ErasedStage, Stage, StageFuture, StageKind},
+    trace::TraceContext,
     value::Value,
     wait::WaitReason,
 };
@@ -51,6 +52,10 @@ pub trait StageScope: Send + Sync {
         Duration::ZERO
     }
     fn random(&self) -> u64;
+    /// Whether somebody records the trace of the run.
+    fn is_sampled(&self) -> bool {
+        self.snapshot().trace().is_some_and(TraceContext::is_sampled)
+    }
     /// The account of the run's budget.
     fn account(&self) -> &Arc<Account>;
     /// An attempt says what it has cost: `false` if nothing is reserved for it.

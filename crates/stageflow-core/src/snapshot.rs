@@ -9,7 +9,7 @@ use crate::{
     extensions::Extensions,
     id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},
     policy::Priority,
-    trace::TraceContext,
+    trace::{TraceContext, trace_id},
 };
 
 /// The ids of a run (rule S-31). All but the run's own are optional.
@@ -142,6 +142,11 @@ impl ContextSnapshot {
     /// The trace the run belongs to.
     pub fn trace(&self) -> Option<&TraceContext> {
         self.trace.as_ref()
+    }
+
+    /// The id of the trace the run is part of: that of [`trace`](Self::trace), or else one that follows from the run's id.
+    pub fn trace_id(&self) -> u128 {
+        self.trace.map_or_else(|| trace_id(self.identity.run), |trace| trace.trace_id())
     }
 
     /// How urgent it is.

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::RunId;
+
 /// Where a run stands in a distributed trace: the fields of a W3C `traceparent` header.
 ///
 /// ```
@@ -51,8 +53,53 @@ impl TraceContext {
 
     /// Whether the caller records the trace.
     pub fn is_sampled(&self) -> bool {
-        self.flags & 1 == 1
+        self.flags & SAMPLED == SAMPLED
     }
+
+    /// Another span of the same trace.
+    pub(crate) fn within(self, span_id: u64, sampled: bool) -> Self {
+        Self { span_id, flags: self.flags & RANDOM | if sampled { SAMPLED } else { 0 }, ..self }
+    }
+
+    /// A span of the trace that begins with a run.
+    pub(crate) fn of_run(run: RunId, span_id: u64, sampled: bool) -> Self {
+        Self { trace_id: trace_id(run), span_id, flags: u8::from(sampled) }
+    }
+}
+
+/// The id of the trace that begins with a run: the first half of the run's id, and the second half mixed.
+///
+/// Samplers take a share of all traces by the second half, of which two bits are the same in every UUID.
+pub(crate) fn trace_id(run: RunId) -> u128 {
+    let [first, second] = halves(run);
+    (u128::from(first) << 64 | u128::from(mix(second))).max(1)
+}
+
+const SAMPLED: u8 = 1;
+/// The trace's id is random, in level 2 of the standard.
+const RANDOM: u8 = 2;
+
+/// The id of the span of a run (no stage, attempt 0), of a stage (attempt 0) or of an attempt.
+///
+/// The same for whoever asks, so that nothing has to be looked up: the finaliser of `SplitMix64`, once for each half of the run's
+/// id and once for the place in the run.
+#[doc(hidden)]
+pub fn span_id(run: RunId, stage: u32, attempt: u32) -> u64 {
+    let place = u64::from(stage) << 32 | u64::from(attempt);
+    halves(run).into_iter().chain([place]).fold(0, |seed, word| mix(seed ^ word)).max(1)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+fn halves(run: RunId) -> [u64; 2] {
+    let run = u128::from_be_bytes(*run.as_bytes());
+    [(run >> 64) as u64, run as u64]
+}
+
+fn mix(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
 }
 
 impl fmt::Display for TraceContext {

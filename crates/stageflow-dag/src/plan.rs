@@ -402,6 +402,19 @@ impl StageNames for Plan {
     fn stage_name(&self, index: u32) -> &str {
         self.names.get(index)
     }
+
+    fn stage_kind(&self, index: u32) -> StageKind {
+        self.kind(index)
+    }
+
+    fn for_each_source(&self, index: u32, visit: &mut dyn FnMut(u32)) {
+        let sources = self.edges(index).iter().map(|edge| edge.source);
+        sources.filter(|source| *source != INPUT).for_each(visit);
+    }
+
+    fn has_kind(&self, kind: StageKind) -> bool {
+        self.kinds.contains(&kind)
+    }
 }
 
 impl fmt::Debug for Plan {

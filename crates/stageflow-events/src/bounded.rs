@@ -16,7 +16,7 @@ use std::{
 };
 
 use stageflow_core::{
-    Delivery, DropReason, Event, EventClass, EventSink, SinkAccount,
+    ContextSnapshot, Delivery, DropReason, Event, EventClass, EventSink, SinkAccount,
     event::{
         Flushing, Taken,
         backlog::{Room, Rooms, Rule},
@@ -270,6 +270,10 @@ impl<S: EventSink> EventSink for Bounded<S> {
         }
         self.see_to_drain();
         taken
+    }
+
+    fn samples(&self, run: &ContextSnapshot) -> Option<bool> {
+        self.sink.samples(run)
     }
 
     /// Directly: there is a queue here already.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use stageflow_core::{
-    Delivery, DropReason, Event, EventSink, SinkAccount,
+    ContextSnapshot, Delivery, DropReason, Event, EventSink, SinkAccount,
     event::{Flushing, Taken},
 };
 
@@ -106,6 +106,10 @@ impl EventSink for FanOut {
             // What one panics with is no matter of the next.
             let _ = catch_unwind(AssertUnwindSafe(|| branch.sink.on_flush()));
         }
+    }
+
+    fn samples(&self, run: &ContextSnapshot) -> Option<bool> {
+        self.branches.iter().filter_map(|branch| branch.sink.samples(run)).reduce(|one, other| one || other)
     }
 
     fn delivery(&self) -> Delivery {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use stageflow_core::{
-    Delivery, Event, EventSink, SinkAccount,
+    ContextSnapshot, Delivery, Event, EventSink, SinkAccount,
     event::{Flushing, Taken},
 };
 
@@ -60,6 +60,10 @@ impl<S: EventSink> EventSink for Filter<S> {
 
     fn on_flush(&self) {
         self.sink.on_flush();
+    }
+
+    fn samples(&self, run: &ContextSnapshot) -> Option<bool> {
+        self.sink.samples(run)
     }
 
     fn delivery(&self) -> Delivery {

@@ -9,6 +9,7 @@
 //! | show what goes on to somebody | [`channel`], [`EventReceiver`] |
 //! | tell several sinks, or tell one only some events | [`FanOut`], [`SinkExt::filter`] |
 //! | write a sink in one line | [`sink_fn`] |
+//! | export traces and metrics by OpenTelemetry | `otel`, with the feature `otlp-grpc` or `otlp-http` |
 //!
 //! No sink here needs a runtime: what needs a thread has one of its own.
 
@@ -18,6 +19,8 @@ mod fan_out;
 mod filter;
 mod function;
 mod json;
+#[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
+pub mod otel;
 #[cfg(test)]
 mod support;
 

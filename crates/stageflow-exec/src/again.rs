@@ -148,7 +148,7 @@ async fn repeat(scope: Arc<WorkerScope>, again: Again) -> StageResult<Value> {
     let ctx = StageContext::new(Arc::<WorkerScope>::clone(&scope), stage, number, until);
     {
         // It is the last attempt that tells of the next.
-        let _waiting = ctx.for_attempt(made, until).backing_off(number, delay, reason);
+        let _waiting = ctx.for_attempt(made, until).backing_off(number, delay, reason, None);
         let Some(sleep) = timer::sleep(delay) else {
             let error = "it asked for a retry, and the runtime has no timer".into();
             return Err(StageExit::failure(code::NO_RUNTIME, ErrorClass::Invalid, error));

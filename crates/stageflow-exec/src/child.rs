@@ -82,11 +82,12 @@ fn snapshot(
     depth: u32,
     started: std::time::SystemTime,
 ) -> stageflow_core::ContextSnapshot {
-    let builder = parent.snapshot.to_builder().pipeline(Arc::clone(plan.name())).parent(Parent {
-        run: parent.snapshot.identity().run_id(),
-        stage: ctx.stage_name().to_owned(),
-        depth,
-    });
+    let builder =
+        parent.snapshot.to_builder().pipeline(Arc::clone(plan.name())).trace(ctx.trace()).parent(Parent {
+            run: parent.snapshot.identity().run_id(),
+            stage: ctx.stage_name().to_owned(),
+            depth,
+        });
     let deadline = ctx.remaining().into_iter().chain(plan.policies().deadline).min();
     let builder = match deadline {
         Some(deadline) => builder.deadline(deadline),

@@ -7,7 +7,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, Clock, FailureRules, Randomness, RunInfo, SinkAccount, Timeouts, intercept::AnyInterceptor,
+    Budget, Clock, ContextSnapshot, FailureRules, Randomness, RunInfo, SinkAccount, Timeouts, TraceContext,
+    intercept::AnyInterceptor,
 };
 use stageflow_dag::{LintReport, Pipeline, chains::Chains, lint, plan::Plan};
 use tokio::runtime::Handle;
@@ -99,6 +100,12 @@ impl EngineShared {
         if let Some(first_runs) = &self.on_lint {
             first_runs.meet(plan, &around(self));
         }
+    }
+
+    /// Whether a sink records the trace of a run, or where none knows, whether the caller does.
+    pub(crate) fn samples(&self, run: &ContextSnapshot) -> bool {
+        let known = self.sinks.iter().filter_map(|sink| sink.samples(run)).reduce(|one, other| one || other);
+        known.unwrap_or_else(|| run.trace().is_some_and(TraceContext::is_sampled))
     }
 
     /// The way of a run's events; `None` if nobody listens.

@@ -122,6 +122,15 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         run: RunId,
     }
 
+    /// Sets the trace the run belongs to by the W3C `traceparent` header of the request that asks for it. A header that is not
+    /// one is ignored, as the standard has it: the run begins a trace.
+    pub fn traceparent(self, header: &str) -> Self {
+        match header.trim().parse::<TraceContext>() {
+            Ok(trace) => self.trace(trace),
+            Err(_) => self,
+        }
+    }
+
     /// Sets the priority.
     pub fn priority(self, priority: Priority) -> Self {
         self.edit(|snapshot| snapshot.priority(priority))

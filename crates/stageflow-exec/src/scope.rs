@@ -202,6 +202,10 @@ impl StageScope for WorkerScope {
         self.run.shared.random.next_u64()
     }
 
+    fn is_sampled(&self) -> bool {
+        self.run.shared.samples(&self.run.snapshot)
+    }
+
     fn account(&self) -> &Arc<Account> {
         self.run.account()
     }

@@ -37,7 +37,7 @@ type RetryIf = dyn Fn(&StageExit) -> bool + Send + Sync;
 /// Nothing is tried again that could not end in time: the policy gives up when the delay would not leave the stage and the run more
 /// time than an attempt takes at least ([`slack`](stageflow_core::StageContext::slack)).
 ///
-/// Each retry is told by a `stage.retry_scheduled` event, with attempt, delay and reason, and while it waits `explain()` shows
+/// Each retry is told by a `stage.retry_scheduled` event, with attempt, delay, reason and code, and while it waits `explain()` shows
 /// attempt, delay and last error. `stage.retry_recovered` and `stage.retry_exhausted` tell how it ended. State is per call: calls
 /// know nothing of each other, but for the budgets they share: each retry is taken out of that of the run, which its child runs
 /// share, and out of the [`RetryBudget`] of the dependency where the policy has one. Both pay, or the retries end (rule S-24).
@@ -288,7 +288,8 @@ impl Interceptor for Retry {
                     return Err(failures.last(exit, state.attempts));
                 }
                 Decision::Retry(delay) => {
-                    let _waiting = ctx.backing_off(state.attempts + 1, delay, exit.to_string());
+                    let (reason, code) = (exit.to_string(), exit.error_code());
+                    let _waiting = ctx.backing_off(state.attempts + 1, delay, reason, code);
                     // On the heap, for those alone that wait.
                     Box::pin(tokio::time::sleep(delay)).await;
                     failures.note(&exit);

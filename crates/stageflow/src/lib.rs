@@ -106,3 +106,8 @@ pub use stageflow_interceptors as interceptors;
 #[cfg(feature = "testing")]
 #[doc(inline)]
 pub use stageflow_testing as testing;
+
+/// A page that `tests/support.rs` leaves to this crate.
+#[cfg(all(doctest, feature = "otlp-grpc"))]
+#[doc = include_str!("../../../docs/guide/18-opentelemetry.md")]
+mod opentelemetry_page {}

@@ -40,7 +40,10 @@ async fn a_child_inherits_everything_but_its_id() {
         id.correlation_id().unwrap().as_str(),
     ];
     assert_eq!(ids, ["acme", "u", "s", "r", "i", "c"]);
-    assert_eq!((child.trace(), child.priority()), (Some(&trace), Priority::High));
+    let caller = child.trace().expect("it is given the span of its stage");
+    assert_eq!((caller.trace_id(), caller.is_sampled()), (trace.trace_id(), true));
+    assert_ne!(caller.span_id(), trace.span_id());
+    assert_eq!(child.priority(), Priority::High);
     assert_eq!((child.execution_mode(), child.metadata("k")), (Some("fast"), Some(&7.into())));
     assert_eq!((child.extension::<Config>().unwrap().0, child.deadline()), (9, Some(5.secs())));
     assert_eq!(child.pipeline(), "solo");

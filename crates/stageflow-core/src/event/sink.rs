@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{DropReason, Event, EventKind, Losses, SinkAccount};
+use crate::snapshot::ContextSnapshot;
 
 /// Is told what happened; cannot change it.
 ///
@@ -47,6 +48,12 @@ pub trait EventSink: Send + Sync + 'static {
     /// `Engine::flush` and `Engine::shutdown` call it after the last event, and so does what wraps a sink.
     fn on_flush(&self) {}
 
+    /// Whether it records the trace of a run, for a sink that records traces: asked for the headers that stages send, at any
+    /// time and often, and always answered in the same way for the same run. What wraps a sink asks it.
+    fn samples(&self, _run: &ContextSnapshot) -> Option<bool> {
+        None
+    }
+
     /// How the engine hands events over.
     fn delivery(&self) -> Delivery {
         Delivery::default()
@@ -77,6 +84,10 @@ impl<S: EventSink + ?Sized> EventSink for Arc<S> {
 
     fn on_flush(&self) {
         (**self).on_flush();
+    }
+
+    fn samples(&self, run: &ContextSnapshot) -> Option<bool> {
+        (**self).samples(run)
     }
 
     fn delivery(&self) -> Delivery {

@@ -17,7 +17,7 @@ use std::{
 
 use smallvec::SmallVec;
 use stageflow_core::{
-    Delivery, DropReason, Event, EventKind, EventSink, RunInfo, SinkAccount,
+    ContextSnapshot, Delivery, DropReason, Event, EventKind, EventSink, RunInfo, SinkAccount,
     event::{EventRecord, Taken},
 };
 use tokio::runtime::Handle;
@@ -73,6 +73,11 @@ impl SinkHandle {
             let sink = Arc::clone(&self.sink);
             let _ = handle.spawn_blocking(move || sink.on_flush()).await;
         }
+    }
+
+    /// Whether it records the trace of a run, where it records traces and can say so.
+    pub(crate) fn samples(&self, run: &ContextSnapshot) -> Option<bool> {
+        catch_unwind(AssertUnwindSafe(|| self.sink.samples(run))).ok().flatten()
     }
 
     fn deliver(&self, events: Vec<Event>, handle: &Handle) {

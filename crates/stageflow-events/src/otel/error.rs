@@ -1,0 +1,60 @@
+//! Why there is no exporter.
+
+use super::env::Protocol;
+
+/// The settings of an exporter are not right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtelError {
+    what: String,
+}
+
+impl OtelError {
+    pub(crate) fn endpoint(url: &str) -> Self {
+        Self {
+            what: format!(
+                "{url:?} is no address of a collector: write one such as \"http://localhost:4317\""
+            ),
+        }
+    }
+
+    pub(crate) fn tls(url: &str) -> Self {
+        Self {
+            what: format!(
+                "{url:?} asks for TLS, which this exporter does not speak: send to a collector on this machine or network, and let it send on"
+            ),
+        }
+    }
+
+    /// The name only: values of headers are secrets.
+    pub(crate) fn header(name: &str) -> Self {
+        Self { what: format!("the header {name:?} has a name or a value that no header can have") }
+    }
+
+    pub(crate) fn protocol(variable: &str, value: &str) -> Self {
+        Self { what: format!("{variable} is {value:?}: use \"grpc\" or \"http/protobuf\"") }
+    }
+
+    #[cfg_attr(
+        all(feature = "otlp-grpc", feature = "otlp-http"),
+        expect(dead_code, reason = "both are there")
+    )]
+    pub(crate) fn no_feature(protocol: Protocol) -> Self {
+        let feature = match protocol {
+            Protocol::Grpc => "otlp-grpc",
+            Protocol::Http => "otlp-http",
+        };
+        Self { what: format!("the collector is to be reached in a way that needs the feature `{feature}`") }
+    }
+
+    pub(crate) fn thread(error: &std::io::Error) -> Self {
+        Self { what: format!("the thread of the exporter could not be started: {error}") }
+    }
+}
+
+impl std::fmt::Display for OtelError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for OtelError {}

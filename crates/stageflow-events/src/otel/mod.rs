@@ -1,0 +1,228 @@
+//! OpenTelemetry: spans and metrics of events, by OTLP to a collector.
+//!
+//! [`Otel`] is an [`EventSink`]. What it exports is made of events, on the thread that delivers them, with the events' own times: a
+//! stage pays for the event and for nothing else. What cannot be exported is counted in accounts that add up, told once by a hook,
+//! and a metric itself.
+//!
+//! | is | parent |
+//! |---|---|
+//! | a run | the caller's span, by its `traceparent`; the attempt that is a child run; or none |
+//! | a stage | its run |
+//! | an attempt, where there were several | its stage |
+//! | a span or a request of yours within a stage | the attempt, by [`context`] or [`StageContext::traceparent`](stageflow_core::StageContext::traceparent) |
+//!
+//! A stage that never started is an event of its run's span. Payloads, metadata and user ids are never exported, messages of errors
+//! only [on demand](OtelBuilder::with_messages). The names are in [`conventions`], the metrics in [`METRICS`].
+
+mod account;
+mod builder;
+mod clock;
+pub mod conventions;
+mod env;
+mod error;
+mod export;
+mod metrics;
+mod provider;
+mod runs;
+mod sampler;
+mod spans;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+use stageflow_core::{ContextSnapshot, Event, EventSink};
+
+pub use self::{
+    account::{ExportAccount, ExportReceipt, Loss, LossReason, Signal},
+    builder::OtelBuilder,
+    env::Protocol,
+    error::OtelError,
+    metrics::{METRICS, MetricKind, MetricSpec},
+    provider::context,
+    sampler::Sampler,
+};
+use self::{
+    export::{Exporter, Item, Shared},
+    spans::{Assembler, SpanLimits},
+};
+
+/// Exports spans and metrics of events to a collector. Clones are the same exporter.
+///
+/// Give one clone to the engine and keep one, to [`shutdown`](Self::shutdown) it before the process ends. It needs no runtime of the
+/// application: it works on one that is current-thread, on paused time and after the runtime has ended. It sets nothing
+/// global, unless [asked to](Self::install_global).
+///
+/// # Guarantees
+///
+/// - The [accounts](ExportAccount) add up at every instant, and the receipt of a flush or a shutdown tells what was lost.
+/// - A request that got no answer in time is sent again within the budget of the retries, so a collector that was slow may have a
+///   span twice; by trace id and span id it can tell.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use stageflow_events::otel::Otel;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let otel = Otel::builder().service("tickets").from_env().build()?;
+/// // let engine = Engine::builder().sink(otel.clone()).build()?; … engine.flush().await;
+/// let receipt = otel.shutdown(Duration::from_secs(5)).await;
+/// assert!(receipt.is_complete(), "{receipt}");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Otel(Arc<Inner>);
+
+struct Inner {
+    /// None where everything is off.
+    exporter: Option<Exporter>,
+    assembler: Mutex<Assembler>,
+    sampler: Sampler,
+    /// Whether spans are exported.
+    records: bool,
+    drop_budget: Duration,
+    warnings: Vec<String>,
+}
+
+impl Otel {
+    /// An exporter to be furnished.
+    pub fn builder() -> OtelBuilder {
+        OtelBuilder::new()
+    }
+
+    fn new(
+        exporter: Option<Exporter>,
+        limits: SpanLimits,
+        sampler: Sampler,
+        records: bool,
+        drop_budget: Duration,
+        warnings: Vec<String>,
+    ) -> Self {
+        let assembler = Mutex::new(Assembler::new(limits));
+        Self(Arc::new(Inner { exporter, assembler, sampler, records, drop_budget, warnings }))
+    }
+
+    fn shared(&self) -> Option<&Arc<Shared>> {
+        self.0.exporter.as_ref().map(|exporter| &exporter.shared)
+    }
+
+    fn sampler(&self) -> Sampler {
+        self.0.sampler
+    }
+
+    /// Whether nothing is exported, as `OTEL_SDK_DISABLED` or both exporters being `none` have it.
+    pub fn is_disabled(&self) -> bool {
+        self.0.exporter.is_none()
+    }
+
+    /// What the variables said that could not be followed.
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
+    }
+
+    /// What became of the spans so far.
+    pub fn spans(&self) -> ExportAccount {
+        self.receipt().spans
+    }
+
+    /// What became of the data points so far.
+    pub fn metrics(&self) -> ExportAccount {
+        self.receipt().metrics
+    }
+
+    /// What went wrong last, if anything.
+    pub fn last_error(&self) -> Option<String> {
+        self.receipt().last_error
+    }
+
+    fn receipt(&self) -> ExportReceipt {
+        self.shared().map_or_else(
+            || ExportReceipt {
+                spans: ExportAccount::default(),
+                metrics: ExportAccount::default(),
+                took: Duration::ZERO,
+                last_error: None,
+            },
+            |shared| shared.receipt(),
+        )
+    }
+
+    /// Has everything exported that the engine has delivered so far, metrics included, or as much as can be within `budget`. Call
+    /// [`Engine::flush`] before, or events may still be on their way here.
+    ///
+    /// [`Engine::flush`]: https://docs.rs/stageflow/latest/stageflow/struct.Engine.html#method.flush
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the waiting; the flush goes on.
+    pub async fn flush(&self, budget: Duration) -> ExportReceipt {
+        self.finish(budget, false).await
+    }
+
+    /// Like [`flush`](Self::flush), and then ends: what could not be exported within `budget`, and what comes later, is counted as
+    /// lost. A second call gives the receipt again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the waiting; the shutdown goes on.
+    pub async fn shutdown(&self, budget: Duration) -> ExportReceipt {
+        self.finish(budget, true).await
+    }
+
+    /// Like [`shutdown`](Self::shutdown), and blocks the thread meanwhile: for the end of `main`. No runtime has to go on for it,
+    /// unless the collector lives on this one.
+    pub fn shutdown_blocking(&self, budget: Duration) -> ExportReceipt {
+        self.0.end(budget).unwrap_or_else(|| self.receipt())
+    }
+
+    async fn finish(&self, budget: Duration, end: bool) -> ExportReceipt {
+        let Some(exporter) = &self.0.exporter else { return self.receipt() };
+        let (told, receipt) = tokio::sync::oneshot::channel();
+        exporter.order(budget, end, move |receipt| drop(told.send(receipt)));
+        receipt.await.unwrap_or_else(|_| self.receipt())
+    }
+}
+
+impl Inner {
+    fn end(&self, budget: Duration) -> Option<ExportReceipt> {
+        let (told, receipt) = mpsc::channel();
+        self.exporter.as_ref()?.order(budget, true, move |receipt| drop(told.send(receipt)));
+        receipt.recv().ok()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.exporter.as_ref().is_some_and(|exporter| !exporter.shared.has_ended()) {
+            let _told_by_the_hook = self.end(self.drop_budget);
+        }
+    }
+}
+
+impl EventSink for Otel {
+    fn on_event(&self, event: &Event) {
+        let Some(shared) = self.shared() else { return };
+        let sampled = self.0.records && self.0.sampler.samples(event.run().snapshot());
+        shared.meter.lock().unwrap_or_else(PoisonError::into_inner).take(event, sampled || !self.0.records);
+        if sampled {
+            let mut ended = Vec::new();
+            self.0.assembler.lock().unwrap_or_else(PoisonError::into_inner).take(event, &mut ended);
+            if !ended.is_empty() {
+                shared.push(ended.into_iter().map(Item::Own));
+            }
+        }
+    }
+
+    fn samples(&self, run: &ContextSnapshot) -> Option<bool> {
+        (self.0.records && self.0.exporter.is_some()).then(|| self.0.sampler.samples(run))
+    }
+}
+
+impl fmt::Debug for Otel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Otel").field("receipt", &self.receipt()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,71 @@
+//! The variables `OTEL_*`, seen from the outside: what arrives where.
+
+use std::collections::HashMap;
+
+use stageflow_events::otel::Otel;
+
+use crate::{
+    kit::{SECONDS_5, engine, wide},
+    receiver::{Manner, Receiver},
+    tree::get,
+};
+
+fn vars<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> impl Fn(&str) -> Option<String> {
+    let all: HashMap<_, _> = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    move |name| all.get(name).cloned()
+}
+
+#[tokio::test]
+async fn the_variables_say_where_to_and_who() {
+    let (receiver, endpoint) = Receiver::start(Manner::default()).await;
+    let said = vars([
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20abc".to_owned()),
+        ("OTEL_METRICS_EXPORTER", "none".to_owned()),
+        ("OTEL_SERVICE_NAME", "tickets".to_owned()),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment.name=t%C3%A9st".to_owned()),
+    ]);
+    let otel = Otel::builder().from_vars(said).build().unwrap();
+    let engine = engine(&otel);
+    engine.run(&wide(2), ()).await.unwrap();
+    engine.flush().await;
+    assert!(otel.shutdown(SECONDS_5).await.is_complete());
+    assert_eq!(receiver.tokens(), [Some("Bearer abc".to_owned())]);
+    let requests = receiver.requests();
+    let resource = requests[0].resource_spans[0].resource.as_ref().unwrap();
+    assert_eq!(get(&resource.attributes, "service.name").as_deref(), Some("tickets"));
+    assert_eq!(get(&resource.attributes, "deployment.environment.name").as_deref(), Some("tést"));
+    assert!(otel.warnings().is_empty() && receiver.metrics().is_empty());
+}
+
+#[tokio::test]
+async fn a_disabled_exporter_asks_nobody() {
+    let (receiver, endpoint) = Receiver::start(Manner::default()).await;
+    let said = vars([
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
+        ("OTEL_SDK_DISABLED", "TRUE".to_owned()),
+    ]);
+    let otel = Otel::builder().from_vars(said).build().unwrap();
+    assert!(otel.is_disabled());
+    let engine = engine(&otel);
+    engine.run(&wide(2), ()).await.unwrap();
+    engine.flush().await;
+    assert!(otel.shutdown(SECONDS_5).await.is_complete());
+    assert_eq!(receiver.asked(), 0);
+}
+
+#[test]
+fn what_would_send_nothing_anywhere_is_an_error() {
+    for (name, value, error) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "OTEL_EXPORTER_OTLP_PROTOCOL is \"http/json\": use"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318", "asks for TLS"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector", "is no address of a collector"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret", "the header \"a b\" has a name or a value"),
+    ] {
+        let told =
+            Otel::builder().from_vars(vars([(name, value.to_owned())])).build().unwrap_err().to_string();
+        assert!(told.contains(error) && !told.contains("secret"), "{told}");
+    }
+}

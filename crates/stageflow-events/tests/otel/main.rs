@@ -1,0 +1,16 @@
+//! The exporter against collectors: some that live in the test and misbehave, and a real one that others wrote.
+//!
+//! These tests wait for threads and sockets, so they run on real time; each wait has an end.
+#![expect(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
+
+#[path = "../../../stageflow/examples/observed/collector.rs"]
+mod collector;
+mod env;
+mod failures;
+mod gotchas;
+mod kit;
+mod metrics;
+mod receiver;
+mod rotel;
+mod shape;
+mod tree;

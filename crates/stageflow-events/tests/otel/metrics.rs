@@ -1,0 +1,133 @@
+//! Metrics of running pipelines, as a collector has them.
+
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::{
+    common::v1::KeyValue,
+    metrics::v1::{Metric, metric::Data, number_data_point::Value},
+};
+use stageflow_core::{DurationExt as _, StageContext, StageKind, stage_fn};
+use stageflow_dag::Pipeline;
+use stageflow_events::otel::{METRICS, Otel};
+use stageflow_interceptors::Retry;
+
+use crate::{
+    kit::{SECONDS_5, engine, flaky, watched},
+    receiver::{Manner, Receiver},
+    tree::get,
+};
+
+/// `key=value` of those attributes that are given, and the number or the count of each point.
+fn points(metrics: &[Metric], name: &str, keys: &[&str]) -> Vec<(String, i64)> {
+    let metric = metrics.iter().find(|metric| metric.name == name).unwrap_or_else(|| panic!("no {name}"));
+    let show = |attributes: &[KeyValue]| {
+        keys.iter().map(|key| get(attributes, key).unwrap_or_default()).collect::<Vec<_>>().join(" ")
+    };
+    let number = |point: &opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| {
+        let Some(Value::AsInt(number)) = point.value else { panic!("a whole number") };
+        (show(&point.attributes), number)
+    };
+    let mut all: Vec<_> = match metric.data.as_ref().unwrap() {
+        Data::Sum(sum) => sum.data_points.iter().map(number).collect(),
+        Data::Gauge(gauge) => gauge.data_points.iter().map(number).collect(),
+        Data::Histogram(one) => one
+            .data_points
+            .iter()
+            .map(|point| (show(&point.attributes), i64::try_from(point.count).unwrap()))
+            .collect(),
+        other => panic!("{other:?}"),
+    };
+    all.sort();
+    all
+}
+
+fn sum_of(metrics: &[Metric], name: &str) -> f64 {
+    let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
+    let Some(Data::Histogram(histogram)) = &metric.data else { panic!("a histogram") };
+    histogram.data_points.iter().filter_map(|point| point.sum).sum()
+}
+
+fn pipeline() -> Pipeline<u32, u32> {
+    let mut p = Pipeline::builder("measured");
+    let input = p.input();
+    let naps = |_: StageContext, n: Arc<u32>| async move {
+        // sleeps: on paused time
+        tokio::time::sleep(250.millis()).await;
+        Ok(*n)
+    };
+    let first = p.stage("first", stage_fn(naps)).kind(StageKind::Enrich).inputs(input);
+    let retry = Retry::constant(2.secs()).no_jitter().max_attempts(3);
+    let second = p.stage("second", flaky(2)).retry(retry).inputs(first);
+    p.build(second).unwrap()
+}
+
+/// On paused time, so that every duration is known; the exporter has a clock of its own.
+#[tokio::test(start_paused = true)]
+async fn a_run_is_measured() {
+    let (receiver, endpoint) = Receiver::start_elsewhere(Manner::default());
+    let (otel, _) = watched(Otel::builder().grpc(&endpoint).metrics_every(3_600.secs()));
+    let engine = engine(&otel);
+    for tenant in ["acme", "umbrella"] {
+        engine.run(&pipeline(), 1).tenant(tenant).await.unwrap();
+    }
+    engine.flush().await;
+    let receipt = otel.shutdown(SECONDS_5).await;
+    assert!(receipt.is_complete(), "{receipt}");
+    let metrics = receiver.metrics();
+    let tenants =
+        points(&metrics, "stageflow.run.duration", &["stageflow.tenant.id", "stageflow.run.outcome"]);
+    assert_eq!(tenants, [("acme completed".to_owned(), 1), ("umbrella completed".to_owned(), 1)]);
+    let stages =
+        points(&metrics, "stageflow.stage.duration", &["stageflow.stage.name", "stageflow.stage.kind"]);
+    assert_eq!(stages, [("first enrich".to_owned(), 2), ("second transform".to_owned(), 2)]);
+    let took = sum_of(&metrics, "stageflow.run.duration");
+    assert!((took - 8.5).abs() < 0.1, "{took}");
+    assert!((sum_of(&metrics, "stageflow.stage.duration") - 8.5).abs() < 0.1);
+    assert!(sum_of(&metrics, "stageflow.stage.queue_time") < 0.1, "it does not count the stage before");
+    assert_eq!(
+        points(&metrics, "stageflow.stage.retries", &["stageflow.stage.name"]),
+        [("second".to_owned(), 4)]
+    );
+    assert!((sum_of(&metrics, "stageflow.stage.retry_delay") - 8.0).abs() < 0.1);
+    for name in ["stageflow.run.active", "stageflow.stage.active"] {
+        assert!(points(&metrics, name, &[]).iter().all(|(_, number)| *number == 0), "{name}");
+    }
+    // The exporter's own: the spans that left before.
+    let keys = ["stageflow.export.signal", "stageflow.export.result"];
+    let items = points(&metrics, "stageflow.export.items", &keys);
+    let spans = i64::try_from(receipt.spans.exported).unwrap();
+    assert!(items.contains(&("traces exported".to_owned(), spans)), "{items:?}");
+    for metric in &metrics {
+        let spec = METRICS.iter().find(|spec| spec.name == metric.name).expect("it is in the table");
+        assert_eq!((spec.unit, spec.description), (&*metric.unit, &*metric.description));
+    }
+}
+
+/// What the exporter loses is a metric: with the collector back, it tells what it could not send.
+#[tokio::test]
+async fn losses_are_a_metric() {
+    let (receiver, endpoint) = Receiver::start(Manner { reject: 2, ..Manner::default() }).await;
+    let (otel, _) = watched(Otel::builder().grpc(&endpoint));
+    let engine = engine(&otel);
+    engine.run(&crate::kit::wide(2), ()).await.unwrap();
+    engine.flush().await;
+    assert!(!otel.shutdown(SECONDS_5).await.is_complete());
+    let keys = ["stageflow.export.signal", "stageflow.export.result"];
+    let items = points(&receiver.metrics(), "stageflow.export.items", &keys);
+    assert!(items.contains(&("traces rejected".to_owned(), 2)), "{items:?}");
+}
+
+#[tokio::test]
+async fn metrics_of_runs_that_are_not_sampled_are_complete() {
+    let (receiver, endpoint) = Receiver::start(Manner::default()).await;
+    let sampler = stageflow_events::otel::Sampler::AlwaysOff;
+    let otel = Otel::builder().grpc(&endpoint).sampler(sampler).build().unwrap();
+    let engine = engine(&otel);
+    engine.run(&crate::kit::wide(2), ()).await.unwrap();
+    engine.flush().await;
+    assert!(otel.shutdown(SECONDS_5).await.is_complete());
+    let metrics = receiver.metrics();
+    assert_eq!(points(&metrics, "stageflow.stage.duration", &["stageflow.stage.name"]).len(), 3);
+    assert_eq!(points(&metrics, "stageflow.export.unsampled", &[]), [(String::new(), 1)]);
+    assert!(receiver.spans().is_empty());
+}

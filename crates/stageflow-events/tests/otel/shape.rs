@@ -94,7 +94,7 @@ async fn one_request_is_one_trace_with_the_right_parents() {
     let (engine, told) = (engine(&otel), Told::default());
     let pipeline = request(&told, &otel.tracer_provider());
     let run = engine.run(&pipeline, 14).tenant("acme").correlation("c-1").request("r-1").session("s-1");
-    let done = run.user("u-1").traceparent(CALLER).metadata("card", "4111").await.unwrap();
+    let done = run.user("u-1").traceparent(CALLER).metadata("card", "4111-1111-1111").await.unwrap();
     assert_eq!(*done.output(), 42);
     let spans = spans_of(&otel, &engine, &receiver).await;
 
@@ -152,7 +152,7 @@ invoke_workflow request
         assert_eq!(*header, expected, "{stage}");
     }
     let all = format!("{spans:?}");
-    for secret in ["4111", "u-1", "a secret"] {
+    for secret in ["4111-1111-1111", "u-1", "a secret"] {
         assert!(!all.contains(secret), "{secret} was exported");
     }
 }
@@ -163,7 +163,7 @@ async fn a_span_says_what_it_is_and_how_it_ended() {
     let otel = to(&endpoint).build().unwrap();
     let engine = engine(&otel);
     let fails = |_: StageContext, (): ()| async {
-        StageResult::<u32>::Err(StageExit::fail("card 4111").class(ErrorClass::Permanent))
+        StageResult::<u32>::Err(StageExit::fail("card 4111-1111-1111").class(ErrorClass::Permanent))
     };
     let pipeline = build(|p| {
         let failed = p.stage("failed", stage_fn(fails)).inputs(());
@@ -216,7 +216,7 @@ async fn a_span_says_what_it_is_and_how_it_ended() {
     assert!(never.contains(&("stage.skipped", Some("after".to_owned()))), "{never:?}");
     assert_eq!((spans.len(), never.len()), (4, 2));
     assert_eq!(get(&run.attributes, "stageflow.run.outcome").as_deref(), Some("completed_with_failures"));
-    assert!(!format!("{spans:?}").contains("4111"));
+    assert!(!format!("{spans:?}").contains("4111-1111-1111"));
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ pub(crate) fn attempt(
 ) {
     let run = &scope.run;
     let stage = ctx.index();
+    scope.watch.attempt_begins();
     if ctx.until_nanos() != u64::MAX
         && let Err(exit) = begin::in_time(run, ctx)
     {

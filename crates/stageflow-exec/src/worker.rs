@@ -133,7 +133,7 @@ impl Worker {
     /// Works until there is nothing to do, the slice is used up, or the run is being cancelled.
     pub(crate) fn work(&mut self, run: &Arc<RunCore>) -> Progress {
         let _working = Working::begin();
-        let began = self.watch.anchor(run);
+        let began = self.watch.anchor(run, &self.scope.watch);
         self.now = began;
         loop {
             // Nothing starts after the deadline, whoever would start it.
@@ -263,6 +263,7 @@ impl Worker {
             Poll::Pending => {
                 self.note_start(run, stage);
                 self.scope.exit();
+                self.scope.watch.take_back();
                 self.suspend(run, stage, spare, slot);
             }
         }
@@ -361,6 +362,7 @@ impl Worker {
         match chain {
             Some(chain) => {
                 let until = self.until(run, stage);
+                self.scope.watch.lend(run, stage, self.started_at);
                 self.calls.begin(slot, &self.scope, (stage, until), chain, inputs);
             }
             None => attempt::attempt(&self.scope, slot, &self.context(run, stage), 1, inputs),

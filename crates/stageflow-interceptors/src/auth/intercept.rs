@@ -11,6 +11,7 @@ use super::{
     Admitted, AuthError, AuthReason, Authenticated, Authenticator, Credentials, Principal, TIMEOUT, ask,
     runs::{Answer, Runs},
 };
+use crate::clock;
 
 /// Lets nobody through but those whom an [`Authenticator`] knows.
 ///
@@ -173,7 +174,7 @@ impl<A: Authenticator> Authenticate<A> {
             None => Box::pin(answer.get_or_init(|| self.first(ctx, &shown))).await,
         };
         let principal = known.as_ref().map_err(Clone::clone)?;
-        principal.check_expiry()?;
+        principal.check_expiry(|| clock::now(ctx))?;
         principal.check_run(ctx.identity())?;
         check(principal)
     }
@@ -188,7 +189,7 @@ impl<A: Authenticator> Authenticate<A> {
                 None => (ask(&*self.authenticator, credentials, self.timeout).await?, "credentials"),
             },
         };
-        principal.check_expiry()?;
+        principal.check_expiry(|| clock::now(ctx))?;
         principal.check_run(ctx.identity())?;
         let mut fields: Vec<(&str, FieldValue)> =
             vec![("principal", principal.user().as_str().into()), ("by", by.into())];

@@ -78,7 +78,7 @@ impl RateLimiter {
             WhenFull::Wait => [shared.max_wait, ctx.slack()].into_iter().flatten().min(),
             WhenFull::Reject | WhenFull::Skip => Some(Duration::ZERO),
         };
-        Admission::of(shared, tenant, &costs, within.unwrap_or(Duration::MAX))
+        Admission::of(shared, tenant, &costs, within.unwrap_or(Duration::MAX), shared.now_in(ctx))
     }
 
     /// Waits for its turn, and `explain()` shows it.

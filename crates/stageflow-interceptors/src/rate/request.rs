@@ -86,7 +86,10 @@ impl RateRequest {
     fn arrive(self, within: Duration) -> Result<Admission, RateError> {
         match self.unknown {
             Some(unknown) => Err(unknown),
-            None => Admission::of(&self.limiter.0, self.tenant.as_deref(), &self.costs, within),
+            None => {
+                let shared = &self.limiter.0;
+                Admission::of(shared, self.tenant.as_deref(), &self.costs, within, shared.now())
+            }
         }
     }
 }
@@ -104,8 +107,8 @@ impl Admission {
         tenant: Option<&str>,
         costs: &[u64],
         within: Duration,
+        now: u64,
     ) -> Result<Self, RateError> {
-        let now = shared.now();
         let bucket = shared.bucket(tenant, now);
         let limiter = || Arc::clone(&shared.name);
         match bucket.arrive(now, costs, nanos(within), shared.max_queue) {

@@ -273,11 +273,11 @@ fn wait(quotas: &[Quota], gauges: &[Gauge], now: u64, costs: &[u64]) -> u64 {
 
 /// Takes the costs from all dimensions.
 fn take(quotas: &[Quota], gauges: &mut [Gauge], now: u64, costs: &[u64]) -> AllTaken {
-    let all = quotas.iter().zip(gauges).zip(costs).enumerate();
-    let all = all.map(|(dimension, ((quota, gauge), cost))| {
+    let mut all = AllTaken::new();
+    for (dimension, ((quota, gauge), cost)) in quotas.iter().zip(gauges).zip(costs).enumerate() {
         let (after, receipt) = quota.take(gauge, now, *cost);
         *gauge = after;
-        Taken { dimension, cost: *cost, receipt }
-    });
-    all.collect()
+        all.push(Taken { dimension, cost: *cost, receipt });
+    }
+    all
 }

@@ -131,6 +131,7 @@ impl RateLimiterBuilder {
             costs: dimensions.iter().map(|name| find(&self.costs, name)).collect(),
             actuals: dimensions.iter().map(|name| find(&self.actuals, name)).collect(),
             learned: dimensions.iter().map(|name| find(&self.learned, name)).collect(),
+            look_at_results: !self.actuals.is_empty() || !self.learned.is_empty(),
         };
         let quotas: Arc<[Quota]> = quotas.into();
         let origin = Instant::now();

@@ -64,6 +64,12 @@ impl WorkerScope {
         self.entered.store(NOBODY, Ordering::Relaxed);
     }
 
+    /// Nanoseconds of the run, for a stage whose worker may know them.
+    pub(crate) fn now(&self, stage: u32) -> u64 {
+        let known = self.watch.nanos(stage).map(|nanos| nanos.saturating_sub(self.run.origin));
+        known.unwrap_or_else(|| self.run.now())
+    }
+
     /// What the events noted here share; nothing where nobody listens.
     #[inline]
     pub(crate) fn info(&self) -> Option<&Arc<RunInfo>> {

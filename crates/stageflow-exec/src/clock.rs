@@ -106,13 +106,11 @@ impl LentWatch {
         self.ahead.store(now.wrapping_sub(counted), Ordering::Relaxed);
     }
 
-    /// The stage, begun at `now` in nanoseconds of the run, is about to be polled for the first time.
+    /// The stage, begun at `now` on tokio's clock, is about to be polled for the first time.
     #[inline]
-    pub(crate) fn lend(&self, run: &RunCore, stage: u32, now: u64) {
-        if run.shared.own_clock {
-            self.begun.store(run.origin + now, Ordering::Relaxed);
-            self.stage.store(stage, Ordering::Relaxed);
-        }
+    pub(crate) fn lend(&self, stage: u32, now: u64) {
+        self.begun.store(now, Ordering::Relaxed);
+        self.stage.store(stage, Ordering::Relaxed);
     }
 
     /// An attempt begins, which may take long.
@@ -160,4 +158,28 @@ fn counter(run: &RunCore) -> Option<&'static quanta::Clock> {
         return known;
     }
     Some(COUNTER.get_or_init(quanta::Clock::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lent_watch_shows_the_beginning_until_the_attempt_and_then_counts_or_says_nothing() {
+        let watch = LentWatch::new();
+        assert_eq!(watch.nanos(0), None);
+        watch.lend(3, 1_000);
+        assert_eq!((watch.nanos(3), watch.nanos(2)), (Some(1_000), None));
+        watch.attempt_begins();
+        assert_eq!(watch.nanos(3), None);
+
+        let counter = COUNTER.get_or_init(quanta::Clock::new);
+        watch.set(5_000, counter.delta_as_nanos(0, counter.raw()));
+        let (first, second) = (watch.nanos(3), watch.nanos(3));
+        assert!(first >= Some(5_000) && second >= first, "{first:?} {second:?}");
+        watch.lend(4, 2_000);
+        assert_eq!((watch.nanos(4), watch.nanos(3)), (Some(2_000), None));
+        watch.take_back();
+        assert_eq!(watch.nanos(4), None);
+    }
 }

@@ -31,7 +31,13 @@ pub struct Admitted(Authenticated);
 impl Admitted {
     pub(super) fn by<A: Authenticator>(authenticator: &A, principal: Principal) -> Self {
         let realm = authenticator.realm().into();
-        Self(Authenticated { principal, by: TypeId::of::<A>(), realm, id: next_id(), accepted: OnceLock::new() })
+        Self(Authenticated {
+            principal,
+            by: TypeId::of::<A>(),
+            realm,
+            id: next_id(),
+            accepted: OnceLock::new(),
+        })
     }
 
     /// Who was let in.

@@ -103,6 +103,18 @@ impl Bucket {
 
     /// A call comes that may wait for less than `within` nanoseconds.
     pub(super) fn arrive(&self, now: u64, costs: &[u64], within: u64, max_queue: usize) -> Arrival {
+        if let ([quota], [cost]) = (&*self.quotas, costs) {
+            let mut state = self.lock();
+            if state.queue.is_empty()
+                && let [gauge] = &mut *state.gauges
+                && let Some(receipt) = quota.take_if_it_conforms(gauge, now, *cost)
+            {
+                drop(state);
+                let mut all = AllTaken::new();
+                all.push(Taken { dimension: 0, cost: *cost, receipt });
+                return Arrival::Granted(all);
+            }
+        }
         let above = |(quota, cost): (&Quota, &u64)| *cost > quota.burst;
         if let Some(dimension) = self.quotas.iter().zip(costs).position(above) {
             return Arrival::Never(dimension);

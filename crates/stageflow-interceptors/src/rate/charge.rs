@@ -100,7 +100,10 @@ impl fmt::Debug for RateCharge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateCharge")
             .field("limiter", &self.shared.name)
-            .field("costs", &(0..self.shared.quotas.len()).map(|index| self.charge.sum(index)).collect::<Vec<_>>())
+            .field(
+                "costs",
+                &(0..self.shared.quotas.len()).map(|index| self.charge.sum(index)).collect::<Vec<_>>(),
+            )
             .finish_non_exhaustive()
     }
 }

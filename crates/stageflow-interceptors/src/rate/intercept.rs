@@ -74,7 +74,7 @@ impl RateLimiter {
     fn arrive(&self, call: &Call, next: &Next<'_>) -> Result<Admission, RateError> {
         let shared = &self.0;
         let ctx = call.context();
-        let tenant = tenant(call);
+        let tenant = if shared.per_tenant { tenant(call) } else { None };
         let of = RateCall { call, next };
         let cost = |cost: &Option<Cost>| cost.as_ref().map_or(1, |cost| cost(&of));
         let (one, many): ([u64; 1], Costs);

@@ -144,6 +144,14 @@ impl StageContext {
         Duration::from_nanos(self.scope.elapsed_nanos())
     }
 
+    /// The time on the clock of tokio, in nanoseconds since [`epoch`](crate::time::epoch), if it is known at less cost than
+    /// looking there.
+    #[doc(hidden)]
+    #[inline]
+    pub fn clock_nanos(&self) -> Option<u64> {
+        self.scope.clock_nanos(self.stage)
+    }
+
     /// The time this attempt has left under the run's deadline, the stage's timeout and the attempt's timeout,
     /// whichever ends first; `None` when none is set, zero when it is used up.
     pub fn remaining(&self) -> Option<Duration> {

@@ -139,11 +139,11 @@ trait DynInterceptor: Any + Send + Sync {
 
 impl<I: Interceptor> DynInterceptor for I {
     fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {
-        slot.put(call::around::<I>(call, depth));
+        slot.put_with(move || call::around::<I>(call, depth));
     }
 
     fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {
-        slot.put(call::guard::<I>(call, depth));
+        slot.put_with(move || call::guard::<I>(call, depth));
     }
 }
 

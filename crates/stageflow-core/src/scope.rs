@@ -45,6 +45,10 @@ pub trait StageScope: Send + Sync {
     fn on_cleanup(&self, stage: u32, clean_up: CleanUp);
     fn hold(&self, stage: u32) -> Hold;
     fn elapsed_nanos(&self) -> u64;
+    /// The time on the clock of tokio since [`epoch`](crate::time::epoch), if it is known at less cost than looking there.
+    fn clock_nanos(&self, _stage: u32) -> Option<u64> {
+        None
+    }
     /// The stage gets on.
     fn progress(&self, _stage: u32, _attempt: u32) {}
     /// What an attempt of the stage takes at least.

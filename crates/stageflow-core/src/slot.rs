@@ -27,11 +27,14 @@ trait Place: Any + Send {
 }
 
 /// Memory for one type of future. One that has ended stays in it, but has let go of what it held.
-struct Typed<F>(Pin<Box<F>>);
+struct Typed<F>(Pin<Box<Option<F>>>);
 
 impl<F: Future<Output = StageResult<Value>> + Send + 'static> Place for Typed<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>> {
-        self.0.as_mut().poll(cx)
+        match self.0.as_mut().as_pin_mut() {
+            Some(future) => future.poll(cx),
+            None => Poll::Ready(Err(not_begun())),
+        }
     }
 }
 
@@ -67,10 +70,23 @@ impl FutureSlot {
     where
         F: Future<Output = StageResult<Value>> + Send + 'static,
     {
+        self.put_with(|| future);
+    }
+
+    /// The same for a future that is made in its place, where it need not be moved to.
+    #[inline]
+    pub fn put_with<F>(&mut self, make: impl FnOnce() -> F)
+    where
+        F: Future<Output = StageResult<Value>> + Send + 'static,
+    {
         let place = self.0.as_deref_mut().map(|place| place as &mut dyn Any);
         match place.and_then(<dyn Any>::downcast_mut::<Typed<F>>) {
-            Some(place) => place.0.set(future),
-            None => self.0 = Some(Box::new(Typed(Box::pin(future)))),
+            Some(place) => {
+                // First of all, so that nothing stands between the making and the place.
+                place.0.set(None);
+                place.0.set(Some(make()));
+            }
+            None => self.0 = Some(Box::new(Typed(Box::pin(Some(make()))))),
         }
     }
 
@@ -79,11 +95,14 @@ impl FutureSlot {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>> {
         match &mut self.0 {
             Some(place) => place.poll(cx),
-            None => Poll::Ready(Err(StageExit::internal(
-                "a call was polled before it began, or after it had ended",
-            ))),
+            None => Poll::Ready(Err(not_begun())),
         }
     }
+}
+
+#[cold]
+fn not_begun() -> StageExit {
+    StageExit::internal("a call was polled before it began, or after it had ended")
 }
 
 impl fmt::Debug for FutureSlot {

@@ -2,7 +2,8 @@
 
 use std::{
     fmt,
-    time::{Duration, SystemTime},
+    sync::OnceLock,
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Where a run reads its time.
@@ -22,6 +23,23 @@ pub trait Clock: Send + Sync + 'static {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the time of day")]
 pub(crate) fn wall_now() -> SystemTime {
     SystemTime::now()
+}
+
+/// The moment from which engines and policies count the nanoseconds that they compare with each other: a constant of the
+/// process, two days before it is first asked for where the system's clock reaches back that far.
+#[doc(hidden)]
+pub fn epoch() -> Instant {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    *EPOCH.get_or_init(|| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "virtual time may run ahead, so it is no base for others"
+        )]
+        let now = Instant::now();
+        // A clock that was paused before now stands still in the past: the base has to be older.
+        let ages = [172_800, 86_400, 3_600, 60].map(Duration::from_secs);
+        ages.into_iter().find_map(|age| now.checked_sub(age)).unwrap_or(now)
+    })
 }
 
 /// Where a run takes its random numbers.

@@ -14,7 +14,7 @@ use crate::{
     draft::{ByName, Draft, Place, Setting},
     least,
     lint::{self, Around},
-    plan::{Plan, StageSettings},
+    plan::{Plan, SettingsMap, StageSettings},
     port::AnyPort,
     problem::{Problem, Quoted},
     suggest::Suggestions,
@@ -214,7 +214,7 @@ fn settings(draft: &Draft, found: &mut Vec<Problem>) {
 }
 
 /// What is set for single stages, in declaration order.
-fn in_order(settings: &HashMap<u32, StageSettings>) -> Vec<(u32, &StageSettings)> {
+fn in_order(settings: &SettingsMap) -> Vec<(u32, &StageSettings)> {
     let mut settings: Vec<_> = settings.iter().map(|(stage, settings)| (*stage, settings)).collect();
     settings.sort_unstable_by_key(|(stage, _)| *stage);
     settings

@@ -1,7 +1,6 @@
 //! A pipeline while it is written: the flat arrays that become the plan, and what has to be checked first.
 
 use std::{
-    collections::HashMap,
     fmt,
     panic::Location,
     sync::{
@@ -13,7 +12,7 @@ use std::{
 use stageflow_core::{StageKind, stage::ErasedStage};
 
 use crate::{
-    plan::{Condition, Csr, Edge, EdgeKind, INPUT, MAX_STAGES, Names, Policies, StageSettings},
+    plan::{Condition, Csr, Edge, EdgeKind, INPUT, MAX_STAGES, Names, Policies, SettingsMap, StageSettings},
     port::AnyPort,
 };
 
@@ -31,7 +30,7 @@ pub(crate) struct Draft {
     pub(crate) edges: Csr<Edge>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) groups: u32,
-    pub(crate) settings: HashMap<u32, StageSettings>,
+    pub(crate) settings: SettingsMap,
     pub(crate) policies: Policies,
     /// Where the pipeline's own settings were made; the last call counts.
     pub(crate) set_at: Vec<(Setting, Place)>,
@@ -99,7 +98,7 @@ impl Draft {
             edges: Csr { starts: vec![0], items: Vec::new() },
             conditions: Vec::new(),
             groups: 0,
-            settings: HashMap::new(),
+            settings: SettingsMap::default(),
             policies: Policies::default(),
             set_at: Vec::new(),
             intercepted_at: Vec::new(),

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    hash::{BuildHasherDefault, Hasher},
     panic::Location,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -23,6 +24,30 @@ pub const SPECIAL: u32 = 1 << 31;
 
 /// The largest number of stages of a pipeline.
 pub const MAX_STAGES: usize = (SPECIAL - 1) as usize;
+
+/// What is set for single stages, by their index.
+pub type SettingsMap = HashMap<u32, StageSettings, BuildHasherDefault<ByIndex>>;
+
+/// Hashes the index of a stage, which no caller chooses.
+#[derive(Clone, Debug, Default)]
+pub struct ByIndex(u64);
+
+impl Hasher for ByIndex {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u32(&mut self, index: u32) {
+        // Fibonacci hashing (Knuth, The Art of Computer Programming, vol. 3, §6.4): the table looks at high bits as well.
+        self.0 = u64::from(index).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+}
 
 /// A checked pipeline, ready to be run any number of times.
 pub struct Plan {
@@ -48,7 +73,7 @@ pub struct Plan {
     pub(crate) roots: Vec<u32>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) groups: u32,
-    pub(crate) settings: HashMap<u32, StageSettings>,
+    pub(crate) settings: SettingsMap,
     pub(crate) policies: Policies,
     pub(crate) has_min_times: bool,
     pub(crate) min_time: Duration,
@@ -341,7 +366,7 @@ impl Plan {
     }
 
     /// What is set for some stage alone.
-    pub fn all_settings(&self) -> &HashMap<u32, StageSettings> {
+    pub fn all_settings(&self) -> &SettingsMap {
         &self.settings
     }
 
@@ -371,8 +396,10 @@ impl Plan {
 
     /// What stage and pipeline say about the time of the stage at `index`.
     pub fn timeouts(&self, index: u32) -> Timeouts {
-        let own = self.settings(index).map(|settings| settings.timeouts).unwrap_or_default();
-        own.or(self.policies.timeouts)
+        match self.settings(index) {
+            Some(settings) => settings.timeouts.or(self.policies.timeouts),
+            None => self.policies.timeouts,
+        }
     }
 
     /// The type of the input.

@@ -66,6 +66,7 @@ pub(crate) fn attempt(
 ) {
     let run = &scope.run;
     let stage = ctx.index();
+    scope.watch.attempt_begins();
     if ctx.until_nanos() != u64::MAX
         && let Err(exit) = begin::in_time(run, ctx)
     {
@@ -76,12 +77,40 @@ pub(crate) fn attempt(
         let timeouts = run.timeouts(stage);
         (timeout, idle) = (timeouts.attempt.get(), timeouts.idle.get());
     }
-    if !run.is_limited && !run.is_metered && timeout.is_none() && idle.is_none() {
+    if !run.is_limited && !run.is_metered && idle.is_none() {
         run.cell(stage).mark_attempt(number);
         scope.attempt_started(stage, number);
-        return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), inputs);
+        let Some(timeout) = timeout else {
+            return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), inputs);
+        };
+        let until = scope.now(stage).saturating_add(nanos(timeout)).min(ctx.until_nanos());
+        let mut inner = FutureSlot::take();
+        start(run, &mut inner, ctx.for_attempt(number, until), inputs);
+        return slot.put_with(|| timed(inner, timeout));
     }
     slot.put(limited(Arc::clone(run), ctx.clone(), number, inputs, Watch { timeout, idle }));
+}
+
+/// An attempt whose time may be up, and nothing else.
+async fn timed(mut inner: FutureSlot, timeout: Duration) -> StageResult<Value> {
+    let mut timer = None;
+    poll_fn(move |cx| {
+        if let Poll::Ready(done) = inner.poll(cx) {
+            std::mem::take(&mut inner).keep();
+            return Poll::Ready(done);
+        }
+        // A stage that is ready at once pays for no timer.
+        let timer = match &mut timer {
+            Some(timer) => timer,
+            None => timer.insert(Timer::new(timeout, code::ATTEMPT_TIMEOUT)?),
+        };
+        if timer.is_up(cx) {
+            Poll::Ready(Err(used_up("the attempt", Some(timeout), timer.code)))
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// What ends an attempt.
@@ -190,7 +219,11 @@ pub(crate) fn timed_out(run: &RunCore, stage: u32, code: Code) -> StageExit {
     } else {
         ("the stage", timeouts.stage)
     };
-    let limit = limit.get().map_or_else(String::new, |limit| format!(" of {}", Human(limit)));
+    used_up(what, limit.get(), code)
+}
+
+fn used_up(what: &str, limit: Option<Duration>, code: Code) -> StageExit {
+    let limit = limit.map_or_else(String::new, |limit| format!(" of {}", Human(limit)));
     let error = format!("{what} used up its time{limit}");
     StageExit::failure(code, ErrorClass::Timeout, error.into())
 }

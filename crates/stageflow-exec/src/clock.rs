@@ -1,14 +1,11 @@
 //! The runtime's clock: real in production, virtual where tokio's time is paused.
 
-use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
-use stageflow_core::Clock;
+use stageflow_core::{Clock, time::epoch};
 use tokio::time::Instant;
 
 use crate::run::RunCore;
@@ -21,15 +18,7 @@ pub(crate) struct TokioClock {
 
 impl TokioClock {
     pub(crate) fn new() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "virtual time may run ahead, so it is no base for others"
-        )]
-        let now = std::time::Instant::now();
-        // A clock that was paused before now stands still in the past: the base has to be older.
-        let ages = [86_400, 3_600, 60, 0].map(Duration::from_secs);
-        let base = ages.into_iter().find_map(|age| now.checked_sub(age)).unwrap_or(now);
-        Self { base: Instant::from_std(base) }
+        Self { base: epoch().into() }
     }
 }
 
@@ -62,8 +51,8 @@ impl Watch {
         Self { counting: false, known: false, anchor: 0, counted_at: 0 }
     }
 
-    /// Looks at the clock: nanoseconds of the run.
-    pub(crate) fn anchor(&mut self, run: &RunCore) -> u64 {
+    /// Looks at the clock: nanoseconds of the run. From then on `lent` goes by it as well.
+    pub(crate) fn anchor(&mut self, run: &RunCore, lent: &LentWatch) -> u64 {
         self.anchor = run.now();
         if !self.known {
             self.known = true;
@@ -74,6 +63,7 @@ impl Watch {
             && let Some(counter) = COUNTER.get()
         {
             self.counted_at = counter.raw();
+            lent.set(run.origin + self.anchor, counter.delta_as_nanos(0, self.counted_at));
         }
         self.anchor
     }
@@ -87,6 +77,69 @@ impl Watch {
             }
             _ => run.now(),
         }
+    }
+}
+
+/// The watch as the interceptors around a stage see it while a worker polls the stage for the first time.
+///
+/// Afterwards anybody may poll it, at any time, and the worker may have stopped looking at tokio's clock.
+#[derive(Debug)]
+pub(crate) struct LentWatch {
+    /// To which stage.
+    stage: AtomicU32,
+    /// The reading with which the worker has begun the stage, until its first attempt begins: of what lies in between each looks
+    /// at the time and takes none of it. 0 afterwards.
+    begun: AtomicU64,
+    /// What the time is ahead of the counter, wrapping: one number, so that no reader sees half of a change. 0 if the watch does
+    /// not count.
+    ahead: AtomicU64,
+}
+
+const NO_STAGE: u32 = u32::MAX;
+
+impl LentWatch {
+    pub(crate) fn new() -> Self {
+        Self { stage: AtomicU32::new(NO_STAGE), begun: AtomicU64::new(0), ahead: AtomicU64::new(0) }
+    }
+
+    fn set(&self, now: u64, counted: u64) {
+        self.ahead.store(now.wrapping_sub(counted), Ordering::Relaxed);
+    }
+
+    /// The stage, begun at `now` on tokio's clock, is about to be polled for the first time.
+    #[inline]
+    pub(crate) fn lend(&self, stage: u32, now: u64) {
+        self.begun.store(now, Ordering::Relaxed);
+        self.stage.store(stage, Ordering::Relaxed);
+    }
+
+    /// An attempt begins, which may take long.
+    #[inline]
+    pub(crate) fn attempt_begins(&self) {
+        self.begun.store(0, Ordering::Relaxed);
+    }
+
+    /// The stage is pending.
+    pub(crate) fn take_back(&self) {
+        self.stage.store(NO_STAGE, Ordering::Relaxed);
+    }
+
+    /// The time on tokio's clock since the epoch, if the watch shows it and the stage is the one that has it.
+    #[inline]
+    pub(crate) fn nanos(&self, stage: u32) -> Option<u64> {
+        if self.stage.load(Ordering::Relaxed) != stage {
+            return None;
+        }
+        let begun = self.begun.load(Ordering::Relaxed);
+        if begun != 0 {
+            return Some(begun);
+        }
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        if ahead == 0 {
+            return None;
+        }
+        let counter = COUNTER.get()?;
+        Some(counter.delta_as_nanos(0, counter.raw()).wrapping_add(ahead))
     }
 }
 
@@ -105,4 +158,28 @@ fn counter(run: &RunCore) -> Option<&'static quanta::Clock> {
         return known;
     }
     Some(COUNTER.get_or_init(quanta::Clock::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lent_watch_shows_the_beginning_until_the_attempt_and_then_counts_or_says_nothing() {
+        let watch = LentWatch::new();
+        assert_eq!(watch.nanos(0), None);
+        watch.lend(3, 1_000);
+        assert_eq!((watch.nanos(3), watch.nanos(2)), (Some(1_000), None));
+        watch.attempt_begins();
+        assert_eq!(watch.nanos(3), None);
+
+        let counter = COUNTER.get_or_init(quanta::Clock::new);
+        watch.set(5_000, counter.delta_as_nanos(0, counter.raw()));
+        let (first, second) = (watch.nanos(3), watch.nanos(3));
+        assert!(first >= Some(5_000) && second >= first, "{first:?} {second:?}");
+        watch.lend(4, 2_000);
+        assert_eq!((watch.nanos(4), watch.nanos(3)), (Some(2_000), None));
+        watch.take_back();
+        assert_eq!(watch.nanos(4), None);
+    }
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     attempt, child,
+    clock::LentWatch,
     progress::Sign,
     protocol::{Held, Unnumbered},
     run::RunCore,
@@ -37,6 +38,8 @@ pub(crate) struct WorkerScope {
     /// Shared by the events noted here, so that workers do not all count on one shared place.
     info: Option<Arc<RunInfo>>,
     pub(crate) held: Held,
+    /// The time, for the interceptors around the stage that the worker polls for the first time.
+    pub(crate) watch: LentWatch,
 }
 
 const NOBODY: u32 = u32::MAX;
@@ -49,6 +52,7 @@ impl WorkerScope {
             entered: AtomicU32::new(NOBODY),
             start: Unnumbered::none(),
             held: Held::none(),
+            watch: LentWatch::new(),
         }
     }
 
@@ -58,6 +62,12 @@ impl WorkerScope {
 
     pub(crate) fn exit(&self) {
         self.entered.store(NOBODY, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds of the run, for a stage whose worker may know them.
+    pub(crate) fn now(&self, stage: u32) -> u64 {
+        let known = self.watch.nanos(stage).map(|nanos| nanos.saturating_sub(self.run.origin));
+        known.unwrap_or_else(|| self.run.now())
     }
 
     /// What the events noted here share; nothing where nobody listens.
@@ -188,6 +198,10 @@ impl StageScope for WorkerScope {
 
     fn elapsed_nanos(&self) -> u64 {
         self.run.now()
+    }
+
+    fn clock_nanos(&self, stage: u32) -> Option<u64> {
+        self.watch.nanos(stage)
     }
 
     fn progress(&self, stage: u32, attempt: u32) {

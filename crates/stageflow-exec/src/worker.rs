@@ -133,7 +133,7 @@ impl Worker {
     /// Works until there is nothing to do, the slice is used up, or the run is being cancelled.
     pub(crate) fn work(&mut self, run: &Arc<RunCore>) -> Progress {
         let _working = Working::begin();
-        let began = self.watch.anchor(run);
+        let began = self.watch.anchor(run, &self.scope.watch);
         self.now = began;
         loop {
             // Nothing starts after the deadline, whoever would start it.
@@ -263,6 +263,7 @@ impl Worker {
             Poll::Pending => {
                 self.note_start(run, stage);
                 self.scope.exit();
+                self.scope.watch.take_back();
                 self.suspend(run, stage, spare, slot);
             }
         }
@@ -336,6 +337,7 @@ impl Worker {
     }
 
     /// Until when a stage that starts now may take, in nanoseconds of the run.
+    #[inline]
     fn until(&self, run: &Arc<RunCore>, stage: u32) -> u64 {
         let own = if run.is_timed { pending::timer_of(run, stage) } else { None };
         let until = own.map_or(u64::MAX, |(timeout, _)| self.now.saturating_add(nanos(timeout)));
@@ -343,6 +345,7 @@ impl Worker {
     }
 
     /// A context for the first attempt of a stage.
+    #[inline]
     pub(crate) fn context(&self, run: &Arc<RunCore>, stage: u32) -> StageContext {
         let scope: Arc<WorkerScope> = Arc::clone(&self.scope);
         StageContext::new(scope, stage, 1, self.until(run, stage))
@@ -361,6 +364,9 @@ impl Worker {
         match chain {
             Some(chain) => {
                 let until = self.until(run, stage);
+                if run.shared.own_clock {
+                    self.scope.watch.lend(stage, run.origin + self.started_at);
+                }
                 self.calls.begin(slot, &self.scope, (stage, until), chain, inputs);
             }
             None => attempt::attempt(&self.scope, slot, &self.context(run, stage), 1, inputs),

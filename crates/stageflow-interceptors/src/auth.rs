@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use self::{
     admit::{Admitted, Authenticated, admit},
@@ -34,6 +34,7 @@ pub use self::{
     principal::{Principal, PrincipalBuilder},
     tenant::TenantGuard,
 };
+use crate::clock::since_epoch;
 
 #[cfg(feature = "jwt")]
 pub use self::jwt::{
@@ -103,6 +104,6 @@ async fn ask<A: Authenticator>(
         Some(Err(_)) => return Err(AuthError::new(AuthReason::TimedOut)),
         None => return Err(AuthError::new(AuthReason::Panicked)),
     };
-    principal.check_expiry()?;
+    principal.check_expiry(|| since_epoch(Instant::now()))?;
     Ok(principal)
 }

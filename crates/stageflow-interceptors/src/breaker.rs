@@ -23,10 +23,12 @@ use std::{
 };
 
 use stageflow_core::{
-    Call, TenantId,
+    Call, StageContext, TenantId,
     time::{SeededRandom, nanos},
 };
 use tokio::{sync::Notify, time::Instant};
+
+use crate::clock;
 
 use self::{
     lru::Lru,
@@ -103,8 +105,9 @@ struct Shared {
     initially: Option<Forced>,
     /// Chance for calls that belong to no run.
     random: SeededRandom,
-    /// The beginning of time.
+    /// The beginning of time, and when that was since the epoch.
     origin: Instant,
+    began: u64,
     cells: Mutex<Lru<BreakerKey, Arc<Cell>>>,
 }
 
@@ -132,6 +135,10 @@ impl Cell {
 impl Shared {
     fn nanos(&self, at: Instant) -> u64 {
         nanos(at.saturating_duration_since(self.origin))
+    }
+
+    fn now(&self, ctx: &StageContext) -> u64 {
+        clock::now(ctx).saturating_sub(self.began)
     }
 
     fn instant(&self, at: u64) -> Instant {
@@ -240,7 +247,7 @@ impl CircuitBreaker {
     pub fn try_acquire(&self, key: &BreakerKey, now: Instant) -> Result<BreakerPermit, BreakerOpen> {
         let lease = self.shared.probe_lease.unwrap_or(LEASE);
         let cell = self.shared.cell(key);
-        match self.ask(cell, now, lease).0 {
+        match self.ask(cell, self.shared.nanos(now), lease).0 {
             Ok(entry) => Ok(BreakerPermit::new(&self.shared, entry)),
             Err((cell, open)) => {
                 cell.machine().reject();
@@ -250,8 +257,7 @@ impl CircuitBreaker {
     }
 
     /// Asks for a call, and says whether asking has changed the state.
-    fn ask(&self, cell: Arc<Cell>, now: Instant, lease: Duration) -> (Asked, Option<BreakerTransition>) {
-        let at = self.shared.nanos(now);
+    fn ask(&self, cell: Arc<Cell>, at: u64, lease: Duration) -> (Asked, Option<BreakerTransition>) {
         let (admitted, change) = cell.machine().admit(at, lease);
         let change = change.map(|change| self.shared.transition(&cell.key, change));
         let asked = match admitted {

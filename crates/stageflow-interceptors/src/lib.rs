@@ -11,6 +11,8 @@ mod breaker;
 mod bulkhead;
 #[cfg(feature = "retry")]
 mod classify;
+#[cfg(any(feature = "auth", feature = "breaker", feature = "rate-limit"))]
+mod clock;
 #[cfg(feature = "fallback")]
 mod fallback;
 #[cfg(feature = "idempotency")]

@@ -17,7 +17,7 @@ mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use stageflow_core::time::nanos;
+use stageflow_core::{StageContext, time::nanos};
 use tokio::time::Instant;
 
 pub use self::{
@@ -26,7 +26,10 @@ pub use self::{
 };
 
 use self::{bucket::Bucket, gcra::Quota, intercept::Hooks};
-use crate::limit::{Keyed, WhenFull};
+use crate::{
+    clock,
+    limit::{Keyed, WhenFull},
+};
 
 /// What `bucket` uses, so that `tests/model` can run it under a model checker.
 mod sync {
@@ -94,8 +97,9 @@ struct Shared {
     when_full: WhenFull,
     hooks: Hooks,
     buckets: Keyed<Bucket>,
-    /// When its time began.
+    /// When its time began, and when that was since the epoch.
     origin: Instant,
+    began: u64,
 }
 
 impl RateLimiter {
@@ -145,6 +149,11 @@ impl RateLimiter {
 impl Shared {
     fn now(&self) -> u64 {
         nanos(Instant::now().saturating_duration_since(self.origin))
+    }
+
+    /// The same, for a call.
+    fn now_in(&self, ctx: &StageContext) -> u64 {
+        clock::now(ctx).saturating_sub(self.began)
     }
 
     fn index(&self, dimension: &str) -> Option<usize> {

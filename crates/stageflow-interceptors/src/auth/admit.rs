@@ -1,8 +1,8 @@
 //! Before a run begins: whoever is let in brings a proof along, and ids that are the principal's own.
 
-use std::any::TypeId;
+use std::{any::TypeId, sync::OnceLock};
 
-use stageflow_core::SnapshotBuilder;
+use stageflow_core::{RunId, SnapshotBuilder};
 
 use super::{AuthError, Authenticator, Credentials, Principal, TIMEOUT, ask, credentials::next_id};
 
@@ -31,7 +31,13 @@ pub struct Admitted(Authenticated);
 impl Admitted {
     pub(super) fn by<A: Authenticator>(authenticator: &A, principal: Principal) -> Self {
         let realm = authenticator.realm().into();
-        Self(Authenticated { principal, by: TypeId::of::<A>(), realm, id: next_id() })
+        Self(Authenticated {
+            principal,
+            by: TypeId::of::<A>(),
+            realm,
+            id: next_id(),
+            accepted: OnceLock::new(),
+        })
     }
 
     /// Who was let in.
@@ -60,6 +66,8 @@ pub struct Authenticated {
     by: TypeId,
     realm: Box<str>,
     id: u64,
+    /// In which run it was found good first, and by which answers it is known to be.
+    accepted: OnceLock<(RunId, u64)>,
 }
 
 impl Authenticated {
@@ -75,5 +83,15 @@ impl Authenticated {
 
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// It was found good in a run.
+    pub(super) fn accept(&self, run: RunId, answers: u64) {
+        self.accepted.get_or_init(|| (run, answers));
+    }
+
+    /// Whether it is known to be good in a run.
+    pub(super) fn is_accepted(&self, run: RunId, answers: u64) -> bool {
+        self.accepted.get() == Some(&(run, answers))
     }
 }

@@ -3,14 +3,15 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    AuthenticateFacts, Call, ContextSnapshot, FieldValue, Interceptor, Layer, Next, PolicyFacts,
+    AuthenticateFacts, Call, ContextSnapshot, FieldValue, Interceptor, Layer, Next, PolicyFacts, RunId,
     StageContext, StageKind, StageResult, Value, intercept::Placement,
 };
 
 use super::{
     Admitted, AuthError, AuthReason, Authenticated, Authenticator, Credentials, Principal, TIMEOUT, ask,
-    runs::{Answer, Runs},
+    runs::Runs,
 };
+use crate::clock;
 
 /// Lets nobody through but those whom an [`Authenticator`] knows.
 ///
@@ -145,18 +146,17 @@ impl<A: Authenticator> Authenticate<A> {
     /// The principal of a run that was let through, for the code of its stages.
     pub fn principal(&self, run: &ContextSnapshot) -> Option<Principal> {
         let shown = Shown::of(run, &*self.authenticator).ok()?;
-        let principal = self.runs.known((run.identity().run_id(), shown.id()))?;
+        let id = run.identity().run_id();
+        let principal = match shown.accepted(id, &self.runs) {
+            Some(principal) => principal.clone(),
+            None => self.runs.known((id, shown.id()))?,
+        };
         principal.check_run(run.identity()).is_ok().then_some(principal).filter(|known| !known.is_expired())
     }
 
     /// Of how many runs the answers are kept at the moment.
     pub fn runs(&self) -> usize {
         self.runs.len()
-    }
-
-    /// The place of the answer to who calls.
-    fn answer(&self, ctx: &StageContext, shown: &Shown<'_>) -> Arc<Answer> {
-        self.runs.answer((ctx.identity().run_id(), shown.id()), self.max_runs)
     }
 
     /// Lets `check` look at who calls, if that is proven.
@@ -166,14 +166,25 @@ impl<A: Authenticator> Authenticate<A> {
         check: impl FnOnce(&Principal) -> Result<(), AuthError> + Send,
     ) -> Result<(), AuthError> {
         let shown = Shown::of(ctx.snapshot(), &*self.authenticator)?;
-        let answer = self.answer(ctx, &shown);
-        let known = match answer.get() {
-            Some(known) => known,
-            // On the heap, for the first call of a run alone.
-            None => Box::pin(answer.get_or_init(|| self.first(ctx, &shown))).await,
+        let run = ctx.identity().run_id();
+        let answer;
+        let principal = match shown.accepted(run, &self.runs) {
+            Some(principal) => principal,
+            None => {
+                answer = self.runs.answer((run, shown.id()), self.max_runs);
+                let known = match answer.get() {
+                    Some(known) => known,
+                    // On the heap, for the first call of a run alone.
+                    None => Box::pin(answer.get_or_init(|| self.first(ctx, &shown))).await,
+                };
+                let principal = known.as_ref().map_err(Clone::clone)?;
+                if let Shown::Proof(proof) = shown {
+                    proof.accept(run, self.runs.id);
+                }
+                principal
+            }
         };
-        let principal = known.as_ref().map_err(Clone::clone)?;
-        principal.check_expiry()?;
+        principal.check_expiry(|| clock::now(ctx))?;
         principal.check_run(ctx.identity())?;
         check(principal)
     }
@@ -188,7 +199,7 @@ impl<A: Authenticator> Authenticate<A> {
                 None => (ask(&*self.authenticator, credentials, self.timeout).await?, "credentials"),
             },
         };
-        principal.check_expiry()?;
+        principal.check_expiry(|| clock::now(ctx))?;
         principal.check_run(ctx.identity())?;
         let mut fields: Vec<(&str, FieldValue)> =
             vec![("principal", principal.user().as_str().into()), ("by", by.into())];
@@ -225,6 +236,14 @@ impl<'a> Shown<'a> {
             Some(proof) if proof.is_by(authenticator) => Ok(Self::Proof(proof)),
             Some(_) => credentials().ok_or_else(|| AuthError::new(AuthReason::OtherAuthenticator)),
             None => credentials().ok_or_else(|| AuthError::new(AuthReason::Missing)),
+        }
+    }
+
+    /// The principal of a proof that was found good in this run before: it is not looked for among the answers again.
+    fn accepted(&self, run: RunId, runs: &Runs) -> Option<&'a Principal> {
+        match self {
+            Self::Proof(proof) if proof.is_accepted(run, runs.id) => Some(proof.principal()),
+            _ => None,
         }
     }
 

@@ -6,6 +6,7 @@ use stageflow_core::{Identity, TenantId, UserId};
 use tokio::time::Instant;
 
 use super::{AuthError, AuthReason};
+use crate::clock::since_epoch;
 
 /// What stands for "never" where an expiry is too far away for the clock.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
@@ -31,6 +32,8 @@ struct Facts {
     organisation: Option<Arc<str>>,
     scopes: BTreeSet<Arc<str>>,
     expires: Option<Instant>,
+    /// The same in nanoseconds since the epoch.
+    ends: Option<u64>,
 }
 
 impl Principal {
@@ -42,6 +45,7 @@ impl Principal {
             organisation: None,
             scopes: BTreeSet::new(),
             expires: None,
+            ends: None,
         })
     }
 
@@ -80,8 +84,9 @@ impl Principal {
         self.0.expires.is_some_and(|end| end <= Instant::now())
     }
 
-    pub(super) fn check_expiry(&self) -> Result<(), AuthError> {
-        if self.is_expired() {
+    /// Whether its time is not up, in nanoseconds since the epoch, which are asked for where it ends at all.
+    pub(super) fn check_expiry(&self, now: impl FnOnce() -> u64) -> Result<(), AuthError> {
+        if self.0.ends.is_some_and(|end| end <= now()) {
             return Err(AuthError::new(AuthReason::Expired).of(self));
         }
         Ok(())
@@ -133,7 +138,9 @@ impl PrincipalBuilder {
     /// clock does, and on some systems stands still while the machine sleeps.
     pub fn expires_in(mut self, time: Duration) -> Self {
         let now = Instant::now();
-        self.0.expires = Some(now.checked_add(time).unwrap_or_else(|| now + FAR));
+        let end = now.checked_add(time).unwrap_or_else(|| now + FAR);
+        self.0.expires = Some(end);
+        self.0.ends = Some(since_epoch(end));
         self
     }
 

@@ -8,7 +8,7 @@ use std::{
 use stageflow_core::RunId;
 use tokio::sync::OnceCell;
 
-use super::{AuthError, Principal};
+use super::{AuthError, Principal, credentials::next_id};
 
 /// A run and what it has shown. The run's id alone would not do: whoever starts a run may choose it.
 pub(super) type Key = (RunId, u64);
@@ -16,8 +16,18 @@ pub(super) type Key = (RunId, u64);
 /// The answer, once there is one. Whoever comes first asks; if that one leaves before the end, the next one does.
 pub(super) type Answer = OnceCell<Result<Principal, AuthError>>;
 
-#[derive(Debug, Default)]
-pub(super) struct Runs(Mutex<Known>);
+#[derive(Debug)]
+pub(super) struct Runs {
+    /// Tells them apart from others.
+    pub(super) id: u64,
+    known: Mutex<Known>,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        Self { id: next_id(), known: Mutex::default() }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -31,7 +41,7 @@ struct Known {
 impl Runs {
     /// The place of the answer. Where there are more than `max` the oldest ones are forgotten, and asked for again when needed.
     pub(super) fn answer(&self, key: Key, max: usize) -> Arc<Answer> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, answer)) = known.last.as_ref().filter(|(last, _)| *last == key) {
             return Arc::clone(answer);
         }
@@ -53,11 +63,11 @@ impl Runs {
 
     /// The principal, if it is known by now.
     pub(super) fn known(&self, key: Key) -> Option<Principal> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.answers.get(&key)?.get()?.as_ref().ok().cloned()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).answers.len()
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).answers.len()
     }
 }

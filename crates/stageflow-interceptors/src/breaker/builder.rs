@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::time::SeededRandom;
+use stageflow_core::time::{SeededRandom, epoch};
 use tokio::time::Instant;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     outcome::Forced,
     rules::{BreakerConfigError, Draft},
 };
+use crate::clock::since_epoch;
 
 /// Builds a [`CircuitBreaker`]; made by [`CircuitBreaker::builder`].
 ///
@@ -179,6 +180,7 @@ impl CircuitBreakerBuilder {
     /// Everything about it that cannot work, at once.
     pub fn build(self) -> Result<CircuitBreaker, BreakerConfigError> {
         let rules = self.draft.check()?;
+        let origin = origin();
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
         let shared = Shared {
             dependency: self.draft.dependency.into(),
@@ -189,16 +191,19 @@ impl CircuitBreakerBuilder {
             max_wait: self.draft.max_wait,
             initially: self.initially,
             random: SeededRandom::new(seed),
-            origin: origin(),
+            origin,
+            began: since_epoch(origin),
             cells: Mutex::new(Lru::new(self.draft.max_keys)),
         };
         Ok(CircuitBreaker { shared: Arc::new(shared) })
     }
 }
 
-/// A moment before all calls. A clock that was paused before now stands still in the past, so it has to be older than now.
+/// A moment before all calls, and not before the epoch. A clock that was paused before now stands still in the past, so it has to be
+/// older than now.
 fn origin() -> Instant {
     let now = Instant::now();
     let ages = [86_400, 3_600, 60].map(Duration::from_secs);
-    ages.into_iter().find_map(|age| now.checked_sub(age)).unwrap_or(now)
+    let origin = ages.into_iter().find_map(|age| now.checked_sub(age)).unwrap_or(now);
+    origin.max(epoch().into())
 }

@@ -91,8 +91,8 @@ impl CircuitBreaker {
     fn enter(&self, call: &Call) -> Result<Entry, Refused> {
         let ctx = call.context();
         let cell = self.shared.cell_of(call);
-        let now = Instant::now();
-        if let Some(ticket) = cell.admit_closed(self.shared.nanos(now)) {
+        let now = self.shared.now(ctx);
+        if let Some(ticket) = cell.admit_closed(now) {
             return Ok(Entry::new(cell, ticket));
         }
         self.ask_in(ctx, cell, now, self.lease(ctx)).map_err(|(cell, open)| Box::new((cell, now, open)))
@@ -107,7 +107,7 @@ impl CircuitBreaker {
             Some(max) => {
                 // A probe at the very end of the time would begin with nothing left.
                 let slack = ctx.slack().map(|slack| slack.saturating_sub(Duration::from_nanos(1)));
-                let give_up = now + slack.map_or(max, |slack| slack.min(max));
+                let give_up = self.shared.instant(now) + slack.map_or(max, |slack| slack.min(max));
                 let key = self.shared.key_of(call);
                 self.wait(ctx, &key, self.lease(ctx), give_up).await
             }
@@ -129,7 +129,7 @@ impl CircuitBreaker {
             // From now on a change is noticed: no answer can get out of date without waking us.
             changed.as_mut().enable();
             let now = Instant::now();
-            let open = match self.ask_in(ctx, Arc::clone(&cell), now, lease) {
+            let open = match self.ask_in(ctx, Arc::clone(&cell), self.shared.nanos(now), lease) {
                 Ok(entry) => return Ok(entry),
                 Err((_, open)) => open,
             };
@@ -144,7 +144,7 @@ impl CircuitBreaker {
         }
     }
 
-    fn ask_in(&self, ctx: &StageContext, cell: Arc<Cell>, now: Instant, lease: Duration) -> Asked {
+    fn ask_in(&self, ctx: &StageContext, cell: Arc<Cell>, now: u64, lease: Duration) -> Asked {
         let (asked, change) = self.ask(cell, now, lease);
         if let Some(change) = change {
             tell(ctx, &change);
@@ -161,7 +161,7 @@ impl CircuitBreaker {
 }
 
 /// What a call met that was not admitted at once, and when. On the heap, for it is rare.
-type Refused = Box<(Arc<Cell>, Instant, BreakerOpen)>;
+type Refused = Box<(Arc<Cell>, u64, BreakerOpen)>;
 
 /// A call that was admitted, until it is known how it ended.
 struct Watched<'a> {
@@ -181,7 +181,7 @@ impl Watched<'_> {
             return;
         }
         let shared = &self.breaker.shared;
-        if let Some(change) = entry.record(shared, outcome, Instant::now(), || ctx.random_u64()) {
+        if let Some(change) = entry.record(shared, outcome, shared.now(ctx), || ctx.random_u64()) {
             tell(ctx, &change);
         }
     }

@@ -44,7 +44,7 @@ impl BreakerPermit {
     /// Says how the call ended, and when.
     pub fn record_at(self, outcome: BreakerOutcome, now: Instant) -> Option<BreakerTransition> {
         let Self { shared, entry } = self;
-        entry.record(&shared, outcome, now, || shared.random.next_u64())
+        entry.record(&shared, outcome, shared.nanos(now), || shared.random.next_u64())
     }
 }
 
@@ -65,7 +65,7 @@ impl Entry {
         mut self,
         shared: &Shared,
         outcome: BreakerOutcome,
-        now: Instant,
+        now: u64,
         random: impl FnOnce() -> u64,
     ) -> Option<BreakerTransition> {
         if outcome == BreakerOutcome::Neutral {
@@ -73,7 +73,7 @@ impl Entry {
         }
         let ticket = self.ticket.take()?;
         let random = if matches!(outcome, BreakerOutcome::Failure { .. }) { random() } else { 0 };
-        let change = self.cell.machine().record(shared.nanos(now), ticket, outcome, random)?;
+        let change = self.cell.machine().record(now, ticket, outcome, random)?;
         self.cell.changed.notify_waiters();
         Some(shared.transition(&self.cell.key, change))
     }

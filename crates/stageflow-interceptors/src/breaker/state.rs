@@ -271,7 +271,9 @@ impl Machine {
         let time = self.time_window.as_mut().map(|window| window.tally(now));
         let count = self.count_window.as_ref().map(CountWindow::tally);
         let rules = &self.rules;
-        let judged = time.into_iter().chain(count).filter(|tally| tally.calls >= rules.min_calls);
+        // Shares are above zero: where nothing has failed and nothing was slow, none is reached.
+        let to_judge = |tally: &Tally| tally.calls >= rules.min_calls && (tally.failed | tally.slow) != 0;
+        let judged = time.into_iter().chain(count).filter(to_judge);
         let mut judged = judged.filter_map(|tally| {
             if rules.failure_rate.is_some_and(|rate| tally.reaches(tally.failed, rate)) {
                 return Some(BreakerReason::FailureRate);

@@ -86,19 +86,24 @@ pub(crate) struct TimeWindow {
     /// The number of the newest bucket since the beginning of time, and when it ends.
     newest: u64,
     end: u64,
+    /// Where the newest bucket stands.
+    place: usize,
     tally: Tally,
 }
 
 impl TimeWindow {
     pub(crate) fn new(span: u64) -> Self {
         let width = span.div_ceil(BUCKETS as u64).max(1);
-        Self { width, buckets: [Tally::default(); BUCKETS], newest: 0, end: width, tally: Tally::default() }
+        let buckets = [Tally::default(); BUCKETS];
+        Self { width, buckets, newest: 0, end: width, place: 0, tally: Tally::default() }
     }
 
     pub(crate) fn add(&mut self, now: u64, failed: bool, slow: bool) {
         self.move_to(now);
         let call = Tally::of(failed, slow);
-        self.buckets[place(self.newest)].add(call);
+        if let Some(newest) = self.buckets.get_mut(self.place) {
+            newest.add(call);
+        }
         self.tally.add(call);
     }
 
@@ -113,11 +118,16 @@ impl TimeWindow {
         self.tally = Tally::default();
     }
 
+    #[inline]
     fn move_to(&mut self, now: u64) {
         // Most calls follow the one before within the same bucket.
-        if now < self.end {
-            return;
+        if now >= self.end {
+            self.move_on(now);
         }
+    }
+
+    #[cold]
+    fn move_on(&mut self, now: u64) {
         let bucket = now / self.width;
         let passed = bucket.saturating_sub(self.newest);
         if passed >= BUCKETS as u64 {
@@ -129,6 +139,7 @@ impl TimeWindow {
             }
         }
         self.newest = self.newest.max(bucket);
+        self.place = place(self.newest);
         self.end = self.newest.saturating_add(1).saturating_mul(self.width);
     }
 }

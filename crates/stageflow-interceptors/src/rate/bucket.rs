@@ -103,6 +103,18 @@ impl Bucket {
 
     /// A call comes that may wait for less than `within` nanoseconds.
     pub(super) fn arrive(&self, now: u64, costs: &[u64], within: u64, max_queue: usize) -> Arrival {
+        if let ([quota], [cost]) = (&*self.quotas, costs) {
+            let mut state = self.lock();
+            if state.queue.is_empty()
+                && let [gauge] = &mut *state.gauges
+                && let Some(receipt) = quota.take_if_it_conforms(gauge, now, *cost)
+            {
+                drop(state);
+                let mut all = AllTaken::new();
+                all.push(Taken { dimension: 0, cost: *cost, receipt });
+                return Arrival::Granted(all);
+            }
+        }
         let above = |(quota, cost): (&Quota, &u64)| *cost > quota.burst;
         if let Some(dimension) = self.quotas.iter().zip(costs).position(above) {
             return Arrival::Never(dimension);
@@ -273,11 +285,11 @@ fn wait(quotas: &[Quota], gauges: &[Gauge], now: u64, costs: &[u64]) -> u64 {
 
 /// Takes the costs from all dimensions.
 fn take(quotas: &[Quota], gauges: &mut [Gauge], now: u64, costs: &[u64]) -> AllTaken {
-    let all = quotas.iter().zip(gauges).zip(costs).enumerate();
-    let all = all.map(|(dimension, ((quota, gauge), cost))| {
+    let mut all = AllTaken::new();
+    for (dimension, ((quota, gauge), cost)) in quotas.iter().zip(gauges).zip(costs).enumerate() {
         let (after, receipt) = quota.take(gauge, now, *cost);
         *gauge = after;
-        Taken { dimension, cost: *cost, receipt }
-    });
-    all.collect()
+        all.push(Taken { dimension, cost: *cost, receipt });
+    }
+    all
 }

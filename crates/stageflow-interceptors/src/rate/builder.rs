@@ -11,7 +11,10 @@ use super::{
     gcra::Quota,
     intercept::{Actual, Cost, Hooks, Learned},
 };
-use crate::limit::{Keyed, LimitBuildError, WhenFull};
+use crate::{
+    clock::since_epoch,
+    limit::{Keyed, LimitBuildError, WhenFull},
+};
 
 /// A [`RateLimiter`] to be furnished: made by [`RateLimiter::builder`].
 #[must_use = "a rate limiter is made by `build`"]
@@ -128,8 +131,10 @@ impl RateLimiterBuilder {
             costs: dimensions.iter().map(|name| find(&self.costs, name)).collect(),
             actuals: dimensions.iter().map(|name| find(&self.actuals, name)).collect(),
             learned: dimensions.iter().map(|name| find(&self.learned, name)).collect(),
+            look_at_results: !self.actuals.is_empty() || !self.learned.is_empty(),
         };
         let quotas: Arc<[Quota]> = quotas.into();
+        let origin = Instant::now();
         let of_bucket = Arc::clone(&quotas);
         Ok(RateLimiter(Arc::new(Shared {
             name: self.name,
@@ -141,7 +146,8 @@ impl RateLimiterBuilder {
             when_full: self.when_full,
             hooks,
             buckets: Keyed::new(self.max_keys, move || Bucket::new(Arc::clone(&of_bucket))),
-            origin: Instant::now(),
+            origin,
+            began: since_epoch(origin),
         })))
     }
 

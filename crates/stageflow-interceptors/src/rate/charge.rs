@@ -9,18 +9,16 @@ use super::{
     bucket::{AllTaken, Bucket, Taken},
 };
 
-/// What an admitted call has taken from the quota. Dropping it leaves everything as it is.
-#[must_use = "settle it by what was really used, or drop it explicitly if the estimate is as good"]
-pub struct RateCharge {
-    shared: Arc<Shared>,
+/// What an admitted call has taken, for whoever has the limiter.
+pub(super) struct Charge {
     bucket: Arc<Bucket>,
     /// In the order in which it was taken: once from each dimension, and once for each time that something was missing.
     taken: AllTaken,
 }
 
-impl RateCharge {
-    pub(super) fn new(shared: Arc<Shared>, bucket: Arc<Bucket>, taken: AllTaken) -> Self {
-        Self { shared, bucket, taken }
+impl Charge {
+    pub(super) fn new(bucket: Arc<Bucket>, taken: AllTaken) -> Self {
+        Self { bucket, taken }
     }
 
     fn sum(&self, dimension: usize) -> u64 {
@@ -28,39 +26,14 @@ impl RateCharge {
         own.map(|taken| taken.cost).fold(0, u64::saturating_add)
     }
 
-    /// What it has taken from a dimension, as far as is known; `None` for one that the limiter does not have.
-    pub fn cost(&self, dimension: &str) -> Option<u64> {
-        Some(self.sum(self.shared.index(dimension)?))
-    }
-
-    /// Says what the call has really used of a dimension. It may be said again when more is known.
-    ///
-    /// What is missing is taken now, into debt if need be. What was taken too much is given back, as far as time has not
-    /// given it to others meanwhile: what is in use never exceeds the quota. Less comes back of a call that outlasts the time in which
-    /// its cost sinks, and of one that is settled after later ones were: the rest comes with time.
-    ///
-    /// # Errors
-    ///
-    /// [`RateError::UnknownDimension`].
-    pub fn settle(&mut self, dimension: &str, actual: u64) -> Result<(), RateError> {
-        let index = self.shared.index(dimension).ok_or_else(|| self.shared.unknown(dimension))?;
-        self.settle_at(index, actual);
-        Ok(())
-    }
-
-    /// Gives everything back: the call was not made.
-    pub fn give_back(mut self) {
-        self.give_all_back();
-    }
-
-    pub(super) fn give_all_back(&mut self) {
-        for index in 0..self.shared.quotas.len() {
-            self.settle_at(index, 0);
+    pub(super) fn give_all_back(&mut self, shared: &Shared) {
+        for index in 0..shared.quotas.len() {
+            self.settle_at(shared, index, 0);
         }
     }
 
-    pub(super) fn settle_at(&mut self, dimension: usize, actual: u64) {
-        let now = self.shared.now();
+    pub(super) fn settle_at(&mut self, shared: &Shared, dimension: usize, actual: u64) {
+        let now = shared.now();
         let before = self.sum(dimension);
         if actual > before {
             let cost = actual - before;
@@ -85,11 +58,52 @@ impl RateCharge {
     }
 }
 
+/// What an admitted call has taken from the quota. Dropping it leaves everything as it is.
+#[must_use = "settle it by what was really used, or drop it explicitly if the estimate is as good"]
+pub struct RateCharge {
+    shared: Arc<Shared>,
+    charge: Charge,
+}
+
+impl RateCharge {
+    pub(super) fn new(shared: &Arc<Shared>, charge: Charge) -> Self {
+        Self { shared: Arc::clone(shared), charge }
+    }
+
+    /// What it has taken from a dimension, as far as is known; `None` for one that the limiter does not have.
+    pub fn cost(&self, dimension: &str) -> Option<u64> {
+        Some(self.charge.sum(self.shared.index(dimension)?))
+    }
+
+    /// Says what the call has really used of a dimension. It may be said again when more is known.
+    ///
+    /// What is missing is taken now, into debt if need be. What was taken too much is given back, as far as time has not
+    /// given it to others meanwhile: what is in use never exceeds the quota. Less comes back of a call that outlasts the time in which
+    /// its cost sinks, and of one that is settled after later ones were: the rest comes with time.
+    ///
+    /// # Errors
+    ///
+    /// [`RateError::UnknownDimension`].
+    pub fn settle(&mut self, dimension: &str, actual: u64) -> Result<(), RateError> {
+        let index = self.shared.index(dimension).ok_or_else(|| self.shared.unknown(dimension))?;
+        self.charge.settle_at(&self.shared, index, actual);
+        Ok(())
+    }
+
+    /// Gives everything back: the call was not made.
+    pub fn give_back(mut self) {
+        self.charge.give_all_back(&self.shared);
+    }
+}
+
 impl fmt::Debug for RateCharge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateCharge")
             .field("limiter", &self.shared.name)
-            .field("costs", &(0..self.shared.quotas.len()).map(|index| self.sum(index)).collect::<Vec<_>>())
+            .field(
+                "costs",
+                &(0..self.shared.quotas.len()).map(|index| self.charge.sum(index)).collect::<Vec<_>>(),
+            )
             .finish_non_exhaustive()
     }
 }

@@ -129,6 +129,22 @@ impl Quota {
         (after, Receipt { level: after.level, at: after.at, returned: after.returned })
     }
 
+    /// Takes a cost at a time if it conforms: [`decide`](Self::decide) and [`take`](Self::take) in one.
+    pub(crate) fn take_if_it_conforms(self, gauge: &mut Gauge, now: u64, cost: u64) -> Option<Receipt> {
+        let mut after = self.advanced(gauge, now);
+        let room = self.burst.checked_sub(cost).is_some_and(|rest| after.level <= self.units(rest));
+        let is_left = after.left.is_none_or(|(left, _)| cost <= left);
+        if cost > 0 && !(room && is_left) {
+            return None;
+        }
+        after.level = after.level.saturating_add(self.units(cost));
+        if let Some((left, _)) = &mut after.left {
+            *left = left.saturating_sub(cost);
+        }
+        *gauge = after;
+        Some(Receipt { level: after.level, at: after.at, returned: after.returned })
+    }
+
     /// The state after some of an admitted cost was given back, and how much that was.
     ///
     /// Only what has not sunk yet comes back: otherwise others, who took what had become free meanwhile, would have had it too,

@@ -8,8 +8,9 @@ use stageflow_core::{
 };
 
 use super::{
-    RateCharge, RateError, RateHeaders, RateLimiter,
+    RateError, RateHeaders, RateLimiter, Shared,
     bucket::Costs,
+    charge::Charge,
     request::{Admission, Place},
 };
 use crate::limit::WhenFull;
@@ -26,6 +27,8 @@ pub(super) struct Hooks {
     pub(super) costs: Box<[Option<Cost>]>,
     pub(super) actuals: Box<[Option<Actual>]>,
     pub(super) learned: Box<[Option<Learned>]>,
+    /// Whether something is to be found in results.
+    pub(super) look_at_results: bool,
 }
 
 /// The call whose cost is to be estimated: a [`Call`] with its inputs.
@@ -52,7 +55,8 @@ impl Deref for RateCall<'_> {
 
 /// The charge of an attempt that may not have begun: if it never does, the charge is given back.
 struct Unbegun<'a> {
-    charge: RateCharge,
+    shared: &'a Shared,
+    charge: Charge,
     call: &'a Call,
     attempts: u32,
 }
@@ -60,7 +64,7 @@ struct Unbegun<'a> {
 impl Drop for Unbegun<'_> {
     fn drop(&mut self) {
         if self.call.attempts() == self.attempts {
-            self.charge.give_all_back();
+            self.charge.give_all_back(self.shared);
         }
     }
 }
@@ -70,19 +74,30 @@ impl RateLimiter {
     fn arrive(&self, call: &Call, next: &Next<'_>) -> Result<Admission, RateError> {
         let shared = &self.0;
         let ctx = call.context();
-        let tenant = tenant(call);
+        let tenant = if shared.per_tenant { tenant(call) } else { None };
         let of = RateCall { call, next };
         let cost = |cost: &Option<Cost>| cost.as_ref().map_or(1, |cost| cost(&of));
-        let costs: Costs = shared.hooks.costs.iter().map(cost).collect();
+        let (one, many): ([u64; 1], Costs);
+        // Most limiters have one dimension.
+        let costs: &[u64] = match &*shared.hooks.costs {
+            [only] => {
+                one = [cost(only)];
+                &one
+            }
+            all => {
+                many = all.iter().map(cost).collect();
+                &many
+            }
+        };
         let within = match shared.when_full {
             WhenFull::Wait => [shared.max_wait, ctx.slack()].into_iter().flatten().min(),
             WhenFull::Reject | WhenFull::Skip => Some(Duration::ZERO),
         };
-        Admission::of(shared, tenant, &costs, within.unwrap_or(Duration::MAX))
+        Admission::of(shared, tenant, costs, within.unwrap_or(Duration::MAX), shared.now_in(ctx))
     }
 
     /// Waits for its turn, and `explain()` shows it.
-    async fn wait(&self, call: &Call, place: Place) -> Result<RateCharge, RateError> {
+    async fn wait(&self, call: &Call, place: Place) -> Result<Charge, RateError> {
         let ctx = call.context();
         let _waiting = ctx.waiting(WaitReason::RateLimit { key: self.0.key(tenant(call)) });
         let before = ctx.elapsed();
@@ -94,11 +109,11 @@ impl RateLimiter {
     }
 
     /// Settles a charge by what the result says, and learns from it.
-    fn settle(&self, call: &Call, charge: &mut RateCharge, result: &StageResult<Value>) {
+    fn settle(&self, call: &Call, charge: &mut Charge, result: &StageResult<Value>) {
         let hooks = &self.0.hooks;
         for (index, actual) in hooks.actuals.iter().enumerate() {
             if let Some(actual) = actual.as_ref().and_then(|actual| actual(result)) {
-                charge.settle_at(index, actual);
+                charge.settle_at(&self.0, index, actual);
             }
         }
         for (learned, dimension) in hooks.learned.iter().zip(&self.0.dimensions) {
@@ -143,9 +158,9 @@ impl Interceptor for RateLimiter {
             Err(error) => Err(error),
         };
         let charge = admitted.map_err(|error| self.reject(call, error))?;
-        let mut unbegun = Unbegun { charge, call, attempts: call.attempts() };
+        let mut unbegun = Unbegun { shared: &self.0, charge, call, attempts: call.attempts() };
         let result = next.run().await;
-        if call.attempts() != unbegun.attempts {
+        if self.0.hooks.look_at_results && call.attempts() != unbegun.attempts {
             self.settle(call, &mut unbegun.charge, &result);
         }
         result

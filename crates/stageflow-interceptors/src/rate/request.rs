@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     RateCharge, RateError, RateLimiter, Shared,
     bucket::{Arrival, Bucket, Costs, Turn},
+    charge::Charge,
 };
 
 /// A request for some of the quota of a [`RateLimiter`]: made by [`RateLimiter::request`].
@@ -65,8 +66,8 @@ impl RateRequest {
     pub async fn acquire(self) -> Result<RateCharge, RateError> {
         let within = self.limiter.0.max_wait.map_or(self.within, |max| max.min(self.within));
         match self.arrive(within)? {
-            Admission::Granted(charge) => Ok(charge),
-            Admission::Queued(place) => place.turn().await,
+            Admission::Granted(charge) => Ok(RateCharge::new(&self.limiter.0, charge)),
+            Admission::Queued(place) => Ok(RateCharge::new(&self.limiter.0, place.turn().await?)),
         }
     }
 
@@ -77,23 +78,26 @@ impl RateRequest {
     /// [`RateError`], with the wait that it would have taken.
     pub fn try_acquire(self) -> Result<RateCharge, RateError> {
         match self.arrive(Duration::ZERO)? {
-            Admission::Granted(charge) => Ok(charge),
+            Admission::Granted(charge) => Ok(RateCharge::new(&self.limiter.0, charge)),
             // Nobody queues who may not wait.
             Admission::Queued(place) => Err(place.too_late()),
         }
     }
 
-    fn arrive(self, within: Duration) -> Result<Admission, RateError> {
-        match self.unknown {
-            Some(unknown) => Err(unknown),
-            None => Admission::of(&self.limiter.0, self.tenant.as_deref(), &self.costs, within),
+    fn arrive(&self, within: Duration) -> Result<Admission, RateError> {
+        match &self.unknown {
+            Some(unknown) => Err(unknown.clone()),
+            None => {
+                let shared = &self.limiter.0;
+                Admission::of(shared, self.tenant.as_deref(), &self.costs, within, shared.now())
+            }
         }
     }
 }
 
 /// What has become of a call that came.
 pub(super) enum Admission {
-    Granted(RateCharge),
+    Granted(Charge),
     Queued(Place),
 }
 
@@ -104,12 +108,12 @@ impl Admission {
         tenant: Option<&str>,
         costs: &[u64],
         within: Duration,
+        now: u64,
     ) -> Result<Self, RateError> {
-        let now = shared.now();
         let bucket = shared.bucket(tenant, now);
         let limiter = || Arc::clone(&shared.name);
         match bucket.arrive(now, costs, nanos(within), shared.max_queue) {
-            Arrival::Granted(taken) => Ok(Self::Granted(RateCharge::new(Arc::clone(shared), bucket, taken))),
+            Arrival::Granted(taken) => Ok(Self::Granted(Charge::new(bucket, taken))),
             Arrival::Queued { id, wake } => {
                 let until = now.checked_add(nanos(within)).filter(|until| *until != u64::MAX);
                 Ok(Self::Queued(Place { shared: Arc::clone(shared), bucket, id, wake, until }))
@@ -143,14 +147,11 @@ pub(super) struct Place {
 impl Place {
     /// Waits for its turn. Whoever goes wakes the next, and whatever changes the gauges wakes the first; so the first
     /// alone has a timer for its turn, and the others for the end of their time.
-    pub(super) async fn turn(self) -> Result<RateCharge, RateError> {
+    pub(super) async fn turn(self) -> Result<Charge, RateError> {
         loop {
             let now = self.shared.now();
             let turn = match self.bucket.turn(now, self.id) {
-                Turn::Granted(taken) => {
-                    let (shared, bucket) = (Arc::clone(&self.shared), Arc::clone(&self.bucket));
-                    return Ok(RateCharge::new(shared, bucket, taken));
-                }
+                Turn::Granted(taken) => return Ok(Charge::new(Arc::clone(&self.bucket), taken)),
                 Turn::Wait(wait) => Some(now.saturating_add(wait)),
                 Turn::Behind => None,
             };

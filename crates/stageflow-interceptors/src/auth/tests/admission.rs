@@ -120,3 +120,38 @@ async fn stages_learn_who_calls() {
         .unwrap();
     assert_eq!((done.output().as_deref(), auth.runs()), (None, 0));
 }
+
+/// What a proof remembers is of one run and of one set of answers: others find out for themselves.
+#[tokio::test(start_paused = true)]
+async fn a_proof_is_known_to_its_run_even_when_answers_are_forgotten_and_to_no_other() {
+    let auth = Authenticate::new(keys(Does::Know)).max_runs(1);
+    let admitted = auth.admit(&Credentials::api_key(GOOD)).await.unwrap();
+    let snapshot = Arc::new(admitted.apply(ContextSnapshot::builder()).build());
+    let proof = snapshot.extension::<Authenticated>().unwrap();
+    let (run_id, other) = (snapshot.identity().run_id(), stageflow_core::RunId::new());
+    assert!(auth.principal(&snapshot).is_none() && !proof.is_accepted(run_id, 7));
+    proof.accept(run_id, 7);
+    proof.accept(other, 8);
+    let known = [(run_id, 7), (run_id, 8), (other, 7), (other, 8)];
+    assert_eq!(known.map(|(run, answers)| proof.is_accepted(run, answers)), [true, false, false, false]);
+    // Accepted by the answers of others, it is unknown to these.
+    assert!(auth.principal(&snapshot).is_none());
+
+    let (known, last) = (auth.clone(), auth.clone());
+    let mut p = Pipeline::builder("who");
+    let who = stage_fn(move |ctx: StageContext, (): ()| {
+        let (known, other) = (known.clone(), last.clone());
+        async move {
+            // Another run makes the answers of this one forgotten.
+            let seen = run(other, good).await;
+            assert_eq!(seen.outcome, RunOutcome::Completed);
+            Ok(known.principal(ctx.snapshot()).map(|who| who.user().to_string()))
+        }
+    });
+    let who = p.stage("who", who).inputs(());
+    let pipeline = p.build(who).unwrap();
+    let engine = Engine::builder().interceptor(auth.clone()).build().unwrap();
+    let admitted = auth.admit(&Credentials::api_key(GOOD)).await.unwrap();
+    let done = engine.run(&pipeline, ()).with(|snapshot| admitted.apply(snapshot)).await.unwrap();
+    assert_eq!((done.output().as_deref(), auth.runs()), (Some("ada"), 1));
+}

@@ -372,3 +372,23 @@ async fn the_seed_of_the_engine_decides_how_long_it_stays_open() {
     assert_eq!(told[0], told[1]);
     assert_ne!(told[0], told[2]);
 }
+
+/// In real time: the time is looked at again after the attempt, however little the worker has looked at it meanwhile.
+#[tokio::test]
+async fn a_call_that_blocks_its_worker_is_slow() {
+    let breaker = CircuitBreaker::builder("search").slow_calls(10.millis(), 1.0).build().unwrap();
+    let mut p = Pipeline::builder("support");
+    let search = stage_fn(async |_: StageContext, (): ()| {
+        let began = Instant::now();
+        while began.elapsed() < 20.millis() {
+            std::hint::spin_loop();
+        }
+        Ok(1_u32)
+    });
+    let found = p.stage("search", search).inputs(());
+    let pipeline = p.build(found).unwrap();
+    let engine = Engine::builder().interceptor(breaker.clone()).build().unwrap();
+    engine.run(&pipeline, ()).await.unwrap();
+    let seen = breaker.snapshot();
+    assert_eq!(seen.iter().map(|key| (key.calls, key.slow)).collect::<Vec<_>>(), [(1, 1)]);
+}

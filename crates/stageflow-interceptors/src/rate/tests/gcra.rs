@@ -164,10 +164,14 @@ proptest! {
                     }
                 }
             }
-            if quota.decide(&gauge, now, cost) == Decision::Go {
+            let conforms = quota.decide(&gauge, now, cost) == Decision::Go;
+            let mut at_once = gauge;
+            prop_assert_eq!(quota.take_if_it_conforms(&mut at_once, now, cost).is_some(), conforms);
+            if conforms {
                 gauge = quota.take(&gauge, now, cost).0;
                 admitted.push((now, cost));
             }
+            prop_assert_eq!(at_once, gauge);
         }
         prop_assert_eq!(conserves(quota, &admitted), Ok(()));
     }

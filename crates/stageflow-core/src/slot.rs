@@ -26,10 +26,19 @@ trait Place: Any + Send {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>>;
 }
 
-/// Memory for one type of future. One that has ended stays in it, but has let go of what it held.
-struct Typed<F>(Pin<Box<Option<F>>>);
+/// Memory for one type of future, moved into it. One that has ended stays in it, but has let go of what it held.
+struct Moved<F>(Pin<Box<F>>);
 
-impl<F: Future<Output = StageResult<Value>> + Send + 'static> Place for Typed<F> {
+impl<F: Future<Output = StageResult<Value>> + Send + 'static> Place for Moved<F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+/// The same for futures that are made in it.
+struct Made<F>(Pin<Box<Option<F>>>);
+
+impl<F: Future<Output = StageResult<Value>> + Send + 'static> Place for Made<F> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>> {
         match self.0.as_mut().as_pin_mut() {
             Some(future) => future.poll(cx),
@@ -70,7 +79,11 @@ impl FutureSlot {
     where
         F: Future<Output = StageResult<Value>> + Send + 'static,
     {
-        self.put_with(|| future);
+        let place = self.0.as_deref_mut().map(|place| place as &mut dyn Any);
+        match place.and_then(<dyn Any>::downcast_mut::<Moved<F>>) {
+            Some(place) => place.0.set(future),
+            None => self.0 = Some(Box::new(Moved(Box::pin(future)))),
+        }
     }
 
     /// The same for a future that is made in its place, where it need not be moved to.
@@ -80,13 +93,13 @@ impl FutureSlot {
         F: Future<Output = StageResult<Value>> + Send + 'static,
     {
         let place = self.0.as_deref_mut().map(|place| place as &mut dyn Any);
-        match place.and_then(<dyn Any>::downcast_mut::<Typed<F>>) {
+        match place.and_then(<dyn Any>::downcast_mut::<Made<F>>) {
             Some(place) => {
                 // First of all, so that nothing stands between the making and the place.
                 place.0.set(None);
                 place.0.set(Some(make()));
             }
-            None => self.0 = Some(Box::new(Typed(Box::pin(Some(make()))))),
+            None => self.0 = Some(Box::new(Made(Box::pin(Some(make()))))),
         }
     }
 

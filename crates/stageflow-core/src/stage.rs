@@ -259,7 +259,7 @@ impl<S: Stage> ErasedStage for S {
         inputs: &mut dyn InputSource,
     ) -> Result<(), InputError> {
         let input = S::Input::take(inputs)?;
-        slot.put_with(move || Stage::start(self, ctx, input));
+        slot.put(Stage::start(self, ctx, input));
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod class;
 mod custom;
 mod losses;
 mod sink;
+mod table;
 
 use std::{
     borrow::Cow,
@@ -22,6 +23,7 @@ use crate::{
     id::RunId,
     outcome::{CancelCause, Failure, RunOutcome, SkipCause},
     snapshot::ContextSnapshot,
+    stage::StageKind,
     text::OneLine,
     time::Human,
 };
@@ -32,6 +34,7 @@ pub use self::{
     custom::{CustomEvent, FieldValue},
     losses::Losses,
     sink::{Delivery, EventSink, Flushing, Taken},
+    table::{EVENTS, EventSpec},
 };
 
 /// What all events of one run have in common.
@@ -46,6 +49,18 @@ pub struct RunInfo {
 #[doc(hidden)]
 pub trait StageNames: Send + Sync {
     fn stage_name(&self, index: u32) -> &str;
+
+    fn stage_kind(&self, _index: u32) -> StageKind {
+        StageKind::Transform
+    }
+
+    /// Calls `visit` for each stage that the one at `index` waits for.
+    fn for_each_source(&self, _index: u32, _visit: &mut dyn FnMut(u32)) {}
+
+    /// How many stages there are, where that is known.
+    fn stage_count(&self) -> u32 {
+        0
+    }
 }
 
 impl RunInfo {
@@ -62,6 +77,11 @@ impl RunInfo {
     #[doc(hidden)]
     pub fn run_id(&self) -> RunId {
         self.snapshot.identity().run_id()
+    }
+
+    #[doc(hidden)]
+    pub fn stages(&self) -> &dyn StageNames {
+        &*self.names
     }
 
     /// When the run started, by the wall clock.
@@ -137,6 +157,17 @@ impl Event {
     /// The stage, for an event about one.
     pub fn stage(&self) -> Option<&str> {
         (self.record.stage != NO_STAGE).then(|| self.run.names.stage_name(self.record.stage))
+    }
+
+    /// The kind of the stage, for an event about one.
+    pub fn stage_kind(&self) -> Option<StageKind> {
+        (self.record.stage != NO_STAGE).then(|| self.run.names.stage_kind(self.record.stage))
+    }
+
+    /// The number of the stage in its pipeline, for an event about one.
+    #[doc(hidden)]
+    pub fn stage_index(&self) -> Option<u32> {
+        Some(self.record.stage).filter(|stage| *stage != NO_STAGE)
     }
 
     /// The attempt, for an event about one: from 1.

@@ -402,6 +402,19 @@ impl StageNames for Plan {
     fn stage_name(&self, index: u32) -> &str {
         self.names.get(index)
     }
+
+    fn stage_kind(&self, index: u32) -> StageKind {
+        self.kind(index)
+    }
+
+    fn for_each_source(&self, index: u32, visit: &mut dyn FnMut(u32)) {
+        let sources = self.edges(index).iter().map(|edge| edge.source);
+        sources.filter(|source| *source != INPUT).for_each(visit);
+    }
+
+    fn stage_count(&self) -> u32 {
+        u32::try_from(self.len()).unwrap_or(u32::MAX)
+    }
 }
 
 impl fmt::Debug for Plan {

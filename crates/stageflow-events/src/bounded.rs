@@ -272,6 +272,10 @@ impl<S: EventSink> EventSink for Bounded<S> {
         taken
     }
 
+    fn listens(&self) -> bool {
+        self.sink.listens()
+    }
+
     /// Directly: there is a queue here already.
     fn delivery(&self) -> Delivery {
         Delivery::Inline

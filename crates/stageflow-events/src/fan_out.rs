@@ -108,6 +108,10 @@ impl EventSink for FanOut {
         }
     }
 
+    fn listens(&self) -> bool {
+        self.branches.iter().any(|branch| branch.sink.listens())
+    }
+
     fn delivery(&self) -> Delivery {
         Delivery::Inline
     }

@@ -62,6 +62,10 @@ impl<S: EventSink> EventSink for Filter<S> {
         self.sink.on_flush();
     }
 
+    fn listens(&self) -> bool {
+        self.sink.listens()
+    }
+
     fn delivery(&self) -> Delivery {
         self.sink.delivery()
     }

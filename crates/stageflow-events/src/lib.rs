@@ -8,6 +8,9 @@
 //! | write events to a file and read them back | [`JsonLines`], [`JsonReader`] |
 //! | show what goes on to somebody | [`channel`], [`EventReceiver`] |
 //! | tell several sinks, or tell one only some events | [`FanOut`], [`SinkExt::filter`] |
+//! | have one record for each stage and each run | [`WideEvents`], [`WideRecord`] |
+//! | count and measure, for Prometheus and Grafana | [`Metrics`], [`METRICS`], [`grafana_dashboard`] |
+//! | have events and the lines of stages in a log, with their ids | `LogEvents`, `AttemptSpans` (feature `tracing`) |
 //! | write a sink in one line | [`sink_fn`] |
 //!
 //! No sink here needs a runtime: what needs a thread has one of its own.
@@ -18,9 +21,16 @@ mod fan_out;
 mod filter;
 mod function;
 mod json;
+mod metrics;
+mod runs;
 #[cfg(test)]
 mod support;
+#[cfg(feature = "tracing")]
+mod tracing;
+mod wide;
 
+#[cfg(feature = "tracing")]
+pub use crate::tracing::{AttemptSpans, LogEvents};
 pub use crate::{
     bounded::{BackpressureAwareEventSink, Bounded, Meter, Policy, Pressure, Receipt, SinkExt, Verdict},
     channel::{ChannelSink, EventReceiver, channel},
@@ -28,4 +38,11 @@ pub use crate::{
     filter::Filter,
     function::{FnSink, sink_fn},
     json::{Damage, Fsync, JsonLines, JsonReader, LoggedEvent},
+    metrics::{
+        METRICS, MetricData, MetricKind, MetricSpec, MetricValue, Metrics, MetricsSnapshot, SeriesData,
+        grafana_dashboard,
+    },
+    wide::{
+        WideAccount, WideDecisions, WideEvents, WideIds, WideRecord, WideRun, WideStage, WideStages, WideWait,
+    },
 };

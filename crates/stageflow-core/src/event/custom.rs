@@ -41,6 +41,11 @@ impl CustomEvent {
         &self.name
     }
 
+    /// All fields, in the order in which they were given.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &FieldValue)> {
+        self.fields.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
     /// The field `key`.
     pub fn field(&self, key: &str) -> Option<&FieldValue> {
         self.fields.iter().find(|(known, _)| known == key).map(|(_, value)| value)

@@ -47,6 +47,14 @@ pub trait EventSink: Send + Sync + 'static {
     /// `Engine::flush` and `Engine::shutdown` call it after the last event, and so does what wraps a sink.
     fn on_flush(&self) {}
 
+    /// Whether it listens to a run that begins now; asked once per run.
+    ///
+    /// A run to which no sink listens costs nothing, as if there were none. Gaps do not tell of runs nobody listened to, and
+    /// no account knows them.
+    fn listens(&self) -> bool {
+        true
+    }
+
     /// How the engine hands events over.
     fn delivery(&self) -> Delivery {
         Delivery::default()
@@ -77,6 +85,10 @@ impl<S: EventSink + ?Sized> EventSink for Arc<S> {
 
     fn on_flush(&self) {
         (**self).on_flush();
+    }
+
+    fn listens(&self) -> bool {
+        (**self).listens()
     }
 
     fn delivery(&self) -> Delivery {

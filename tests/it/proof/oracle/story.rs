@@ -77,6 +77,10 @@ fn s_27_each_stage_ends_once(seen: &Seen, events: &[Event]) -> Places {
     let mut places = Places { started: vec![None; stages.len()], ended: vec![None; stages.len()] };
     for (place, event) in events.iter().enumerate() {
         let Some(stage) = event.stage().map(|stage| stages[stage]) else { continue };
+        if event.name() == "stage.waited" {
+            assert_eq!(events[place + 1].stage(), event.stage(), "directly before the end of its stage");
+            continue;
+        }
         // S-22: a stage that asks for a retry starts again, between its first start and its end.
         let again =
             event.name() == "stage.retry_scheduled" || event.attempt().is_some_and(|attempt| attempt > 1);

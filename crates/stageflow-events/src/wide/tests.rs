@@ -1,0 +1,1 @@
+//! Wide events on their own.

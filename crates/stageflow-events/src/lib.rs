@@ -17,6 +17,8 @@
 
 mod bounded;
 mod channel;
+#[cfg(test)]
+mod docs;
 mod fan_out;
 mod filter;
 mod function;

@@ -16,6 +16,8 @@ use serde::Serialize;
 use stageflow_core::{DropReason, Event, EventSink, event::Taken};
 
 pub use self::record::{WideDecisions, WideIds, WideRecord, WideRun, WideStage, WideStages, WideWait};
+#[cfg(test)]
+pub(crate) use self::tests::samples;
 pub(crate) use self::{
     record::{number, text},
     tracker::{Seen, Tracker},

@@ -34,9 +34,11 @@ impl Waited {
         }
     }
 
-    /// What a stage has waited for so far, in the order in which it first did.
+    /// What a stage has waited for so far, by kind.
     pub(crate) fn of(&self, stage: u32) -> Vec<WaitSum> {
-        self.sums.get(&stage).cloned().unwrap_or_default()
+        let mut sums = self.sums.get(&stage).cloned().unwrap_or_default();
+        sums.sort_unstable_by_key(|sum| sum.kind);
+        sums
     }
 }
 

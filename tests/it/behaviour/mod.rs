@@ -38,7 +38,7 @@ mod security;
 mod sinks;
 mod sinks_bounded;
 mod streams;
-mod telemetry;
+pub(crate) mod telemetry;
 mod time;
 mod timeouts;
 mod tolerance;

@@ -92,7 +92,7 @@ pub const EVENTS: &[EventSpec] = &[
         "stage.waited",
         Progress,
         "engine",
-        "Directly before the end of a stage that has waited: for what, how long in all, and how often.",
+        "A stage that has waited is about to end: for what it waited, how long in all, and how often.",
         WAITED,
     ),
     event(
@@ -134,7 +134,7 @@ pub const EVENTS: &[EventSpec] = &[
         "budget.spent",
         Progress,
         "budget",
-        "Directly before the end of a run that has used a budget of its own: what of it.",
+        "A run that has used a budget of its own is about to end: what it used.",
         &["cost", "retries"],
     ),
     event("admission.queued", Progress, "backpressure monitor", "A run waits to be let in.", &["ahead"]),

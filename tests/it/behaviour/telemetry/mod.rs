@@ -6,7 +6,7 @@ mod lost;
 mod metrics;
 mod table;
 mod waits;
-mod wide;
+pub(crate) mod wide;
 
 use std::sync::{Arc, Mutex};
 

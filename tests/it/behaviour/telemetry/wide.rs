@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The records of one run say what its report says, once for each stage and once for the run, at the end.
-pub(super) fn agrees(records: &[WideRecord], report: &RunReport) {
+pub(crate) fn agrees(records: &[WideRecord], report: &RunReport) {
     let id = report.run_id().to_string();
     let own: Vec<_> = records.iter().filter(|record| record.run().run_id == id).collect();
     let (mut stages, mut runs) = (Vec::new(), Vec::new());

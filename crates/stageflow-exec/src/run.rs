@@ -300,6 +300,7 @@ impl RunCore {
     }
 
     /// Like [`details`](Self::details), if there is something in them.
+    #[inline]
     pub(crate) fn known_details(&self) -> Option<MutexGuard<'_, Details>> {
         Some(self.details.get()?.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -118,6 +118,7 @@ impl Worker {
     }
 
     /// Notes how a stage ended, and before it, of one that has waited, for what.
+    #[inline]
     fn note_end(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
         if run.events.is_none() {
             return;

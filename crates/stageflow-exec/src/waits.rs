@@ -49,16 +49,19 @@ impl RunCore {
     }
 
     /// The event that tells it, for a stage that ends.
+    #[inline]
     pub(crate) fn waited_event(&self, stage: u32) -> Option<EventKind> {
-        let waits = self.waits_of(stage);
-        if waits.is_empty() {
-            return None;
-        }
-        let fields = waits.iter().flat_map(|wait| {
-            let kind = wait.kind.as_str();
-            let time = FieldValue::from(stageflow_core::time::nanos(wait.total));
-            [(format!("{kind}_ns"), time), (format!("{kind}_count"), wait.count.into())]
-        });
-        Some(EventKind::Custom(Arc::new(CustomEvent::new("stage.waited", fields))))
+        let waits = self.known_details()?.waited.of(stage);
+        if waits.is_empty() { None } else { Some(told(&waits)) }
     }
+}
+
+#[cold]
+fn told(waits: &[WaitSum]) -> EventKind {
+    let fields = waits.iter().flat_map(|wait| {
+        let kind = wait.kind.as_str();
+        let time = FieldValue::from(stageflow_core::time::nanos(wait.total));
+        [(format!("{kind}_ns"), time), (format!("{kind}_count"), wait.count.into())]
+    });
+    EventKind::Custom(Arc::new(CustomEvent::new("stage.waited", fields)))
 }

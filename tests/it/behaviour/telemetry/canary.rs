@@ -46,12 +46,15 @@ impl std::error::Error for Wrapped {
     }
 }
 
+/// A tenant and what was told of it.
+type Told = (Option<String>, String);
+
 /// Everything that there is to be seen, of one engine.
 struct Seen {
     recorder: Recorder,
     records: Records,
     metrics: Metrics,
-    displayed: Arc<Mutex<Vec<(Option<String>, String)>>>,
+    displayed: Arc<Mutex<Vec<Told>>>,
     file: std::path::PathBuf,
     engine: Engine,
 }

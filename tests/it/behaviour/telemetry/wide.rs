@@ -61,7 +61,8 @@ async fn s_27_each_stage_and_each_run_has_one_wide_event_for_every_outcome() {
             p.stage("sum", sum()).inputs([good, slow, after])
         })
     };
-    let cases: [(&str, fn() -> StageExit, &str); 5] = [
+    type Exits = fn() -> StageExit;
+    let cases: [(&str, Exits, &str); 5] = [
         ("skipped", || StageExit::skip("no audio"), "completed"),
         ("failed", || StageExit::fail("boom"), "failed"),
         ("cancelled", || StageExit::cancel("hung up"), "cancelled"),

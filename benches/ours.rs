@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use stageflow::{
     Call, Engine, Interceptor, Keep, Next, Pipeline, Port, Recorder, Stage, StageContext, StageResult, Value,
+    events::{AttemptSpans, LogEvents},
 };
 
 use crate::{graph::Graph, work::Work};
@@ -156,6 +157,12 @@ pub fn observed() -> (Engine, Recorder) {
     let recorder = Recorder::new();
     let engine = Engine::builder().sink(recorder.clone()).interceptor(Nothing).interceptor(Nothing).build();
     (engine.expect("the engine is sound"), recorder)
+}
+
+/// An engine that would log events and lines of stages, where nobody collects what is logged.
+pub fn unheard() -> Engine {
+    let engine = Engine::builder().sink(LogEvents::new()).interceptor(AttemptSpans::new()).build();
+    engine.expect("the engine is sound")
 }
 
 /// What a run that is observed leaves behind: dropping it drops the events, too.

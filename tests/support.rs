@@ -36,6 +36,7 @@ pages! {
     fallbacks_and_repeated_requests "docs/guide/15-fallbacks-and-repeated-requests.md"
     production "docs/guide/16-production.md"
     sinks "docs/guide/17-sinks.md"
+    watching_production "docs/guide/19-watching-production.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_breaker_open "docs/errors/BREAKER_OPEN.md"
     error_bulkhead_full "docs/errors/BULKHEAD_FULL.md"

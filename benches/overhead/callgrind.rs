@@ -15,7 +15,7 @@ use crate::{
 };
 
 const SHAPES: &[Shape] = &[cells::CHAINS[1], FAN_OUTS[1], FAN_OUTS[2], cells::LAYERED];
-const ROWS: &[Row] = &[Row::Ours, Row::Observed, Row::JoinSet];
+const ROWS: &[Row] = &[Row::Ours, Row::Observed, Row::Unheard, Row::JoinSet];
 
 /// About so many stages are counted.
 const STAGES: usize = 50_000;

@@ -42,7 +42,8 @@ pub(crate) const SLEEPING: &[Shape] = &[CHAINS[0], FAN_OUTS[1], FAN_OUTS[2], FAN
 pub(crate) const COMPUTING: Shape = FAN_OUTS[1];
 
 pub(crate) const PEERS: &[Row] = &[Row::AsyncDag, Row::Dagx, Row::Dagrs, Row::GraphFlow];
-const NOOP_ROWS: &[Row] = &[Row::Ours, Row::Observed, Row::Values, Row::JoinSet, Row::Atomic, Row::Unordered];
+const NOOP_ROWS: &[Row] =
+    &[Row::Ours, Row::Observed, Row::Unheard, Row::Values, Row::JoinSet, Row::Atomic, Row::Unordered];
 const WAITING_ROWS: &[Row] = &[Row::Ours, Row::Observed, Row::JoinSet, Row::Atomic, Row::Unordered];
 const COMPUTING_ROWS: &[Row] = &[Row::Ours, Row::OneWorker, Row::JoinSet, Row::Atomic];
 

@@ -56,6 +56,7 @@ impl Goal {
 pub(crate) fn all(facts: &Facts) -> Vec<Goal> {
     let mut goals = Vec::new();
     against_join_set(facts, &mut goals);
+    unheard(facts, &mut goals);
     instructions(facts, &mut goals);
     waiting_and_computing(facts, &mut goals);
     against_peers(facts, &mut goals);
@@ -77,6 +78,22 @@ fn against_join_set(facts: &Facts, goals: &mut Vec<Goal>) {
         let measured = worst(shapes, f64::max, |shape| facts.ratio(row, Row::JoinSet, shape, Body::Noop));
         let name = format!("time ÷ JoinSet, {row}, {where_}");
         goals.push(Goal { name, limit: Limit::AtMost(limit), measured, unit: "" });
+    }
+}
+
+/// Logs that nobody collects.
+fn unheard(facts: &Facts, goals: &mut Vec<Goal>) {
+    let ratio = |shape| facts.ratio(Row::Unheard, Row::Ours, shape, Body::Noop);
+    for (shapes, where_) in
+        [(cells::WIDE, "fan-outs of 500 and more"), (&[cells::LAYERED], "layered"), (cells::CHAINS, "chains")]
+    {
+        let name = format!("time, tracing without a subscriber ÷ ours, {where_}");
+        goals.push(Goal {
+            name,
+            limit: Limit::AtMost(1.1),
+            measured: worst(shapes, f64::max, ratio),
+            unit: "",
+        });
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum Row {
     Ours,
     /// Ours with a recording sink and two interceptors that do nothing.
     Observed,
+    /// Ours with what logs by `tracing`, where nobody collects it.
+    Unheard,
     /// Ours with nothing attached, with a value on every edge.
     Values,
     /// Ours with nothing attached, on a runtime with one worker.
@@ -42,6 +44,7 @@ impl Row {
     pub(crate) const ALL: &[Self] = &[
         Self::Ours,
         Self::Observed,
+        Self::Unheard,
         Self::Values,
         Self::OneWorker,
         Self::JoinSet,
@@ -66,6 +69,7 @@ impl Row {
         let spawned = match self {
             Self::Ours | Self::OneWorker => bare(runs, &graph, work),
             Self::Observed => observed(runs, &graph, work),
+            Self::Unheard => unheard(runs, &graph, work),
             Self::Values => with_values(runs, &graph, work),
             Self::JoinSet => by_hand(runs, graph, work, hand::join_set),
             Self::Atomic => by_hand(runs, graph, work, hand::atomic),
@@ -85,6 +89,7 @@ impl fmt::Display for Row {
         f.pad(match self {
             Self::Ours => "ours",
             Self::Observed => "ours-observed",
+            Self::Unheard => "ours-unheard",
             Self::Values => "ours-with-values",
             Self::OneWorker => "ours-one-worker",
             Self::JoinSet => "joinset",
@@ -127,6 +132,14 @@ fn observed(runs: usize, graph: &Graph, work: &impl Work) -> Box<dyn Case> {
     Box::new(Spawned::new(runs, move || {
         let (pipeline, engine, recorder) = (pipeline.clone(), engine.clone(), recorder.clone());
         async move { Recorded { result: engine.run(&pipeline, ()).await.expect("the run completes"), recorder } }
+    }))
+}
+
+fn unheard(runs: usize, graph: &Graph, work: &impl Work) -> Box<dyn Case> {
+    let (pipeline, engine) = (ours::units(graph, work), ours::unheard());
+    Box::new(Spawned::new(runs, move || {
+        let (pipeline, engine) = (pipeline.clone(), engine.clone());
+        async move { engine.run(&pipeline, ()).await.expect("the run completes") }
     }))
 }
 

@@ -8,6 +8,7 @@
 mod bench;
 mod ci;
 mod deny;
+mod docs;
 mod features;
 mod provision;
 mod report;
@@ -55,6 +56,12 @@ const COMMANDS: &[Command] = &[
         about: "the collector that tests and examples send to",
         help: provision::HELP,
         run: provision::run,
+    },
+    Command {
+        name: "docs",
+        about: "tables and the dashboard of the documentation",
+        help: docs::HELP,
+        run: docs::run,
     },
     Command { name: "bench", about: "the benches, beside other crates", help: bench::HELP, run: bench::run },
     Command { name: "stress", about: "load tests with verdicts", help: stress::HELP, run: stress::run },

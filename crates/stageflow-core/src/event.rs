@@ -7,6 +7,7 @@ mod class;
 mod custom;
 mod losses;
 mod sink;
+mod table;
 
 use std::{
     borrow::Cow,
@@ -33,6 +34,7 @@ pub use self::{
     custom::{CustomEvent, FieldValue},
     losses::Losses,
     sink::{Delivery, EventSink, Flushing, Taken},
+    table::{EVENTS, EventSpec},
 };
 
 /// What all events of one run have in common.
@@ -58,6 +60,11 @@ pub trait StageNames: Send + Sync {
     /// Whether some stage is of this kind.
     fn has_kind(&self, _kind: StageKind) -> bool {
         false
+    }
+
+    /// How many stages there are, where that is known.
+    fn stage_count(&self) -> u32 {
+        0
     }
 }
 

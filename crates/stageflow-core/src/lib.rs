@@ -59,8 +59,8 @@ pub use crate::{
     collector::{FailureCollector, FailureRecord, FailureSummary},
     context::StageContext,
     event::{
-        CustomEvent, Delivery, DropReason, Event, EventClass, EventKind, EventSink, FieldValue, Losses,
-        RunInfo, SinkAccount,
+        CustomEvent, Delivery, DropReason, EVENTS, Event, EventClass, EventKind, EventSink, EventSpec,
+        FieldValue, Losses, RunInfo, SinkAccount,
     },
     exit::{BoxError, ClassifyExt, ErrorClass, StageExit, StageResult},
     extensions::Extensions,
@@ -81,7 +81,7 @@ pub use crate::{
     tolerance::{FailureRules, StopReason, Stopped},
     trace::{TraceContext, TraceContextError},
     value::Value,
-    wait::WaitReason,
+    wait::{WaitKind, WaitReason, WaitSum},
 };
 
 #[cfg(test)]

@@ -63,6 +63,101 @@ pub enum WaitReason {
     CleanUp,
 }
 
+impl WaitReason {
+    /// What kind of wait it is; `None` for what is not counted as one: work, and the turn of a stage, which is its queue time.
+    pub fn kind(&self) -> Option<WaitKind> {
+        Some(match self {
+            Self::Permit { limit: "bulkhead" } => WaitKind::Bulkhead,
+            Self::Permit { limit: "idempotency" } => WaitKind::Idempotency,
+            Self::Permit { .. } => WaitKind::Permit,
+            Self::Admission { .. } => WaitKind::Admission,
+            Self::BackOff { .. } => WaitKind::BackOff,
+            Self::Breaker { .. } => WaitKind::Breaker,
+            Self::RateLimit { .. } => WaitKind::RateLimit,
+            Self::Dependencies { .. }
+            | Self::Turn
+            | Self::Itself
+            | Self::NotYielding
+            | Self::Blocking
+            | Self::ChildRun
+            | Self::Grace { .. }
+            | Self::CleanUp => return None,
+        })
+    }
+}
+
+/// What a stage or a run has waited for: the waits that are added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WaitKind {
+    /// A permit under a concurrency limit of the engine.
+    Permit,
+    /// The delay before another attempt.
+    BackOff,
+    /// A rate limit.
+    RateLimit,
+    /// A bulkhead.
+    Bulkhead,
+    /// An open circuit breaker.
+    Breaker,
+    /// A call under the same idempotency key.
+    Idempotency,
+    /// The engine's backpressure monitor; of runs only.
+    Admission,
+}
+
+impl WaitKind {
+    /// All kinds.
+    pub const ALL: [Self; 7] = [
+        Self::Permit,
+        Self::BackOff,
+        Self::RateLimit,
+        Self::Bulkhead,
+        Self::Breaker,
+        Self::Idempotency,
+        Self::Admission,
+    ];
+
+    /// As one word, as on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::BackOff => "back_off",
+            Self::RateLimit => "rate_limit",
+            Self::Bulkhead => "bulkhead",
+            Self::Breaker => "breaker",
+            Self::Idempotency => "idempotency",
+            Self::Admission => "admission",
+        }
+    }
+}
+
+impl fmt::Display for WaitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How often a stage has waited for something, and how long in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WaitSum {
+    /// For what.
+    pub kind: WaitKind,
+    /// How often.
+    pub count: u64,
+    /// How long in all.
+    pub total: Duration,
+}
+
+impl WaitSum {
+    #[doc(hidden)]
+    pub fn new(kind: WaitKind, count: u64, total: Duration) -> Self {
+        Self { kind, count, total }
+    }
+}
+
 impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

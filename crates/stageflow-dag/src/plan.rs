@@ -442,6 +442,10 @@ impl StageNames for Plan {
     fn has_kind(&self, kind: StageKind) -> bool {
         self.kinds.contains(&kind)
     }
+
+    fn stage_count(&self) -> u32 {
+        u32::try_from(self.len()).unwrap_or(u32::MAX)
+    }
 }
 
 impl fmt::Debug for Plan {

@@ -276,6 +276,10 @@ impl<S: EventSink> EventSink for Bounded<S> {
         self.sink.samples(run)
     }
 
+    fn listens(&self) -> bool {
+        self.sink.listens()
+    }
+
     /// Directly: there is a queue here already.
     fn delivery(&self) -> Delivery {
         Delivery::Inline

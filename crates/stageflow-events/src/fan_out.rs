@@ -112,6 +112,10 @@ impl EventSink for FanOut {
         self.branches.iter().filter_map(|branch| branch.sink.samples(run)).reduce(|one, other| one || other)
     }
 
+    fn listens(&self) -> bool {
+        self.branches.iter().any(|branch| branch.sink.listens())
+    }
+
     fn delivery(&self) -> Delivery {
         Delivery::Inline
     }

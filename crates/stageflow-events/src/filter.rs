@@ -66,6 +66,10 @@ impl<S: EventSink> EventSink for Filter<S> {
         self.sink.samples(run)
     }
 
+    fn listens(&self) -> bool {
+        self.sink.listens()
+    }
+
     fn delivery(&self) -> Delivery {
         self.sink.delivery()
     }

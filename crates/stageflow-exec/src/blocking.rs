@@ -62,8 +62,12 @@ where
         let _waiting = ctx.waiting(WaitReason::Blocking);
         let work = {
             let ctx = ctx.clone();
+            #[cfg(feature = "tracing")]
+            let span = tracing::Span::current();
             move || {
                 let _hold = hold;
+                #[cfg(feature = "tracing")]
+                let _entered = span.enter();
                 ctx.checkpoint()?;
                 function(ctx, input)
             }

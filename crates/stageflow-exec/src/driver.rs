@@ -172,6 +172,7 @@ impl Driver {
         if run.outcome.get().is_none() {
             run.set_end();
             let outcome = run.judge();
+            run.tell_budget();
             if let Some(events) = &run.events
                 && let Some(record) = events.last_record(run.now(), NO_STAGE, ended(run, outcome))
             {

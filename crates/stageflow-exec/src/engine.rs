@@ -118,7 +118,8 @@ impl EngineShared {
         if self.sinks.is_empty() && stream.is_none() {
             return None;
         }
-        Some(RunEvents::new(info(), self.sinks.iter().cloned(), stream, handle.clone()))
+        let listening = self.sinks.iter().filter(|sink| sink.listens()).cloned();
+        RunEvents::new(info, listening, stream, handle)
     }
 }
 

@@ -47,6 +47,7 @@ mod shutdown;
 mod sinks;
 mod sync;
 mod timer;
+mod waits;
 mod worker;
 
 pub use crate::{

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use stageflow_core::{
-    BudgetReport, ErrorClass, StageContext, StageExit, StageResult, budget::account::Account, code,
+    BudgetReport, CustomEvent, ErrorClass, EventKind, StageContext, StageExit, StageResult,
+    budget::account::Account, code, event::NO_STAGE,
 };
 use stageflow_dag::plan::Plan;
 
@@ -18,6 +19,18 @@ impl RunCore {
     /// What was used of the budget, if anybody has asked for it.
     pub(crate) fn budget_report(&self) -> Option<BudgetReport> {
         self.account.get().map(|account| BudgetReport::of(account))
+    }
+
+    /// Tells what the run has used of a budget that it does not share with its parent.
+    pub(crate) fn tell_budget(&self) {
+        let is_own = self.depth == 0 || self.plan.policies().budget.is_some();
+        if self.events.is_none() || !is_own {
+            return;
+        }
+        if let Some(report) = self.budget_report().filter(BudgetReport::is_used) {
+            let fields = [("cost", report.cost_spent), ("retries", report.retries)];
+            self.emit(NO_STAGE, 0, EventKind::Custom(Arc::new(CustomEvent::new("budget.spent", fields))));
+        }
     }
 
     /// An attempt says what it has cost.

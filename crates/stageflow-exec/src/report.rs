@@ -5,7 +5,7 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use stageflow_core::{
     BudgetReport, CancelCause, Failure, FailureSummary, RunId, RunOutcome, StageKind, StageOutcome, Stopped,
-    code, text::OneLine, time::Human,
+    WaitSum, code, text::OneLine, time::Human,
 };
 
 use crate::{
@@ -36,6 +36,9 @@ pub struct StageReport {
     pub queued: Option<Duration>,
     /// Time between its start and its end; `None` if it never ran.
     pub ran: Option<Duration>,
+    /// What it has waited for, the waits of calls and attempts that came to nothing included.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<WaitSum>,
 }
 
 /// How many rows a printed report has at most.
@@ -140,6 +143,7 @@ impl RunReport {
             attempts: if queued.is_some() { cell.attempts() } else { 0 },
             queued,
             ran: cell.ran(self.run.now()),
+            waits: self.run.waits_of(stage),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     progress::{Pulse, Pulses, Watched},
     queue::Queues,
     sinks::RunEvents,
+    waits::Waited,
 };
 
 /// Everything the workers of one run share.
@@ -104,6 +105,8 @@ const NOT_YET: u64 = u64::MAX;
 pub(crate) struct Details {
     pub(crate) outcomes: HashMap<u32, StageOutcome>,
     pub(crate) waits: HashMap<u32, WaitReason>,
+    /// What stages have waited for.
+    pub(crate) waited: Waited,
     /// The run's number in the queue of the monitor, while it waits there.
     pub(crate) place: Option<u64>,
     /// How long it waited there, in nanoseconds, if it did.
@@ -294,6 +297,12 @@ impl RunCore {
 
     pub(crate) fn details(&self) -> MutexGuard<'_, Details> {
         self.details.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Like [`details`](Self::details), if there is something in them.
+    #[inline]
+    pub(crate) fn known_details(&self) -> Option<MutexGuard<'_, Details>> {
+        Some(self.details.get()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether no stage has failed.

@@ -235,7 +235,9 @@ impl StageScope for WorkerScope {
             self.run.collector().tried_again(at, name, next_attempt.saturating_sub(1), last_error);
         }
         self.run.tell_watched();
+        let now = self.run.now();
         let mut details = self.run.details();
+        details.waited.set(stage, reason.as_ref(), now);
         match reason {
             Some(reason) => details.waits.insert(stage, reason),
             None => details.waits.remove(&stage),

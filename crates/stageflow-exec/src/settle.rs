@@ -32,7 +32,7 @@ impl Worker {
         cell.mark_ended(self.now);
         // Before the state, from which another worker may decide an `or` and start a stage.
         if run.events.is_some() {
-            self.note(run, stage, cell.attempts(), EventKind::StageCompleted);
+            self.note_end(run, stage, cell.attempts(), EventKind::StageCompleted);
         }
         if run.groups.is_empty() {
             cell.set_state(State::Completed);
@@ -110,11 +110,23 @@ impl Worker {
         run.troubled.store(true, Ordering::SeqCst);
         let cell = run.cell(stage);
         cell.mark_ended(self.now);
-        self.note(run, stage, run.cell(stage).attempts(), kind);
+        self.note_end(run, stage, run.cell(stage).attempts(), kind);
         cell.set_state_in_order(state);
         run.tell_watched();
         self.tell_successors(run, stage);
         self.count_ended();
+    }
+
+    /// Notes how a stage ended, and before it, of one that has waited, for what.
+    #[inline]
+    fn note_end(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
+        if run.events.is_none() {
+            return;
+        }
+        if let Some(waited) = run.waited_event(stage) {
+            self.note(run, stage, attempt, waited);
+        }
+        self.note(run, stage, attempt, kind);
     }
 
     /// Ends every stage that has not ended, in declaration order: nobody works any more.
@@ -125,7 +137,7 @@ impl Worker {
             let cell = run.cell(stage);
             cell.mark_ended(self.now);
             cell.set_state(State::Cancelled);
-            self.note(run, stage, 0, EventKind::StageCancelled(Arc::clone(&cause)));
+            self.note_end(run, stage, 0, EventKind::StageCancelled(Arc::clone(&cause)));
             self.count_ended();
         }
     }

@@ -71,16 +71,16 @@ pub use crate::presets::{EngineExt, Production};
 pub use stageflow_core::{
     AuthenticateFacts, Backoff, BoxError, BreakerFacts, Budget, BudgetExhausted, BudgetReport, BulkheadFacts,
     Call, CancelCause, ClassifyExt, Clock, Code, ContextSnapshot, CorrelationId, CustomEvent, Delivery,
-    DropReason, DurationExt, ErrorClass, Event, EventClass, EventKind, EventSink, Extensions, Failure,
-    FailureCollector, FailurePolicy, FailureRecord, FailureRules, FailureSummary, FallbackFacts, FieldValue,
-    FnStage, Growth, IdempotencyFacts, Identity, InputError, InteractionId, Interceptor, Jitter, Keep, Layer,
-    Losses, Next, NotBegun, Owned, PolicyFacts, PolicyId, Priority, Randomness, RateDimension,
-    RateLimitFacts, Recorder, RequestId, Reservation, RetryFacts, RunBudget, RunId, RunInfo, RunOutcome,
-    SessionId, SinkAccount, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput,
-    StageInputs, StageKind, StageOutcome, StageResult, StopReason, Stopped, TenantGuardFacts, TenantId,
-    TimeLimit, TimeoutFacts, Timeouts, TraceContext, TraceContextError, UserId, Value, WaitReason, code,
-    context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent, stage::UnknownKind,
-    stage_fn, time::SeededRandom,
+    DropReason, DurationExt, EVENTS, ErrorClass, Event, EventClass, EventKind, EventSink, EventSpec,
+    Extensions, Failure, FailureCollector, FailurePolicy, FailureRecord, FailureRules, FailureSummary,
+    FallbackFacts, FieldValue, FnStage, Growth, IdempotencyFacts, Identity, InputError, InteractionId,
+    Interceptor, Jitter, Keep, Layer, Losses, Next, NotBegun, Owned, PolicyFacts, PolicyId, Priority,
+    Randomness, RateDimension, RateLimitFacts, Recorder, RequestId, Reservation, RetryFacts, RunBudget,
+    RunId, RunInfo, RunOutcome, SessionId, SinkAccount, SkipCause, SnapshotBuilder, Stage, StageContext,
+    StageExit, StageInput, StageInputs, StageKind, StageOutcome, StageResult, StopReason, Stopped,
+    TenantGuardFacts, TenantId, TimeLimit, TimeoutFacts, Timeouts, TraceContext, TraceContextError, UserId,
+    Value, WaitKind, WaitReason, WaitSum, code, context::CleanUpResult, intercept::Placement, scope::Hold,
+    snapshot::Parent, stage::UnknownKind, stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{

@@ -39,6 +39,7 @@ mod security;
 mod sinks;
 mod sinks_bounded;
 mod streams;
+pub(crate) mod telemetry;
 mod time;
 mod timeouts;
 mod tolerance;

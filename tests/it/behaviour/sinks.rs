@@ -265,3 +265,36 @@ async fn the_very_end_of_a_run_has_no_hole() {
     assert!(at_end.cleaned.load(Ordering::SeqCst));
     assert_eq!(recorder.lines().last().unwrap(), "pipeline.completed");
 }
+
+/// S-30: a sink that declines a run is told nothing of it, and its account does not know it; the others are.
+#[tokio::test(start_paused = true)]
+async fn s_30_a_sink_may_decline_a_run() {
+    struct Deaf(Recorder, Arc<AtomicBool>);
+    impl EventSink for Deaf {
+        fn on_event(&self, event: &Event) {
+            self.0.on_event(event);
+        }
+        fn listens(&self) -> bool {
+            assert!(!self.1.load(Ordering::SeqCst), "one that panics listens");
+            false
+        }
+    }
+    let (deaf, told, panics) = (Recorder::new(), Recorder::new(), Arc::new(AtomicBool::new(false)));
+    let sink = || Deaf(deaf.clone(), Arc::clone(&panics));
+    let alone = Engine::builder().sink(sink()).build().expect("an engine");
+    let beside = Engine::builder().sink(sink()).sink(told.clone()).build().expect("an engine");
+    for engine in [&alone, &beside] {
+        engine.run(&solo(gives(1_u32)), ()).await.expect("it completes");
+        engine.flush().await;
+        assert_eq!(engine.sink_accounts()[0], SinkAccount::default());
+    }
+    assert_eq!((deaf.len(), told.len()), (0, 4));
+    let run = alone.start(&solo(gives(1_u32)), ());
+    let mut events = run.events();
+    run.await.expect("it completes");
+    assert!(events.next().await.is_some(), "the stream of a run listens");
+    panics.store(true, Ordering::SeqCst);
+    alone.run(&solo(gives(1_u32)), ()).await.expect("it completes");
+    alone.flush().await;
+    assert_eq!(deaf.len(), 4);
+}

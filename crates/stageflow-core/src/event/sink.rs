@@ -54,6 +54,14 @@ pub trait EventSink: Send + Sync + 'static {
         None
     }
 
+    /// Whether it listens to a run that begins now; asked once per run.
+    ///
+    /// A run to which no sink listens costs nothing, as if there were none. Gaps do not tell of runs nobody listened to, and
+    /// no account knows them.
+    fn listens(&self) -> bool {
+        true
+    }
+
     /// How the engine hands events over.
     fn delivery(&self) -> Delivery {
         Delivery::default()
@@ -88,6 +96,10 @@ impl<S: EventSink + ?Sized> EventSink for Arc<S> {
 
     fn samples(&self, run: &ContextSnapshot) -> Option<bool> {
         (**self).samples(run)
+    }
+
+    fn listens(&self) -> bool {
+        (**self).listens()
     }
 
     fn delivery(&self) -> Delivery {

@@ -53,6 +53,11 @@ impl SinkHandle {
         }
     }
 
+    /// Whether it listens to a run that begins now. One that panics does.
+    pub(crate) fn listens(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.sink.listens())).unwrap_or(true)
+    }
+
     fn own_account(&self) -> Option<SinkAccount> {
         catch_unwind(AssertUnwindSafe(|| self.sink.own_account())).ok().flatten()
     }
@@ -199,21 +204,26 @@ impl Eq for Batch {}
 const CLOSED: u64 = 1 << 63;
 
 impl RunEvents {
+    /// `None` if nobody listens.
     pub(crate) fn new(
-        info: RunInfo,
+        info: impl FnOnce() -> RunInfo,
         sinks: impl IntoIterator<Item = Arc<SinkHandle>>,
         stream: Option<Arc<Queue>>,
-        handle: Handle,
-    ) -> Self {
-        Self {
+        handle: &Handle,
+    ) -> Option<Self> {
+        let sinks: SmallVec<_> = sinks.into_iter().collect();
+        if sinks.is_empty() && stream.is_none() {
+            return None;
+        }
+        Some(Self {
             seq: AtomicU64::new(0),
             last: AtomicU64::new(0),
             outbox: Mutex::default(),
-            info: Arc::new(info),
-            sinks: sinks.into_iter().collect(),
+            info: Arc::new(info()),
+            sinks,
             stream,
-            handle,
-        }
+            handle: handle.clone(),
+        })
     }
 
     pub(crate) fn info(&self) -> &Arc<RunInfo> {

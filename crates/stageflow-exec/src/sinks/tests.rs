@@ -143,7 +143,7 @@ impl EventSink for Numbers {
 
 fn to_sink(numbers: &Numbers) -> (RunEvents, Arc<SinkHandle>) {
     let sink = Arc::new(SinkHandle::new(numbers.clone()));
-    (RunEvents::new(RunInfo::clone(&info()), [Arc::clone(&sink)], None, Handle::current()), sink)
+    (RunEvents::new(|| RunInfo::clone(&info()), [Arc::clone(&sink)], None, &Handle::current()).unwrap(), sink)
 }
 
 /// S-28: events that come out of order go out in order, once those before them are there.

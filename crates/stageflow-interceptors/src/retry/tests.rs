@@ -131,7 +131,9 @@ async fn each_retry_is_an_event_and_can_be_seen_while_it_waits() {
         "stage.retry_scheduled one",
         "stage.started one",
         "stage.retry_recovered one",
+        "stage.waited one",
         "stage.completed one",
+        "budget.spent",
         "pipeline.completed",
     ];
     assert_eq!(recorder.lines(), lines);

@@ -13,7 +13,10 @@ use tokio::{
 };
 
 use super::{
-    super::pause::Time,
+    super::{
+        super::behaviour::telemetry::{Records, wide},
+        pause::Time,
+    },
     build,
     case::Case,
     expect,
@@ -74,10 +77,10 @@ async fn observe(case: Case, mode: Mode) -> Seen {
     let time = if matches!(mode, Mode::Threads { .. }) { Time::Real } else { Time::Virtual };
     let probe = Probe::new(case.stages.len());
     let pipeline = build::pipeline(&case, &probe, time);
-    let recorder = Recorder::new();
+    let (recorder, records) = (Recorder::new(), Records::default());
     let mut engine = Engine::builder();
     if !case.quiet {
-        engine = engine.sink(recorder.clone());
+        engine = engine.sink(recorder.clone()).sink(records.sink());
     }
     if let Some(limit) = case.limits.engine {
         engine = engine.max_in_flight(limit);
@@ -108,5 +111,9 @@ async fn observe(case: Case, mode: Mode) -> Seen {
         Ok(completed) => completed.report(),
         Err(error) => error.report().expect("the engine let it in"),
     };
+    engine.flush().await;
+    if !case.quiet {
+        wide::agrees(&records.all(), &report);
+    }
     Seen { mode, result, report, events: (!case.quiet).then(|| recorder.events()), probe }
 }

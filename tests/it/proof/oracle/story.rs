@@ -62,7 +62,10 @@ fn s_27_the_run_starts_and_ends_the_stream(seen: &Seen, events: &[Event]) {
     if let Some(cause) = cancelled {
         assert_eq!(Some(&**cause), seen.report.cancelled().as_ref());
     }
-    let extra: Vec<_> = others.iter().skip(1).filter(|event| event.stage().is_none()).collect();
+    let between = others.iter().skip(1).filter(|event| event.stage().is_none());
+    let (spent, extra): (Vec<_>, Vec<_>) = between.partition(|event| event.name() == "budget.spent");
+    let used = seen.report.budget().is_some_and(|budget| budget.retries > 0);
+    assert_eq!(spent.len(), usize::from(used), "a budget that was used is told once");
     let is_rule = |reason| !matches!(reason, StopReason::FailFast | StopReason::Denied);
     let stopped = seen.report.stopped().is_some_and(|stopped| is_rule(stopped.reason));
     let told = extra.iter().all(|event| event.name() == "failures.stopped");
@@ -77,6 +80,14 @@ fn s_27_each_stage_ends_once(seen: &Seen, events: &[Event]) -> Places {
     let mut places = Places { started: vec![None; stages.len()], ended: vec![None; stages.len()] };
     for (place, event) in events.iter().enumerate() {
         let Some(stage) = event.stage().map(|stage| stages[stage]) else { continue };
+        if event.name() == "stage.waited" {
+            let next = events[place + 1..].iter().find(|next| next.stage() == event.stage());
+            assert!(
+                next.is_some_and(|next| next.kind().is_terminal()),
+                "the last but the end of its stage: {event}"
+            );
+            continue;
+        }
         // S-22: a stage that asks for a retry starts again, between its first start and its end.
         let again =
             event.name() == "stage.retry_scheduled" || event.attempt().is_some_and(|attempt| attempt > 1);

@@ -1,0 +1,241 @@
+//! Every event that Stageflow itself emits, in one table: for the specification, and for tests that nothing else is emitted.
+
+use super::EventClass::{self, Decision, Progress, Terminal};
+
+/// One event of Stageflow's own, by its name.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct EventSpec {
+    /// The name on the wire.
+    pub name: &'static str,
+    /// How much it matters when there is no room for every event.
+    pub class: EventClass,
+    /// Who emits it: `engine`, or the policy.
+    pub by: &'static str,
+    /// When.
+    pub when: &'static str,
+    /// What its `details` may have; some are left out where they do not apply.
+    pub details: &'static [&'static str],
+}
+
+const fn event(
+    name: &'static str,
+    class: EventClass,
+    by: &'static str,
+    when: &'static str,
+    details: &'static [&'static str],
+) -> EventSpec {
+    EventSpec { name, class, by, when, details }
+}
+
+const ENDED: &[&str] = &["outcome", "failure", "cancelled"];
+const BREAKER: &[&str] = &["key", "reason", "open_ms", "until_ms"];
+const WAITED: &[&str] = &[
+    "permit_ns",
+    "permit_count",
+    "back_off_ns",
+    "back_off_count",
+    "rate_limit_ns",
+    "rate_limit_count",
+    "bulkhead_ns",
+    "bulkhead_count",
+    "breaker_ns",
+    "breaker_count",
+    "idempotency_ns",
+    "idempotency_count",
+];
+
+/// Every event that Stageflow itself emits; what stages emit has names of their own.
+///
+/// ```
+/// use stageflow_core::EVENTS;
+///
+/// for event in EVENTS {
+///     println!("{} ({}, by {}): {}", event.name, event.class, event.by, event.when);
+/// }
+/// assert!(EVENTS.iter().any(|event| event.name == "stage.completed"));
+/// ```
+pub const EVENTS: &[EventSpec] = &[
+    event("pipeline.started", Progress, "engine", "A run starts.", &["priority"]),
+    event("pipeline.completed", Terminal, "engine", "A run gave its output.", ENDED),
+    event(
+        "pipeline.failed",
+        Terminal,
+        "engine",
+        "A failure took the output away, or was more than is tolerated.",
+        ENDED,
+    ),
+    event("pipeline.cancelled", Terminal, "engine", "A run was cancelled.", ENDED),
+    event("pipeline.denied", Terminal, "engine", "A call was denied, and with it the run.", ENDED),
+    event("pipeline.timed_out", Terminal, "engine", "The deadline of a run passed.", ENDED),
+    event(
+        "pipeline.child_started",
+        Progress,
+        "engine",
+        "A stage that is a pipeline starts a run of its own.",
+        &["child_run_id"],
+    ),
+    event("pipeline.cleanup_failed", Terminal, "engine", "A clean-up failed or took too long.", &["error"]),
+    event("stage.started", Progress, "engine", "An attempt starts.", &[]),
+    event("stage.completed", Terminal, "engine", "A stage gave its output.", &[]),
+    event("stage.failed", Terminal, "engine", "A stage failed.", &["failure"]),
+    event("stage.skipped", Terminal, "engine", "A stage is left out, without error.", &["skipped"]),
+    event("stage.cancelled", Terminal, "engine", "The run ended before the stage did.", &["cancelled"]),
+    event(
+        "stage.blocked",
+        Terminal,
+        "engine",
+        "An input will never come, because a stage failed.",
+        &["blocked_by"],
+    ),
+    event(
+        "stage.waited",
+        Progress,
+        "engine",
+        "A stage that has waited is about to end: for what it waited, how long in all, and how often.",
+        WAITED,
+    ),
+    event(
+        "stage.retry_scheduled",
+        Decision,
+        "retry",
+        "Another attempt follows.",
+        &["attempt", "delay_ms", "reason", "code"],
+    ),
+    event(
+        "stage.retry_recovered",
+        Decision,
+        "retry",
+        "An attempt after the first gave the output.",
+        &["attempts"],
+    ),
+    event(
+        "stage.retry_exhausted",
+        Decision,
+        "retry",
+        "An attempt would be tried again, and there is none left.",
+        &["attempts", "because"],
+    ),
+    event(
+        "failures.stopped",
+        Progress,
+        "engine",
+        "The failures are more than the rules tolerate.",
+        &["stage", "because"],
+    ),
+    event(
+        "budget.exhausted",
+        Progress,
+        "budget",
+        "A budget has nothing left of what is asked for.",
+        &["kind", "used", "limit"],
+    ),
+    event(
+        "budget.spent",
+        Progress,
+        "budget",
+        "A run that has used a budget of its own is about to end: what it used.",
+        &["cost", "retries"],
+    ),
+    event("admission.queued", Progress, "backpressure monitor", "A run waits to be let in.", &["ahead"]),
+    event(
+        "admission.admitted",
+        Progress,
+        "backpressure monitor",
+        "A run that waited is let in.",
+        &["waited_ms"],
+    ),
+    event("admission.shed", Progress, "backpressure monitor", "A run that waited is given up.", &["rule"]),
+    event(
+        "auth.accepted",
+        Terminal,
+        "authentication",
+        "A run is let through.",
+        &["principal", "by", "tenant", "organisation"],
+    ),
+    event("auth.denied", Terminal, "authentication", "A call is denied.", &["reason", "principal"]),
+    event("tenant.denied", Terminal, "tenant guard", "A call is denied.", &["reason", "principal"]),
+    event(
+        "idempotency.waited",
+        Decision,
+        "idempotency",
+        "A call has waited for another under its key.",
+        &["waited_ns"],
+    ),
+    event(
+        "idempotency.replayed",
+        Decision,
+        "idempotency",
+        "A call is answered from the store.",
+        &["failure"],
+    ),
+    event("idempotency.mismatch", Decision, "idempotency", "A key came again with other inputs.", &["stage"]),
+    event("idempotency.not_stored", Decision, "idempotency", "An answer could not be stored.", &["reason"]),
+    event("breaker.opened", Decision, "breaker", "A breaker opens.", BREAKER),
+    event("breaker.half_open", Decision, "breaker", "A breaker lets probes through.", BREAKER),
+    event("breaker.closed", Decision, "breaker", "A breaker closes.", BREAKER),
+    event("breaker.rejected", Decision, "breaker", "A call is refused, for the breaker is open.", BREAKER),
+    event("bulkhead.waited", Decision, "bulkhead", "A call has waited for room.", &["bulkhead", "waited_ns"]),
+    event(
+        "bulkhead.rejected",
+        Decision,
+        "bulkhead",
+        "A call is refused for want of room.",
+        &["bulkhead", "reason", "skipped"],
+    ),
+    event(
+        "rate.waited",
+        Decision,
+        "rate limit",
+        "A call has waited for its quota.",
+        &["limiter", "waited_ns"],
+    ),
+    event(
+        "rate.rejected",
+        Decision,
+        "rate limit",
+        "A call is refused for want of quota.",
+        &["limiter", "reason", "skipped", "wait_ns"],
+    ),
+    event("fallback.used", Decision, "fallback", "A fallback gave the output.", &["step", "class", "reason"]),
+    event(
+        "fallback.failed",
+        Decision,
+        "fallback",
+        "A fallback failed as well.",
+        &["step", "class", "reason"],
+    ),
+    event(
+        "events.gap",
+        Terminal,
+        "sinks",
+        "Events of the run before this place were not delivered to this sink.",
+        &["dropped", "losses"],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{super::EventKind, EVENTS, EventClass};
+
+    #[test]
+    fn names_are_unique_and_have_the_class_that_the_engine_gives_them() {
+        let names: HashSet<_> = EVENTS.iter().map(|event| event.name).collect();
+        assert_eq!(names.len(), EVENTS.len());
+        for event in EVENTS {
+            let is_engines = event.name.starts_with("pipeline.") || event.name.starts_with("events.");
+            let is_stages = ["started", "completed", "failed", "skipped", "cancelled", "blocked"]
+                .iter()
+                .any(|what| event.name == format!("stage.{what}"));
+            if !is_engines && !is_stages {
+                assert_eq!(EventClass::of_name(event.name), event.class, "{}", event.name);
+            }
+        }
+        for kind in [EventKind::PipelineStarted, EventKind::StageStarted, EventKind::StageCompleted] {
+            let class = EVENTS.iter().find(|event| event.name == kind.name()).map(|event| event.class);
+            assert_eq!(class, Some(kind.class()));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Every metric: name, unit, kind, description and attributes, in one table from which all else is made.
+
+use super::names;
+
+/// What kind of instrument a metric is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// A number that only grows.
+    Counter,
+    /// A number that grows and shrinks.
+    UpDownCounter,
+    /// A number as of now.
+    Gauge,
+    /// How often values were how large: the upper bounds of the buckets, included; a last one takes what is above.
+    Histogram(&'static [f64]),
+}
+
+impl MetricKind {
+    /// As one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::UpDownCounter => "up-down counter",
+            Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct MetricSpec {
+    /// The name, by the conventions of OpenTelemetry.
+    pub name: &'static str,
+    /// The unit, in UCUM.
+    pub unit: &'static str,
+    /// The kind.
+    pub kind: MetricKind,
+    /// What is measured, in a sentence.
+    pub description: &'static str,
+    /// The keys of its attributes; an attribute whose value is not known is left out.
+    pub attributes: &'static [&'static str],
+}
+
+/// In seconds: from a quarter of a millisecond, as many stages take less, to ten minutes.
+const SECONDS: &[f64] = &[
+    0.000_25, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    120.0, 300.0, 600.0,
+];
+
+const ATTEMPTS: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
+
+macro_rules! metrics {
+    ($($id:ident $name:literal [$unit:literal] $kind:expr, $description:literal, [$($key:ident),*];)*) => {
+        /// A metric, by its place in [`METRICS`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Metric { $($id,)* }
+
+        /// All metrics. Each that is about runs has the tenant among its attributes.
+        ///
+        /// ```
+        /// use stageflow_events::METRICS;
+        ///
+        /// for metric in METRICS {
+        ///     println!("{} [{}] by {}: {}", metric.name, metric.unit, metric.attributes.join(", "), metric.description);
+        /// }
+        /// ```
+        pub const METRICS: &[MetricSpec] = &[$(MetricSpec {
+            name: $name,
+            unit: $unit,
+            kind: $kind,
+            description: $description,
+            attributes: &[$(names::$key),*],
+        },)*];
+    };
+}
+
+use MetricKind::{Counter, Gauge, Histogram, UpDownCounter};
+
+metrics! {
+    RunDuration "stageflow.run.duration" ["s"] Histogram(SECONDS),
+        "Time from the start of a run to its end.", [PIPELINE, RUN_OUTCOME, TENANT];
+    RunActive "stageflow.run.active" ["{run}"] UpDownCounter,
+        "Runs that have started and not ended.", [PIPELINE, TENANT];
+    StageDuration "stageflow.stage.duration" ["s"] Histogram(SECONDS),
+        "Time from the start of a stage's first attempt to the end of the stage.", [PIPELINE, STAGE, STAGE_KIND, STAGE_OUTCOME, TENANT];
+    StageQueued "stageflow.stage.queue_time" ["s"] Histogram(SECONDS),
+        "Time from the end of the last stage that a stage waited for to its first attempt: for a worker, a permit or a policy.", [PIPELINE, STAGE, TENANT];
+    StageWait "stageflow.stage.wait" ["s"] Histogram(SECONDS),
+        "Time that a stage has waited, by what for, where it had to; added up over its attempts.", [PIPELINE, STAGE, WAIT, TENANT];
+    StageActive "stageflow.stage.active" ["{attempt}"] UpDownCounter,
+        "Attempts that have started and not ended.", [PIPELINE, STAGE, TENANT];
+    StageNotRun "stageflow.stage.not_run" ["{stage}"] Counter,
+        "Stages that ended without an attempt.", [PIPELINE, STAGE, STAGE_OUTCOME, TENANT];
+    StageFailures "stageflow.stage.failures" ["{failure}"] Counter,
+        "Stages that failed, by the code and the class of the failure.", [PIPELINE, STAGE, ERROR_TYPE, ERROR_CLASS, TENANT];
+    StageAttempts "stageflow.stage.attempts" ["{attempt}"] Histogram(ATTEMPTS),
+        "Attempts of a stage, where there were any.", [PIPELINE, STAGE, STAGE_OUTCOME, TENANT];
+    Retries "stageflow.stage.retries" ["{retry}"] Counter,
+        "Further attempts that were announced.", [PIPELINE, STAGE, TENANT];
+    RetryDelay "stageflow.stage.retry_delay" ["s"] Histogram(SECONDS),
+        "Time that is to be waited before a further attempt.", [PIPELINE, STAGE, TENANT];
+    RetryOutcomes "stageflow.stage.retry_outcomes" ["{stage}"] Counter,
+        "Stages that were tried again, by how that ended.", [PIPELINE, STAGE, RETRY_OUTCOME, RETRY_BECAUSE, TENANT];
+    Answers "stageflow.stage.answers" ["{call}"] Counter,
+        "Calls that something else than the stage has answered.", [PIPELINE, STAGE, ANSWER, TENANT];
+    Denials "stageflow.stage.denials" ["{call}"] Counter,
+        "Calls that authentication or a tenant guard has denied.", [PIPELINE, STAGE, DENIAL, TENANT];
+    LimitRejections "stageflow.limit.rejections" ["{call}"] Counter,
+        "Calls that a rate limit, a bulkhead or a breaker has refused.", [LIMIT, PIPELINE, STAGE, TENANT];
+    BudgetExhausted "stageflow.budget.exhausted" ["{run}"] Counter,
+        "Budgets of runs that had nothing left when something was asked of them.", [PIPELINE, BUDGET, TENANT];
+    BreakerState "stageflow.breaker.state" ["1"] Gauge,
+        "State of a circuit breaker: 0 closed, 1 half open, 2 open.", [KEY];
+    BreakerChanges "stageflow.breaker.transitions" ["{transition}"] Counter,
+        "Changes of the state of a circuit breaker, by the state after.", [KEY, STATE];
+    Admissions "stageflow.admission.decisions" ["{run}"] Counter,
+        "What became of runs that had to wait to be let in.", [PIPELINE, DECISION, TENANT];
+    AdmissionWait "stageflow.admission.wait" ["s"] Histogram(SECONDS),
+        "Time that a run has waited to be let in, where it had to.", [PIPELINE, TENANT];
+    CleanUpFailures "stageflow.cleanup.failures" ["{clean-up}"] Counter,
+        "Clean-ups that failed or took too long.", [PIPELINE, STAGE, TENANT];
+    EventsDropped "stageflow.events.dropped" ["{event}"] Counter,
+        "Events of ended runs that never came here, so that metrics lack them.", [PIPELINE, TENANT];
+    SinkEvents "stageflow.sink.events" ["{event}"] Counter,
+        "Events of a sink, by what became of them.", [SINK, RESULT];
+    SinkInFlight "stageflow.sink.in_flight" ["{event}"] Gauge,
+        "Events on their way to a sink.", [SINK];
+}

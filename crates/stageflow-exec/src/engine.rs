@@ -176,7 +176,7 @@ impl Engine {
 
     /// Policies that are fine one by one and go wrong together, with numbers: of a pipeline, the pipelines in it, and this engine.
     ///
-    /// It knows what policies say of themselves, by [`Interceptor::describe`]. A finding that is known to be all right is kept out with
+    /// It knows what policies say of themselves, by [`Interceptor::describe`](stageflow_core::Interceptor::describe). A finding that is known to be all right is kept out with
     /// `allow_lint` on the stage or the pipeline. Deadlines and budgets that are given to single runs are not known here.
     ///
     /// ```

@@ -70,6 +70,9 @@ pub struct Parent {
     pub stage: String,
     /// How deep this run is nested; 1 for a child of a root run.
     pub depth: u32,
+    /// Where this run is: the pipeline of the root run, and the stages that lead here, the last of which is `stage`.
+    #[serde(default)]
+    pub path: Vec<String>,
 }
 
 /// The immutable facts of a run (rule S-31).

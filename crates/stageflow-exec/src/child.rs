@@ -82,11 +82,15 @@ fn snapshot(
     depth: u32,
     started: std::time::SystemTime,
 ) -> stageflow_core::ContextSnapshot {
+    let root = || vec![parent.snapshot.pipeline().to_owned()];
+    let mut path = parent.snapshot.parent().map_or_else(root, |parent| parent.path.clone());
+    path.push(ctx.stage_name().to_owned());
     let builder =
         parent.snapshot.to_builder().pipeline(Arc::clone(plan.name())).trace(ctx.trace()).parent(Parent {
             run: parent.snapshot.identity().run_id(),
             stage: ctx.stage_name().to_owned(),
             depth,
+            path,
         });
     let deadline = ctx.remaining().into_iter().chain(plan.policies().deadline).min();
     let builder = match deadline {

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use stageflow_core::{Call, TenantId};
+use stageflow_core::{Call, TenantId, UserId};
 
 /// What the caller names a request by, however often it is repeated: an extension of the run.
 ///
@@ -39,9 +39,11 @@ impl fmt::Display for IdempotencyKey {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreKey {
     tenant: Option<TenantId>,
+    /// Who asks, where no tenant does.
+    user: Option<UserId>,
     pipeline: Arc<str>,
-    /// The stage of the parent run that this run is, and how deep it is nested.
-    parent: Option<(Arc<str>, u32)>,
+    /// Of a pipeline that runs as a stage: the pipeline of the root run, and the stages that lead to it.
+    path: Arc<[String]>,
     stage: Arc<str>,
     key: IdempotencyKey,
 }
@@ -49,10 +51,13 @@ pub struct StoreKey {
 impl StoreKey {
     pub(super) fn of(call: &Call, key: IdempotencyKey) -> Self {
         let snapshot = call.snapshot();
+        let tenant = snapshot.identity().tenant_id().cloned();
+        let user = if tenant.is_none() { snapshot.identity().user_id().cloned() } else { None };
         Self {
-            tenant: snapshot.identity().tenant_id().cloned(),
+            tenant,
+            user,
             pipeline: snapshot.pipeline().into(),
-            parent: snapshot.parent().map(|parent| (parent.stage.as_str().into(), parent.depth)),
+            path: snapshot.parent().map_or_else(Arc::default, |parent| parent.path.as_slice().into()),
             stage: call.stage_name().into(),
             key,
         }
@@ -68,9 +73,15 @@ impl StoreKey {
         &self.pipeline
     }
 
-    /// If the pipeline runs as a stage of another: the name of that stage, and how deep it is nested.
-    pub fn parent(&self) -> Option<(&str, u32)> {
-        self.parent.as_ref().map(|(stage, depth)| (&**stage, *depth))
+    /// For which user the run is, where it is for no tenant.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_ref().map(UserId::as_str)
+    }
+
+    /// If the pipeline runs as a stage of another: the pipeline of the root run, and the stages that lead to this one. Empty
+    /// otherwise.
+    pub fn path(&self) -> &[String] {
+        &self.path
     }
 
     /// The stage.

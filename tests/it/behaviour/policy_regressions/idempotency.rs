@@ -299,3 +299,44 @@ async fn item_202_stages_beside_each_other_hold_keys_of_their_own_w17() {
     }
     assert_eq!((began.elapsed(), calls.count(), store.len()), (1.secs(), 16, 8));
 }
+
+/// A pipeline that holds `inner` as a stage of each of these names, one after the other.
+fn holding(name: &str, inner: &Pipeline<u32, u32>, stages: &[&str]) -> Pipeline<u32, u32> {
+    let mut p = Pipeline::builder(name);
+    let input = p.input();
+    let ports: Vec<_> = stages.iter().map(|stage| p.stage(*stage, inner.clone()).inputs(input)).collect();
+    let sum = stage_fn(|_, all: Vec<Arc<u32>>| async move { Ok(all.iter().map(|n| **n).sum::<u32>()) });
+    let sum = p.stage("sum", sum).inputs(ports);
+    p.build(sum).expect("it builds")
+}
+
+/// S-26: an answer belongs to its place, however deep, under its root pipeline, and without a tenant to its user.
+#[tokio::test(start_paused = true)]
+async fn s_26_an_answer_belongs_to_the_whole_way_to_its_stage_and_to_who_asks() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let charge = stage_fn(move |_, _: Arc<u32>| {
+        std::future::ready(Ok(1 + counted.fetch_add(1, Ordering::Relaxed)))
+    });
+    let mut p = Pipeline::builder("inner");
+    let input = p.input();
+    let once = Idempotency::new(InMemoryStore::new());
+    let charged = p.stage("charge", charge).intercept(once).inputs(input);
+    let inner = p.build(charged).expect("it builds");
+    let mid = holding("mid", &inner, &["y"]);
+    let (orders, refunds) = (holding("orders", &mid, &["ada", "bob"]), holding("refunds", &mid, &["ada"]));
+    let key = || IdempotencyKey::new("k");
+
+    // Two places, two calls: 1 + 2; repeated, the same answers.
+    for _ in 0..2 {
+        assert_eq!(*orders.run(1).tenant("acme").extension(key()).await.expect("both run").output(), 3);
+    }
+    assert_eq!(*refunds.run(1).tenant("acme").extension(key()).await.expect("its own").output(), 3);
+    for (user, answer) in [("ada", 4), ("bob", 5), ("ada", 4)] {
+        assert_eq!(
+            *inner.run(1).user(user).extension(key()).await.expect("it runs").output(),
+            answer,
+            "{user}"
+        );
+    }
+}

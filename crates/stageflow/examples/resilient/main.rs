@@ -40,7 +40,7 @@ fn hopeful(service: &Client) -> Result<Pipeline<u32, String>, BuildError> {
 
 /// The same, with what the service needs.
 fn resilient(service: &Client) -> Result<Pipeline<u32, String>, BoxError> {
-    let retry = Retry::exponential(50.millis()).max_attempts(5);
+    let retry = Retry::exponential(50.millis()).max_attempts(8);
     let breaker =
         CircuitBreaker::builder("search").consecutive(5).open_for(300.millis()).probes(1).build()?;
     let quota = RateLimiter::builder("model").dimension("requests", 12, 1.secs(), 3).build()?;

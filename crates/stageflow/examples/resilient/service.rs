@@ -17,7 +17,7 @@ use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 /// When the search index is out of order, since the start.
 pub(crate) const OUTAGE: std::ops::Range<Duration> = Duration::from_millis(800)..Duration::from_millis(1_600);
 /// Of so many calls of the profile store one goes wrong.
-pub(crate) const BROKEN: u32 = 3;
+pub(crate) const BROKEN: u32 = 4;
 /// How many requests the model takes in any second.
 pub(crate) const QUOTA: usize = 15;
 

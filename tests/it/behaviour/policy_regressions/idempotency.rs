@@ -315,9 +315,8 @@ fn holding(name: &str, inner: &Pipeline<u32, u32>, stages: &[&str]) -> Pipeline<
 async fn s_26_an_answer_belongs_to_the_whole_way_to_its_stage_and_to_who_asks() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&calls);
-    let charge = stage_fn(move |_, _: Arc<u32>| {
-        std::future::ready(Ok(1 + counted.fetch_add(1, Ordering::Relaxed)))
-    });
+    let charge =
+        stage_fn(move |_, _: Arc<u32>| std::future::ready(Ok(1 + counted.fetch_add(1, Ordering::Relaxed))));
     let mut p = Pipeline::builder("inner");
     let input = p.input();
     let once = Idempotency::new(InMemoryStore::new());

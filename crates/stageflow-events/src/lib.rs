@@ -33,6 +33,7 @@ mod support;
 #[cfg(feature = "tracing")]
 mod tracing;
 mod wide;
+mod words;
 
 #[cfg(feature = "tracing")]
 pub use crate::tracing::{AttemptSpans, LogEvents};

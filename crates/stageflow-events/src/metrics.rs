@@ -4,9 +4,9 @@ mod dashboard;
 mod meter;
 pub(crate) mod names;
 mod prometheus;
-mod registry;
+pub(crate) mod registry;
 mod snapshot;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use stageflow_core::id::RunId;
 
+/// At most so many runs are open at a time, unless something else is said.
+pub(crate) const MAX_RUNS: usize = 65_536;
+
 /// Something for each open run.
 #[derive(Debug)]
 pub(crate) struct Runs<T> {
@@ -17,6 +20,21 @@ pub(crate) struct Runs<T> {
 impl<T> Runs<T> {
     pub(crate) fn new(max: usize) -> Self {
         Self { known: HashMap::new(), order: BTreeMap::new(), next: 0, max: max.max(1) }
+    }
+
+    /// What there is for a run, made if it is new. The oldest run gives way where there are too many.
+    #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
+    pub(crate) fn of(&mut self, run: RunId, make: impl FnOnce() -> T) -> (&mut T, Option<T>) {
+        let is_full = !self.contains(run) && self.known.len() >= self.max;
+        let given_way = if is_full { self.remove_oldest() } else { None };
+        let (order, next) = (&mut self.order, &mut self.next);
+        let (_, one) = self.known.entry(run).or_insert_with(|| {
+            let number = *next;
+            *next += 1;
+            order.insert(number, run);
+            (number, make())
+        });
+        (one, given_way.map(|(_, one)| one))
     }
 
     pub(crate) fn get_mut(&mut self, run: RunId) -> Option<&mut T> {

@@ -15,16 +15,12 @@ use std::{
 use serde::Serialize;
 use stageflow_core::{DropReason, Event, EventSink, event::Taken};
 
+use crate::runs::MAX_RUNS;
+
 pub use self::record::{WideDecisions, WideIds, WideRecord, WideRun, WideStage, WideStages, WideWait};
 #[cfg(test)]
 pub(crate) use self::tests::samples;
-pub(crate) use self::{
-    record::{number, text},
-    tracker::{Seen, Tracker},
-};
-
-/// At most so many runs are open at a time, by default.
-pub(crate) const MAX_RUNS: usize = 65_536;
+pub(crate) use self::tracker::{Seen, Tracker};
 
 type Output = dyn Fn(&WideRecord) -> bool + Send + Sync;
 type Flush = dyn Fn() + Send + Sync;

@@ -8,11 +8,15 @@ use super::{
     registry::{Registry, SeriesLimits},
     table::Metric,
 };
-use crate::wide::{MAX_RUNS, Seen, Tracker, WideIds, WideRecord, WideRun, WideStage, number, text};
+use crate::{
+    runs::MAX_RUNS,
+    wide::{Seen, Tracker, WideIds, WideRecord, WideRun, WideStage},
+    words::{number, text},
+};
 
 #[derive(Debug)]
 pub(crate) struct Meter {
-    pub(crate) registry: Registry,
+    pub(crate) registry: Registry<Metric>,
     tracker: Tracker,
     seen: Vec<Seen>,
 }

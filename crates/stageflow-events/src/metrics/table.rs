@@ -45,87 +45,108 @@ pub struct MetricSpec {
 }
 
 /// In seconds: from a quarter of a millisecond, as many stages take less, to ten minutes.
-const SECONDS: &[f64] = &[
+pub(crate) const SECONDS: &[f64] = &[
     0.000_25, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
     120.0, 300.0, 600.0,
 ];
 
 const ATTEMPTS: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
 
+/// The metrics of a [`Registry`](super::registry::Registry), by their places in a table.
+pub(crate) trait Instrument: Copy {
+    const TABLE: &'static [MetricSpec];
+
+    fn index(self) -> usize;
+}
+
+/// A table of metrics, and an enum of their places in it.
 macro_rules! metrics {
-    ($($id:ident $name:literal [$unit:literal] $kind:expr, $description:literal, [$($key:ident),*];)*) => {
-        /// A metric, by its place in [`METRICS`].
+    ($(#[$doc:meta])* $table:ident: $($id:ident $name:literal [$unit:literal] $kind:expr, $description:literal, [$($key:expr),*];)*) => {
+        /// A metric, by its place in the table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Metric { $($id,)* }
 
-        /// All metrics. Each that is about runs has the tenant among its attributes.
-        ///
-        /// ```
-        /// use stageflow_events::METRICS;
-        ///
-        /// for metric in METRICS {
-        ///     println!("{} [{}] by {}: {}", metric.name, metric.unit, metric.attributes.join(", "), metric.description);
-        /// }
-        /// ```
-        pub const METRICS: &[MetricSpec] = &[$(MetricSpec {
+        impl $crate::metrics::table::Instrument for Metric {
+            const TABLE: &'static [$crate::metrics::MetricSpec] = $table;
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+
+        $(#[$doc])*
+        pub const $table: &[$crate::metrics::MetricSpec] = &[$($crate::metrics::MetricSpec {
             name: $name,
             unit: $unit,
             kind: $kind,
             description: $description,
-            attributes: &[$(names::$key),*],
+            attributes: &[$($key),*],
         },)*];
     };
 }
 
+#[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
+pub(crate) use metrics;
+
 use MetricKind::{Counter, Gauge, Histogram, UpDownCounter};
 
 metrics! {
+    /// All metrics. Each that is about runs has the tenant among its attributes.
+    ///
+    /// ```
+    /// use stageflow_events::METRICS;
+    ///
+    /// for metric in METRICS {
+    ///     println!("{} [{}] by {}: {}", metric.name, metric.unit, metric.attributes.join(", "), metric.description);
+    /// }
+    /// ```
+    METRICS:
     RunDuration "stageflow.run.duration" ["s"] Histogram(SECONDS),
-        "Time from the start of a run to its end.", [PIPELINE, RUN_OUTCOME, TENANT];
+        "Time from the start of a run to its end.", [names::PIPELINE, names::RUN_OUTCOME, names::TENANT];
     RunActive "stageflow.run.active" ["{run}"] UpDownCounter,
-        "Runs that have started and not ended.", [PIPELINE, TENANT];
+        "Runs that have started and not ended.", [names::PIPELINE, names::TENANT];
     StageDuration "stageflow.stage.duration" ["s"] Histogram(SECONDS),
-        "Time from the start of a stage's first attempt to the end of the stage.", [PIPELINE, STAGE, STAGE_KIND, STAGE_OUTCOME, TENANT];
+        "Time from the start of a stage's first attempt to the end of the stage.", [names::PIPELINE, names::STAGE, names::STAGE_KIND, names::STAGE_OUTCOME, names::TENANT];
     StageQueued "stageflow.stage.queue_time" ["s"] Histogram(SECONDS),
-        "Time from the end of the last stage that a stage waited for to its first attempt: for a worker, a permit or a policy.", [PIPELINE, STAGE, TENANT];
+        "Time from the end of the last stage that a stage waited for to its first attempt: for a worker, a permit or a policy.", [names::PIPELINE, names::STAGE, names::TENANT];
     StageWait "stageflow.stage.wait" ["s"] Histogram(SECONDS),
-        "Time that a stage has waited, by what for, where it had to; added up over its attempts.", [PIPELINE, STAGE, WAIT, TENANT];
+        "Time that a stage has waited, by what for, where it had to; added up over its attempts.", [names::PIPELINE, names::STAGE, names::WAIT, names::TENANT];
     StageActive "stageflow.stage.active" ["{attempt}"] UpDownCounter,
-        "Attempts that have started and not ended.", [PIPELINE, STAGE, TENANT];
+        "Attempts that have started and not ended.", [names::PIPELINE, names::STAGE, names::TENANT];
     StageNotRun "stageflow.stage.not_run" ["{stage}"] Counter,
-        "Stages that ended without an attempt.", [PIPELINE, STAGE, STAGE_OUTCOME, TENANT];
+        "Stages that ended without an attempt.", [names::PIPELINE, names::STAGE, names::STAGE_OUTCOME, names::TENANT];
     StageFailures "stageflow.stage.failures" ["{failure}"] Counter,
-        "Stages that failed, by the code and the class of the failure.", [PIPELINE, STAGE, ERROR_TYPE, ERROR_CLASS, TENANT];
+        "Stages that failed, by the code and the class of the failure.", [names::PIPELINE, names::STAGE, names::ERROR_TYPE, names::ERROR_CLASS, names::TENANT];
     StageAttempts "stageflow.stage.attempts" ["{attempt}"] Histogram(ATTEMPTS),
-        "Attempts of a stage, where there were any.", [PIPELINE, STAGE, STAGE_OUTCOME, TENANT];
+        "Attempts of a stage, where there were any.", [names::PIPELINE, names::STAGE, names::STAGE_OUTCOME, names::TENANT];
     Retries "stageflow.stage.retries" ["{retry}"] Counter,
-        "Further attempts that were announced.", [PIPELINE, STAGE, TENANT];
+        "Further attempts that were announced.", [names::PIPELINE, names::STAGE, names::TENANT];
     RetryDelay "stageflow.stage.retry_delay" ["s"] Histogram(SECONDS),
-        "Time that is to be waited before a further attempt.", [PIPELINE, STAGE, TENANT];
+        "Time that is to be waited before a further attempt.", [names::PIPELINE, names::STAGE, names::TENANT];
     RetryOutcomes "stageflow.stage.retry_outcomes" ["{stage}"] Counter,
-        "Stages that were tried again, by how that ended.", [PIPELINE, STAGE, RETRY_OUTCOME, RETRY_BECAUSE, TENANT];
+        "Stages that were tried again, by how that ended.", [names::PIPELINE, names::STAGE, names::RETRY_OUTCOME, names::RETRY_BECAUSE, names::TENANT];
     Answers "stageflow.stage.answers" ["{call}"] Counter,
-        "Calls that something else than the stage has answered.", [PIPELINE, STAGE, ANSWER, TENANT];
+        "Calls that something else than the stage has answered.", [names::PIPELINE, names::STAGE, names::ANSWER, names::TENANT];
     Denials "stageflow.stage.denials" ["{call}"] Counter,
-        "Calls that authentication or a tenant guard has denied.", [PIPELINE, STAGE, DENIAL, TENANT];
+        "Calls that authentication or a tenant guard has denied.", [names::PIPELINE, names::STAGE, names::DENIAL, names::TENANT];
     LimitRejections "stageflow.limit.rejections" ["{call}"] Counter,
-        "Calls that a rate limit, a bulkhead or a breaker has refused.", [LIMIT, PIPELINE, STAGE, TENANT];
+        "Calls that a rate limit, a bulkhead or a breaker has refused.", [names::LIMIT, names::PIPELINE, names::STAGE, names::TENANT];
     BudgetExhausted "stageflow.budget.exhausted" ["{run}"] Counter,
-        "Budgets of runs that had nothing left when something was asked of them.", [PIPELINE, BUDGET, TENANT];
+        "Budgets of runs that had nothing left when something was asked of them.", [names::PIPELINE, names::BUDGET, names::TENANT];
     BreakerState "stageflow.breaker.state" ["1"] Gauge,
-        "State of a circuit breaker: 0 closed, 1 half open, 2 open.", [KEY];
+        "State of a circuit breaker: 0 closed, 1 half open, 2 open.", [names::KEY];
     BreakerChanges "stageflow.breaker.transitions" ["{transition}"] Counter,
-        "Changes of the state of a circuit breaker, by the state after.", [KEY, STATE];
+        "Changes of the state of a circuit breaker, by the state after.", [names::KEY, names::STATE];
     Admissions "stageflow.admission.decisions" ["{run}"] Counter,
-        "What became of runs that had to wait to be let in.", [PIPELINE, DECISION, TENANT];
+        "What became of runs that had to wait to be let in.", [names::PIPELINE, names::DECISION, names::TENANT];
     AdmissionWait "stageflow.admission.wait" ["s"] Histogram(SECONDS),
-        "Time that a run has waited to be let in, where it had to.", [PIPELINE, TENANT];
+        "Time that a run has waited to be let in, where it had to.", [names::PIPELINE, names::TENANT];
     CleanUpFailures "stageflow.cleanup.failures" ["{clean-up}"] Counter,
-        "Clean-ups that failed or took too long.", [PIPELINE, STAGE, TENANT];
+        "Clean-ups that failed or took too long.", [names::PIPELINE, names::STAGE, names::TENANT];
     EventsDropped "stageflow.events.dropped" ["{event}"] Counter,
-        "Events of ended runs that never came here, so that metrics lack them.", [PIPELINE, TENANT];
+        "Events of ended runs that never came here, so that metrics lack them.", [names::PIPELINE, names::TENANT];
     SinkEvents "stageflow.sink.events" ["{event}"] Counter,
-        "Events of a sink, by what became of them.", [SINK, RESULT];
+        "Events of a sink, by what became of them.", [names::SINK, names::RESULT];
     SinkInFlight "stageflow.sink.in_flight" ["{event}"] Gauge,
-        "Events on their way to a sink.", [SINK];
+        "Events on their way to a sink.", [names::SINK];
 }

@@ -1,6 +1,6 @@
 //! Metrics of events.
 
-mod registry;
+mod otlp;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -8,20 +8,26 @@ mod tests;
 use std::{collections::HashMap, sync::Arc};
 
 use opentelemetry_proto::tonic::metrics::v1::Metric as Otlp;
-use stageflow_core::{CustomEvent, Event, EventKind, FieldValue, RunInfo, time::nanos};
+use stageflow_core::{CustomEvent, Event, EventKind, RunInfo, time::nanos};
 
-pub(crate) use self::registry::SeriesLimits;
-pub use self::table::{METRICS, MetricKind, MetricSpec};
-use self::{registry::Registry, table::Metric};
-use super::{
-    account::{ExportAccount, Signal},
+pub use self::table::METRICS;
+use self::{otlp::otlp, table::Metric};
+use super::account::{ExportAccount, Signal};
+pub(crate) use crate::metrics::registry::SeriesLimits;
+pub use crate::metrics::{MetricKind, MetricSpec};
+use crate::{
+    metrics::registry::Registry,
+    otel::clock,
     runs::{MAX_RUNS, Runs},
+    words::{number, text},
 };
 
 /// Makes metrics of events.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    registry: Registry,
+    registry: Registry<Metric>,
+    /// Since when it is added up.
+    start: u64,
     runs: Runs<RunMeter>,
 }
 
@@ -43,12 +49,12 @@ struct StageMeter {
 
 impl Meter {
     pub(crate) fn new(limits: SeriesLimits) -> Self {
-        Self { registry: Registry::new(limits), runs: Runs::new(MAX_RUNS) }
+        Self { registry: Registry::new(limits), start: clock::unix_nanos(), runs: Runs::new(MAX_RUNS) }
     }
 
     /// Takes an event; `sampled` says whether the run is recorded.
     pub(crate) fn take(&mut self, event: &Event, sampled: bool) {
-        let Self { registry, runs } = self;
+        let Self { registry, runs, .. } = self;
         if let EventKind::Gap { dropped, .. } = event.kind() {
             // It may come after the end of its run.
             let dropped = i64::try_from(*dropped).unwrap_or(i64::MAX);
@@ -71,7 +77,7 @@ impl Meter {
         }
         if let EventKind::PipelineEnded { outcome, .. } = event.kind() {
             let values = [event.pipeline(), outcome.as_str(), event.tenant().unwrap_or_default()];
-            registry.record(Metric::RunDuration, &values, nanos(event.elapsed()));
+            registry.record_nanos(Metric::RunDuration, &values, nanos(event.elapsed()));
             if let Some(run) = runs.remove(event.run_id()) {
                 run.leave(registry);
             }
@@ -82,16 +88,21 @@ impl Meter {
     pub(crate) fn collect(&mut self, accounts: [(Signal, ExportAccount); 2]) -> (Vec<Otlp>, u64) {
         for (signal, account) in accounts {
             for (result, count) in account.results() {
-                self.registry.set_count(Metric::ExportItems, &[signal.as_str(), result], count);
+                self.count(Metric::ExportItems, &[signal.as_str(), result], count);
             }
-            self.registry.set_count(Metric::ExportQueued, &[signal.as_str()], account.in_flight);
+            self.count(Metric::ExportQueued, &[signal.as_str()], account.in_flight);
         }
-        self.registry.collect()
+        otlp(&self.registry.snapshot(), self.start)
+    }
+
+    /// Takes over a number that was counted elsewhere.
+    fn count(&mut self, metric: Metric, values: &[&str], to: u64) {
+        self.registry.set(metric, values, i64::try_from(to).unwrap_or(i64::MAX));
     }
 }
 
 impl RunMeter {
-    fn take(&mut self, event: &Event, registry: &mut Registry) {
+    fn take(&mut self, event: &Event, registry: &mut Registry<Metric>) {
         let (pipeline, now) = (event.pipeline(), nanos(event.elapsed()));
         match event.kind() {
             EventKind::Custom(custom) => self.custom(event, custom, registry),
@@ -116,7 +127,7 @@ impl RunMeter {
         }
     }
 
-    fn start(&mut self, stage: u32, name: &str, now: u64, registry: &mut Registry) {
+    fn start(&mut self, stage: u32, name: &str, now: u64, registry: &mut Registry<Metric>) {
         let pipeline = self.info.snapshot().pipeline();
         let is_first = !self.started.contains_key(&stage);
         let meter = self.started.entry(stage).or_insert(StageMeter { first: now, active: false });
@@ -129,7 +140,7 @@ impl RunMeter {
             self.info.stages().for_each_source(stage, &mut |source| {
                 ready = ready.max(ended.get(&source).copied().filter(|end| *end <= now).unwrap_or(0));
             });
-            registry.record(Metric::StageQueued, &[pipeline, name], now - ready);
+            registry.record_nanos(Metric::StageQueued, &[pipeline, name], now - ready);
         }
     }
 
@@ -138,7 +149,7 @@ impl RunMeter {
         event: &Event,
         (stage, name, outcome): (u32, &str, &str),
         now: u64,
-        registry: &mut Registry,
+        registry: &mut Registry<Metric>,
     ) {
         self.ended.insert(stage, now);
         let pipeline = event.pipeline();
@@ -154,27 +165,31 @@ impl RunMeter {
         }
         let kind = self.info.stages().stage_kind(stage).as_str();
         let took = now.saturating_sub(meter.first);
-        registry.record(Metric::StageDuration, &[pipeline, name, kind, outcome], took);
+        registry.record_nanos(Metric::StageDuration, &[pipeline, name, kind, outcome], took);
     }
 
-    fn custom(&mut self, event: &Event, custom: &CustomEvent, registry: &mut Registry) {
+    fn custom(&mut self, event: &Event, custom: &CustomEvent, registry: &mut Registry<Metric>) {
         let (pipeline, stage) = (event.pipeline(), event.stage().unwrap_or_default());
-        let key = || text(custom, "key");
-        let changed = |registry: &mut Registry, state: &str, number| {
+        let key = || text(custom.field("key")).unwrap_or_default();
+        let changed = |registry: &mut Registry<Metric>, state: &str, number| {
             registry.set(Metric::BreakerState, &[key()], number);
             registry.add(Metric::BreakerChanges, &[key(), state], 1);
         };
         match custom.name() {
             "stage.retry_scheduled" => {
                 registry.add(Metric::Retries, &[pipeline, stage], 1);
-                let delay = number(custom, "delay_ms").saturating_mul(1_000_000);
-                registry.record(Metric::RetryDelay, &[pipeline, stage], delay);
+                let delay = number(custom.field("delay_ms")).unwrap_or_default().saturating_mul(1_000_000);
+                registry.record_nanos(Metric::RetryDelay, &[pipeline, stage], delay);
                 let meter = event.stage_index().and_then(|index| self.started.get_mut(&index));
                 if meter.is_some_and(|meter| std::mem::take(&mut meter.active)) {
                     registry.add(Metric::StageActive, &[pipeline, stage], -1);
                 }
             }
-            "budget.exhausted" => registry.add(Metric::BudgetExhausted, &[pipeline, text(custom, "kind")], 1),
+            "budget.exhausted" => registry.add(
+                Metric::BudgetExhausted,
+                &[pipeline, text(custom.field("kind")).unwrap_or_default()],
+                1,
+            ),
             "breaker.closed" => changed(registry, "closed", 0),
             "breaker.half_open" => changed(registry, "half_open", 1),
             "breaker.opened" => changed(registry, "open", 2),
@@ -182,45 +197,36 @@ impl RunMeter {
             "rate.rejected" => registry.add(Metric::LimitRejections, &["rate", pipeline, stage], 1),
             "bulkhead.rejected" => registry.add(Metric::LimitRejections, &["bulkhead", pipeline, stage], 1),
             "rate.waited" => {
-                registry.record(Metric::LimitWait, &["rate", pipeline, stage], number(custom, "waited_ns"));
+                registry.record_nanos(
+                    Metric::LimitWait,
+                    &["rate", pipeline, stage],
+                    number(custom.field("waited_ns")).unwrap_or_default(),
+                );
             }
             "bulkhead.waited" => {
-                registry.record(
+                registry.record_nanos(
                     Metric::LimitWait,
                     &["bulkhead", pipeline, stage],
-                    number(custom, "waited_ns"),
+                    number(custom.field("waited_ns")).unwrap_or_default(),
                 );
             }
             "admission.queued" => registry.add(Metric::Admissions, &[pipeline, "queued"], 1),
             "admission.shed" => registry.add(Metric::Admissions, &[pipeline, "shed"], 1),
             "admission.admitted" => {
                 registry.add(Metric::Admissions, &[pipeline, "admitted"], 1);
-                let waited = number(custom, "waited_ms").saturating_mul(1_000_000);
-                registry.record(Metric::AdmissionWait, &[pipeline], waited);
+                let waited = number(custom.field("waited_ms")).unwrap_or_default().saturating_mul(1_000_000);
+                registry.record_nanos(Metric::AdmissionWait, &[pipeline], waited);
             }
             _ => {}
         }
     }
 
     /// The run is over, or nothing more is known of it.
-    fn leave(self, registry: &mut Registry) {
+    fn leave(self, registry: &mut Registry<Metric>) {
         let pipeline = self.info.snapshot().pipeline();
         registry.add(Metric::RunActive, &[pipeline], -1);
-        for (stage, meter) in self.started.iter().filter(|(_, meter)| meter.active) {
-            let _ = meter;
+        for (stage, _) in self.started.iter().filter(|(_, meter)| meter.active) {
             registry.add(Metric::StageActive, &[pipeline, self.info.stages().stage_name(*stage)], -1);
         }
-    }
-}
-
-fn text<'a>(event: &'a CustomEvent, key: &str) -> &'a str {
-    if let Some(FieldValue::Text(text)) = event.field(key) { text } else { "" }
-}
-
-fn number(event: &CustomEvent, key: &str) -> u64 {
-    match event.field(key) {
-        Some(FieldValue::Int(number)) => u64::try_from(*number).unwrap_or(0),
-        Some(FieldValue::Text(text)) => text.parse().unwrap_or(0),
-        _ => 0,
     }
 }

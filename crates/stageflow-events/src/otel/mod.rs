@@ -23,7 +23,6 @@ mod error;
 mod export;
 mod metrics;
 mod provider;
-mod runs;
 mod sampler;
 mod spans;
 

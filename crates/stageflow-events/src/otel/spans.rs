@@ -13,7 +13,7 @@ use stageflow_core::{Event, EventKind};
 
 pub(crate) use self::attributes::{text, truth};
 use self::run::RunSpans;
-use super::runs::{MAX_RUNS, Runs};
+use crate::runs::{MAX_RUNS, Runs};
 
 /// What limits the size of a span.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ impl Assembler {
 
     /// Takes an event of a run that is recorded, and gives the spans that end with it.
     pub(crate) fn take(&mut self, event: &Event, out: &mut Vec<Span>) {
-        if matches!(event.kind(), EventKind::Gap { .. }) && !self.runs.knows(event.run_id()) {
+        if matches!(event.kind(), EventKind::Gap { .. }) && !self.runs.contains(event.run_id()) {
             // It may come after the end of its run.
             return;
         }

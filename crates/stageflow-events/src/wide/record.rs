@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use stageflow_core::{
-    CancelCause, Code, ErrorClass, Event, Failure, FieldValue, Priority, SkipCause, StageKind, WaitKind,
-};
+use stageflow_core::{Code, ErrorClass, Event, Failure, Priority, StageKind, WaitKind};
 
 /// One wide event: one for each stage, and one for each run.
 #[derive(Clone, Debug, Serialize)]
@@ -298,44 +296,4 @@ impl WideStages {
 /// The code and the class of a failure.
 pub(crate) fn failure_words(failure: &Failure) -> (Option<Code>, Option<ErrorClass>) {
     (Some(failure.code()), Some(failure.class()))
-}
-
-/// Why something was cancelled, as one word.
-pub(crate) fn cancel_word(cause: &CancelCause) -> &'static str {
-    match cause {
-        CancelCause::Requested { .. } => "requested",
-        CancelCause::Stage { .. } => "stage",
-        CancelCause::Failure { .. } => "failure",
-        CancelCause::Denied { .. } => "denied",
-        CancelCause::Deadline => "deadline",
-        CancelCause::Dropped => "dropped",
-        CancelCause::Parent { .. } => "parent",
-        CancelCause::Shutdown => "shutdown",
-        CancelCause::Shed { .. } => "shed",
-        _ => "other",
-    }
-}
-
-/// Why a stage was skipped, as one word.
-pub(crate) fn skip_word(cause: &SkipCause) -> &'static str {
-    match cause {
-        SkipCause::Own { .. } => "own",
-        SkipCause::Upstream { .. } => "upstream",
-        SkipCause::NotTaken { .. } => "not_taken",
-        _ => "other",
-    }
-}
-
-/// A field as a number; policies write some as text.
-pub(crate) fn number(value: Option<&FieldValue>) -> Option<u64> {
-    match value? {
-        FieldValue::Int(number) => u64::try_from(*number).ok(),
-        FieldValue::Text(text) => text.parse().ok(),
-        _ => None,
-    }
-}
-
-/// A field as text.
-pub(crate) fn text(value: Option<&FieldValue>) -> Option<&str> {
-    if let Some(FieldValue::Text(text)) = value { Some(text) } else { None }
 }

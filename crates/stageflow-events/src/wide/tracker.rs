@@ -9,10 +9,12 @@ use std::{
 use stageflow_core::{CustomEvent, Event, EventKind, RunInfo, WaitKind, id::RunId, time::nanos};
 
 use super::record::{
-    WideDecisions, WideIds, WideRecord, WideRun, WideStage, WideStages, WideWait, add_wait, cancel_word,
-    failure_words, number, skip_word, text,
+    WideDecisions, WideIds, WideRecord, WideRun, WideStage, WideStages, WideWait, add_wait, failure_words,
 };
-use crate::runs::Runs;
+use crate::{
+    runs::Runs,
+    words::{cancel_word, number, skip_word, text},
+};
 
 /// What a tracker has to say of an event.
 #[derive(Debug)]

@@ -6,13 +6,13 @@ use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::V
 
 use super::*;
 
-fn registry(series: usize, tenants: usize) -> Registry {
+fn registry(series: usize, tenants: usize) -> Registry<Metric> {
     Registry::new(SeriesLimits { series, tenants })
 }
 
 /// `attributes = value` of each series of the only metric.
-fn rows(registry: &Registry) -> Vec<(String, i64)> {
-    let (metrics, points) = registry.collect();
+fn rows(registry: &Registry<Metric>) -> Vec<(String, i64)> {
+    let (metrics, points) = otlp(&registry.snapshot(), 0);
     let Some(Data::Sum(sum)) = &metrics[0].data else { panic!("a sum") };
     assert_eq!(points, sum.data_points.len() as u64);
     let mut rows: Vec<_> = sum
@@ -91,9 +91,9 @@ fn values_do_not_run_into_each_other() {
 fn a_time_on_a_bound_is_in_the_bucket_below_it() {
     let mut registry = registry(100, 100);
     for nanos in [0, 250_000, 250_001, 1_000_000, 600_000_000_000, 600_000_000_001] {
-        registry.record(Metric::StageQueued, &["p", "s"], nanos);
+        registry.record_nanos(Metric::StageQueued, &["p", "s"], nanos);
     }
-    let (metrics, _) = registry.collect();
+    let (metrics, _) = otlp(&registry.snapshot(), 0);
     let Some(Data::Histogram(histogram)) = &metrics[0].data else { panic!("a histogram") };
     let point = &histogram.data_points[0];
     let filled: Vec<_> = point.bucket_counts.iter().enumerate().filter(|(_, count)| **count > 0).collect();

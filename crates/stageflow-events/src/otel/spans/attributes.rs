@@ -4,7 +4,7 @@ use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
     trace::v1::{Status, span, status::StatusCode},
 };
-use stageflow_core::{CancelCause, CustomEvent, Event, Failure, FieldValue, SkipCause};
+use stageflow_core::{CustomEvent, Event, Failure, FieldValue};
 
 use super::SpanLimits;
 use crate::otel::conventions as names;
@@ -91,31 +91,6 @@ fn field(key: &str, value: &FieldValue, limits: SpanLimits) -> KeyValue {
         FieldValue::Float(value) => pair(key, Value::DoubleValue(*value)),
         FieldValue::Bool(value) => truth(key, *value),
         other => text(key, cut(other.to_string(), limits.text)),
-    }
-}
-
-/// Why something was skipped, as one word.
-pub(super) fn skipped(cause: &SkipCause) -> &'static str {
-    match cause {
-        SkipCause::Own { .. } => "own",
-        SkipCause::Upstream { .. } => "upstream",
-        SkipCause::NotTaken { .. } => "not_taken",
-        _ => "other",
-    }
-}
-
-/// Why something was cancelled, as one word.
-pub(super) fn cancelled(cause: &CancelCause) -> &'static str {
-    match cause {
-        CancelCause::Requested { .. } => "requested",
-        CancelCause::Stage { .. } => "stage",
-        CancelCause::Failure { .. } => "failure",
-        CancelCause::Denied { .. } => "denied",
-        CancelCause::Deadline => "deadline",
-        CancelCause::Dropped => "dropped",
-        CancelCause::Parent { .. } => "parent",
-        CancelCause::Shutdown => "shutdown",
-        _ => "other",
     }
 }
 

@@ -15,7 +15,10 @@ use super::{
     SpanLimits,
     attributes::{self, number, text, truth},
 };
-use crate::otel::conventions as names;
+use crate::{
+    otel::conventions as names,
+    words::{cancel_word, skip_word},
+};
 
 /// A run that has not ended, as far as is known.
 #[derive(Debug)]
@@ -105,10 +108,10 @@ impl RunSpans {
                 self.end_stage(event, now, &end, out);
             }
             EventKind::StageSkipped(cause) => {
-                self.end_stage(event, now, &because("skipped", attributes::skipped(cause)), out);
+                self.end_stage(event, now, &because("skipped", skip_word(cause)), out);
             }
             EventKind::StageCancelled(cause) => {
-                self.end_stage(event, now, &because("cancelled", attributes::cancelled(cause)), out);
+                self.end_stage(event, now, &because("cancelled", cancel_word(cause)), out);
             }
             EventKind::StageBlocked { by } => {
                 let end = End { more: vec![text(names::BLOCKED_BY, &**by)], ..end("blocked") };
@@ -133,7 +136,7 @@ impl RunSpans {
             EventKind::Gap { dropped, .. } => self.lost += dropped,
             EventKind::PipelineEnded { outcome, failure, cancelled } => {
                 let mut more = vec![text(names::RUN_OUTCOME, outcome.as_str())];
-                more.extend(cancelled.iter().map(|cause| text(names::CAUSE, attributes::cancelled(cause))));
+                more.extend(cancelled.iter().map(|cause| text(names::CAUSE, cancel_word(cause))));
                 let failed = failure.as_ref().filter(|_| !outcome_is_fine(*outcome));
                 more.extend(failed.into_iter().flat_map(attributes::of_failure));
                 let status = failed.map(|failure| attributes::failed(failure, self.limits));

@@ -24,12 +24,12 @@ use stageflow_core::{
     },
 };
 
-use self::{shared::Shared, spill::Spiller};
 pub use self::{
     policy::{Policy, Spill},
     spill::Spilled,
     verdict::{Pressure, Receipt, Verdict},
 };
+use self::{shared::Shared, spill::Spiller};
 use crate::filter::Filter;
 
 /// The name that this sink has had from the beginning.

@@ -22,7 +22,10 @@ mod json;
 mod support;
 
 pub use crate::{
-    bounded::{BackpressureAwareEventSink, Bounded, Meter, Policy, Pressure, Receipt, SinkExt, Spill, Spilled, Verdict},
+    bounded::{
+        BackpressureAwareEventSink, Bounded, Meter, Policy, Pressure, Receipt, SinkExt, Spill, Spilled,
+        Verdict,
+    },
     channel::{ChannelSink, EventReceiver, channel},
     fan_out::FanOut,
     filter::Filter,

@@ -37,6 +37,7 @@ mod schedule;
 mod security;
 mod sinks;
 mod sinks_bounded;
+mod sinks_spill;
 mod streams;
 mod time;
 mod timeouts;

@@ -378,11 +378,7 @@ impl Shared {
     }
 
     /// Gives the thread for files the time to delete them.
-    fn tidy_up<'a>(
-        &self,
-        mut state: MutexGuard<'a, State>,
-        until: Option<Instant>,
-    ) -> MutexGuard<'a, State> {
+    fn tidy_up<'a>(&self, mut state: MutexGuard<'a, State>, until: Option<Instant>) -> MutexGuard<'a, State> {
         self.disk.notify_one();
         let grace = now().checked_add(TIDY);
         let until = until.max(grace);

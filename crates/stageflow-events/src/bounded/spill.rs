@@ -14,7 +14,7 @@ use serde::Serialize;
 use stageflow_core::{EventClass, event::backlog::DiskJob};
 
 use self::{
-    directory::Directory,
+    directory::{Directory, Media},
     store::{Store, Written},
 };
 use super::{policy::Files, shared::Shared};
@@ -48,7 +48,11 @@ pub(super) struct Spiller {
 
 impl Spiller {
     pub(super) fn new(class: EventClass, Files { directory, max_bytes }: Files) -> Self {
-        Self { class, store: Store::new(Box::new(Directory::new(directory)), max_bytes), in_trouble: false }
+        Self::with(class, Box::new(Directory::new(directory)), max_bytes)
+    }
+
+    fn with(class: EventClass, media: Box<dyn Media>, max_bytes: u64) -> Self {
+        Self { class, store: Store::new(media, max_bytes), in_trouble: false }
     }
 
     pub(super) fn class(&self) -> EventClass {
@@ -76,7 +80,8 @@ impl Spiller {
     /// Notes how it is, and tells of a trouble that is new.
     fn note(&mut self, shared: &Shared, error: Option<String>) {
         let is_new = !mem::replace(&mut self.in_trouble, error.is_some());
-        let on_trouble = shared.note_spilled(self.class, self.store.bytes(), self.store.swept(), error.as_deref());
+        let on_trouble =
+            shared.note_spilled(self.class, self.store.bytes(), self.store.swept(), error.as_deref());
         if let (true, Some(on_trouble), Some(error)) = (is_new, on_trouble, error) {
             let _ = catch_unwind(AssertUnwindSafe(|| on_trouble(self.class, &error)));
         }

@@ -128,7 +128,8 @@ impl Away {
     }
 
     fn wants_to_read(&self, length: usize, capacity: usize) -> bool {
-        length <= capacity / 2 && self.parcels.front().is_some_and(|parcel| parcel.is_written && !parcel.is_read)
+        length <= capacity / 2
+            && self.parcels.front().is_some_and(|parcel| parcel.is_written && !parcel.is_read)
     }
 }
 
@@ -231,11 +232,7 @@ impl Backlog {
             backlog.account.spilled += count as u64;
             Some(DiskJob::Write(EventClass::ALL[lane], id, waiters))
         };
-        if was_read {
-            write(self).or_else(|| read(self))
-        } else {
-            read(self).or_else(|| write(self))
-        }
+        if was_read { write(self).or_else(|| read(self)) } else { read(self).or_else(|| write(self)) }
     }
 
     /// A parcel is elsewhere, but for these. Gives back what is not needed any more.

@@ -94,9 +94,8 @@ fn any_value() -> impl Strategy<Value = FieldValue> {
 }
 
 fn any_losses() -> impl Strategy<Value = Losses> {
-    (prop::option::of(any::<(u64, u64)>()), any::<[u64; 4]>(), any::<u64>(), any::<[u64; 10]>()).prop_map(
-        |(numbers, classes, elsewhere, reasons)| Losses { numbers, classes, reasons, elsewhere },
-    )
+    (prop::option::of(any::<(u64, u64)>()), any::<[u64; 4]>(), any::<u64>(), any::<[u64; 10]>())
+        .prop_map(|(numbers, classes, elsewhere, reasons)| Losses { numbers, classes, reasons, elsewhere })
 }
 
 fn any_kind() -> impl Strategy<Value = EventKind> {
@@ -132,15 +131,21 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
 }
 
 fn any_record() -> impl Strategy<Value = EventRecord> {
-    (any::<(u64, u64, u32, u32)>(), any_kind())
-        .prop_map(|((seq, nanos, stage, attempt), kind)| EventRecord { seq, nanos, stage, attempt, kind })
+    (any::<(u64, u64, u32, u32)>(), any_kind()).prop_map(|((seq, nanos, stage, attempt), kind)| EventRecord {
+        seq,
+        nanos,
+        stage,
+        attempt,
+        kind,
+    })
 }
 
 /// All that can be told of an event, but for the type of a failure's error.
 fn told(event: &Event) -> String {
-    let failure = match event.kind() {
-        EventKind::StageFailed(failure) | EventKind::PipelineEnded { failure: Some(failure), .. } => failure,
-        _ => return format!("{:?}", event.record()),
+    let (EventKind::StageFailed(failure) | EventKind::PipelineEnded { failure: Some(failure), .. }) =
+        event.kind()
+    else {
+        return format!("{:?}", event.record());
     };
     let mut causes = vec![failure.message()];
     let mut cause = failure.cause().source();

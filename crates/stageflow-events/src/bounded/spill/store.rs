@@ -83,7 +83,8 @@ impl Store {
 
     pub(super) fn open(&mut self) -> Result<(), String> {
         if !self.is_open {
-            self.swept += self.media.open().map_err(|error| format!("the directory cannot be used: {error}"))?;
+            self.swept +=
+                self.media.open().map_err(|error| format!("the directory cannot be used: {error}"))?;
             self.is_open = true;
         }
         Ok(())
@@ -131,7 +132,12 @@ impl Store {
         let full = |segment: &Segment| segment.is_closed || segment.bytes >= most;
         if self.segments.back().is_none_or(full) {
             self.end_segment();
-            self.segments.push_back(Segment { id: self.next_segment, bytes: 0, parcels: 0, is_closed: false });
+            self.segments.push_back(Segment {
+                id: self.next_segment,
+                bytes: 0,
+                parcels: 0,
+                is_closed: false,
+            });
             self.next_segment += 1;
         }
         let Some(segment) = self.segments.back_mut() else { return Err(io::ErrorKind::NotFound.into()) };
@@ -206,5 +212,7 @@ impl Store {
 
 /// FNV-1a of 64 bits: it sees each change of a single byte.
 fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -166,7 +166,10 @@ fn s_29_nothing_overtakes_what_is_in_files() {
     let _ = sink.emit(event(&other, 2_001, ended()));
     assert!(settle(&sink).events > 4_000);
     door.open();
+    assert!(!scratch.segments().is_empty());
     block_on(sink.flush());
+    // What is read is deleted, not only at the end.
+    assert!(scratch.segments().is_empty() && sink.spilled(PROGRESS).bytes == 0);
     let expected: Vec<_> = (1..=3_001).chain(1..=2_001).map(Ok).collect();
     assert_eq!(numbers(&door.seen()), expected);
     assert!(door.seen()[3_000..].iter().all(|event| event.seq() > 3_000 || event.run_id() == other.run_id()));

@@ -43,6 +43,12 @@ impl Shared {
         }
     }
 
+    #[cfg(test)]
+    pub(in crate::bounded) fn disk_rests(&self) -> bool {
+        let state = self.lock();
+        state.disk.thread == Thread::Sleeps && !state.backlog.has_disk_job()
+    }
+
     pub(in crate::bounded) fn written(
         &self,
         class: EventClass,

@@ -89,16 +89,8 @@ fn pour<S: EventSink>(sink: &Bounded<S>, events: Vec<Event>) {
 
 /// Waits until what can be written is.
 fn settle<S: EventSink>(sink: &Bounded<S>) -> Spilled {
-    until(|| sink.spilled(PROGRESS).bytes > 0 && sink.pressure().queued < 100 + 250 + 1);
-    let mut before = sink.spilled(PROGRESS);
-    loop {
-        (0..100).for_each(|_| thread::yield_now());
-        let now = sink.spilled(PROGRESS);
-        if now == before {
-            return now;
-        }
-        before = now;
-    }
+    until(|| sink.spilled(PROGRESS).bytes > 0 && sink.shared.disk_rests());
+    sink.spilled(PROGRESS)
 }
 
 /// S-29: a million events flood a room of a thousand before a slow sink: none is lost, memory is bounded, the order is kept.

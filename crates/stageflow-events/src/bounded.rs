@@ -153,7 +153,8 @@ impl<S: EventSink> Bounded<S> {
     }
 
     /// Calls `on_trouble` when files of [`Policy::spill`] begin to fail, with the class and what is wrong, on the thread
-    /// that found out. It is told once, and again only if something has worked in between.
+    /// that found out. Writing and reading are told once each, and again only if it has
+    /// worked in between.
     #[must_use]
     pub fn on_spill_trouble(self, on_trouble: impl Fn(EventClass, &str) + Send + Sync + 'static) -> Self {
         self.shared.set_on_trouble(Arc::new(on_trouble));

@@ -42,8 +42,8 @@ pub(super) type OnTrouble = Arc<dyn Fn(EventClass, &str) + Send + Sync>;
 pub(super) struct Spiller {
     class: EventClass,
     store: Store,
-    /// The last thing that was done has failed.
-    in_trouble: bool,
+    /// The last write has failed, and the last read: while a disk is full, what is on it can be read.
+    in_trouble: [bool; 2],
 }
 
 impl Spiller {
@@ -52,7 +52,7 @@ impl Spiller {
     }
 
     fn with(class: EventClass, media: Box<dyn Media>, max_bytes: u64) -> Self {
-        Self { class, store: Store::new(media, max_bytes), in_trouble: false }
+        Self { class, store: Store::new(media, max_bytes), in_trouble: [false; 2] }
     }
 
     pub(super) fn class(&self) -> EventClass {
@@ -63,7 +63,7 @@ impl Spiller {
         match job {
             DiskJob::Write(class, id, waiters) => {
                 let Written { kept, lost, error } = self.store.write(id, waiters);
-                self.note(shared, error);
+                self.note(shared, false, error);
                 shared.written(class, id, &kept, lost);
             }
             DiskJob::Read(class, id) => {
@@ -71,15 +71,15 @@ impl Spiller {
                     Ok(read) => (Some(read), None),
                     Err(error) => (None, Some(error)),
                 };
-                self.note(shared, error);
+                self.note(shared, true, error);
                 shared.came_back(class, id, read);
             }
         }
     }
 
     /// Notes how it is, and tells of a trouble that is new.
-    fn note(&mut self, shared: &Shared, error: Option<String>) {
-        let is_new = !mem::replace(&mut self.in_trouble, error.is_some());
+    fn note(&mut self, shared: &Shared, was_read: bool, error: Option<String>) {
+        let is_new = !mem::replace(&mut self.in_trouble[usize::from(was_read)], error.is_some());
         let on_trouble =
             shared.note_spilled(self.class, self.store.bytes(), self.store.swept(), error.as_deref());
         if let (true, Some(on_trouble), Some(error)) = (is_new, on_trouble, error) {
@@ -102,7 +102,7 @@ pub(super) fn start(shared: &Arc<Shared>, spillers: Vec<Spiller>) {
 fn run(shared: &Shared, spillers: &mut [Spiller]) {
     for spiller in spillers.iter_mut() {
         let error = spiller.store.open().err();
-        spiller.note(shared, error);
+        spiller.note(shared, false, error);
     }
     let mut was_read = false;
     while let Some(job) = shared.next_disk_job(was_read) {
@@ -124,7 +124,7 @@ impl Drop for Gone {
     fn drop(&mut self) {
         for spiller in &mut self.spillers {
             spiller.store.close();
-            spiller.note(&self.shared, None);
+            spiller.note(&self.shared, false, None);
         }
         self.shared.disk_has_ended();
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
-use super::{Backlog, Entry, LANES, Losses, Lost, Room, Rule};
+use super::{Backlog, Entry, Losses, Lost, Room, Rule};
 pub use crate::event::codec::Beside;
 use crate::event::{
     DropReason, Event, EventClass, EventKind, RunInfo,
@@ -304,23 +304,26 @@ impl Backlog {
         }
     }
 
-    /// Drops what is not at hand, and gives what is not needed any more.
+    /// Drops what is not at hand.
     pub(super) fn abandon_away(&mut self, lost: &mut Lost) {
-        for lane in 0..LANES {
-            let Some(away) = self.away.iter_mut().find(|away| away.lane == lane) else { continue };
-            let (parcels, tail) = (mem::take(&mut away.parcels), mem::take(&mut away.tail));
-            for parcel in parcels {
-                self.account.spilled -= parcel.count;
-                self.lose_parcel(&parcel, DropReason::Abandoned);
-                self.gone.push(parcel);
-            }
-            for entry in tail {
-                self.leave(entry, DropReason::Abandoned, lost);
-            }
+        self.lose_parcels(DropReason::Abandoned);
+        let tails: Vec<_> = self.away.iter_mut().flat_map(|away| mem::take(&mut away.tail)).collect();
+        for entry in tails {
+            self.leave(entry, DropReason::Abandoned, lost);
         }
     }
 
-    /// What was abandoned, to be dropped when no lock is held.
+    /// Nobody reads what is elsewhere.
+    pub fn lose_parcels(&mut self, reason: DropReason) {
+        let parcels: Vec<_> = self.away.iter_mut().flat_map(|away| mem::take(&mut away.parcels)).collect();
+        for parcel in &parcels {
+            self.account.spilled -= parcel.count;
+            self.lose_parcel(parcel, reason);
+        }
+        self.gone.extend(parcels);
+    }
+
+    /// What nobody will read, to be dropped when no lock is held.
     pub fn take_gone(&mut self) -> Vec<Parcel> {
         mem::take(&mut self.gone)
     }

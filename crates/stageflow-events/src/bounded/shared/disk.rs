@@ -96,6 +96,11 @@ impl Shared {
     pub(in crate::bounded) fn disk_has_ended(&self) {
         let mut state = self.lock();
         state.disk.thread = Thread::Ended;
+        // There is something only if the thread has died: the sink does not wait for it.
+        state.backlog.lose_parcels(DropReason::Unread);
+        let gone = state.backlog.take_gone();
+        self.work.notify_one();
         self.tell(state);
+        drop(gone);
     }
 }

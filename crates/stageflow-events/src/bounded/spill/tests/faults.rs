@@ -148,6 +148,27 @@ fn s_29_a_full_disk_is_counted_and_told_once() {
     assert_eq!(told.lock().unwrap()[0].0, PROGRESS);
 }
 
+/// While a disk is full, what is on it is read: that is no news of the trouble.
+#[test]
+fn a_full_disk_that_is_read_is_told_once() {
+    let (disk, run) = (Broken::default(), run());
+    let told = Arc::new(AtomicU64::new(0));
+    let log = Arc::clone(&told);
+    let sink = disk.below(sink_fn(|_| thread::yield_now()), policy());
+    let sink = sink.on_spill_trouble(move |_, _| drop(log.fetch_add(1, Ordering::SeqCst)));
+    sink.take_all(started(&run, 1..=1_000));
+    until(|| sink.shared.disk_rests());
+    disk.set(Faults { write: 1, ..Faults::default() });
+    let mut next = 1_001;
+    while disk.failed() < 20 {
+        sink.take_all(started(&run, next..next + 1_000));
+        next += 1_000;
+    }
+    assert!(sink.shutdown_blocking(LONG).is_complete());
+    assert!(sink.account().dropped_unwritten > 0);
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+}
+
 /// A directory that cannot be used at first is tried again.
 #[test]
 fn a_directory_is_tried_again() {

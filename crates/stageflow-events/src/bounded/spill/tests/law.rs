@@ -43,7 +43,7 @@ proptest! {
         let sink = sink_fn(move |event| {
             match kind {
                 Kind::Fine => {}
-                Kind::Slow => (0..20).for_each(|_| thread::yield_now()),
+                Kind::Slow => (0..u64::from(event.seq().is_multiple_of(16))).for_each(|_| thread::yield_now()),
                 Kind::Panics => assert!(event.seq() % 7 != 3, "an unlucky number"),
                 Kind::Dead => gate.on_event(event),
             }
@@ -60,6 +60,7 @@ proptest! {
                     assert!(now.is_balanced() && now.spilled <= now.in_flight, "{now}");
                     assert!(now.delivered >= last.delivered && now.dropped() >= last.dropped());
                     last = now;
+                    thread::yield_now();
                 }
             })
         };

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{DropReason, Event, EventClass, EventKind, EventSink};
+use stageflow_core::{DropReason, Event, EventClass, EventKind, EventSink, RunInfo};
 
 use super::{super::*, Spilled};
 use crate::{
@@ -87,6 +87,12 @@ fn pour<S: EventSink>(sink: &Bounded<S>, events: Vec<Event>) {
     }
 }
 
+/// Has the sink stand before the door with the first event, so that nothing is read before it is opened.
+fn stop<S: EventSink>(sink: &Bounded<S>, run: &Arc<RunInfo>, door: &Door) {
+    pour(sink, started(run, 1..=1));
+    door.wait_for_somebody();
+}
+
 /// Waits until what can be written is.
 fn settle<S: EventSink>(sink: &Bounded<S>) -> Spilled {
     until(|| sink.spilled(PROGRESS).bytes > 0 && sink.shared.disk_rests());
@@ -152,7 +158,8 @@ fn s_29_nothing_overtakes_what_is_in_files() {
     let (scratch, run, door) = (Scratch::new("order"), run(), Door::default());
     let other = crate::support::run();
     let sink = spills(door.clone(), &scratch.0);
-    pour(&sink, started(&run, 1..=3_000));
+    stop(&sink, &run, &door);
+    pour(&sink, started(&run, 2..=3_000));
     let _ = sink.emit(event(&run, 3_001, ended()));
     pour(&sink, started(&other, 1..=2_000));
     let _ = sink.emit(event(&other, 2_001, ended()));
@@ -174,7 +181,8 @@ fn s_29_nothing_overtakes_what_is_in_files() {
 fn a_shutdown_abandons_what_is_in_files() {
     let (scratch, run, door) = (Scratch::new("abandon"), run(), Door::default());
     let sink = spills(door.clone(), &scratch.0);
-    pour(&sink, started(&run, 1..=5_000));
+    stop(&sink, &run, &door);
+    pour(&sink, started(&run, 2..=5_000));
     let spilled = settle(&sink).events;
     assert!(!scratch.segments().is_empty() && !scratch.is_tidy());
     let receipt = sink.shutdown_blocking(Duration::from_millis(5));

@@ -125,7 +125,8 @@ fn s_29_a_full_disk_is_counted_and_told_once() {
     let log = Arc::clone(&told);
     let sink = disk.below(door.clone(), policy());
     let sink = sink.on_spill_trouble(move |class, what| log.lock().unwrap().push((class, what.to_owned())));
-    pour(&sink, started(&run, 1..=2_000));
+    stop(&sink, &run, &door);
+    pour(&sink, started(&run, 2..=2_000));
     settle(&sink);
     disk.set(Faults { write: 1, ..Faults::default() });
     pour(&sink, started(&run, 2_001..=6_000));
@@ -155,7 +156,9 @@ fn a_full_disk_that_is_read_is_told_once() {
     let told = Arc::new(AtomicU64::new(0));
     let log = Arc::clone(&told);
     let sink = disk.below(sink_fn(|_| thread::yield_now()), policy());
-    let sink = sink.on_spill_trouble(move |_, _| drop(log.fetch_add(1, Ordering::SeqCst)));
+    let sink = sink.on_spill_trouble(move |_, _| {
+        log.fetch_add(1, Ordering::SeqCst);
+    });
     sink.take_all(started(&run, 1..=1_000));
     until(|| sink.shared.disk_rests());
     disk.set(Faults { write: 1, ..Faults::default() });
@@ -175,7 +178,8 @@ fn a_directory_is_tried_again() {
     let (disk, run, door) = (Broken::default(), run(), Door::default());
     disk.set(Faults { open: true, ..Faults::default() });
     let sink = disk.below(door.clone(), policy());
-    pour(&sink, started(&run, 1..=1_000));
+    stop(&sink, &run, &door);
+    pour(&sink, started(&run, 2..=1_000));
     until(|| sink.account().dropped_unwritten > 500);
     assert!(sink.spilled(PROGRESS).last_error.unwrap().starts_with("the directory cannot be used"));
     disk.set(Faults::default());
@@ -192,7 +196,8 @@ fn a_directory_that_is_none() {
     let (scratch, run, door) = (Scratch::new("none"), run(), Door::default());
     fs::write(&scratch.0, "a file").unwrap();
     let sink = spills(door.clone(), &scratch.0);
-    pour(&sink, started(&run, 1..=2_000));
+    stop(&sink, &run, &door);
+    pour(&sink, started(&run, 2..=2_000));
     until(|| sink.account().dropped_unwritten > 1_000);
     let _ = sink.emit(event(&run, 2_001, ended()));
     door.open();
@@ -208,7 +213,8 @@ fn a_directory_that_is_none() {
 fn s_29_a_damaged_segment_loses_what_is_damaged() {
     let (scratch, run, door) = (Scratch::new("damage"), run(), Door::default());
     let sink = spills(door.clone(), &scratch.0);
-    pour(&sink, started(&run, 1..=3_000));
+    stop(&sink, &run, &door);
+    pour(&sink, started(&run, 2..=3_000));
     let spilled = settle(&sink).events;
     let segment = scratch.segments().remove(0);
     let mut bytes = fs::read(&segment).unwrap();
@@ -238,7 +244,8 @@ fn s_29_a_damaged_segment_loses_what_is_damaged() {
 fn what_is_removed_underneath_is_counted() {
     let (scratch, run, door) = (Scratch::new("removed"), run(), Door::default());
     let sink = spills(door.clone(), &scratch.0);
-    pour(&sink, started(&run, 1..=3_000));
+    stop(&sink, &run, &door);
+    pour(&sink, started(&run, 2..=3_000));
     let spilled = settle(&sink).events;
     fs::remove_dir_all(&scratch.0).unwrap();
     door.open();
@@ -307,7 +314,8 @@ fn files_are_their_owners() {
     use std::os::unix::fs::MetadataExt;
     let (scratch, run, door) = (Scratch::new("modes"), run(), Door::default());
     let sink = spills(door.clone(), &scratch.0);
-    pour(&sink, started(&run, 1..=2_000));
+    stop(&sink, &run, &door);
+    pour(&sink, started(&run, 2..=2_000));
     settle(&sink);
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
     let segment = scratch.segments().remove(0);

@@ -4,6 +4,7 @@ mod account;
 #[doc(hidden)]
 pub mod backlog;
 mod class;
+mod codec;
 mod custom;
 mod losses;
 mod sink;

@@ -3,6 +3,7 @@
 mod drain;
 mod policy;
 mod shared;
+mod spill;
 mod verdict;
 
 use std::{
@@ -23,11 +24,12 @@ use stageflow_core::{
     },
 };
 
-use self::shared::Shared;
 pub use self::{
-    policy::Policy,
+    policy::{Policy, Spill},
+    spill::Spilled,
     verdict::{Pressure, Receipt, Verdict},
 };
+use self::{shared::Shared, spill::Spiller};
 use crate::filter::Filter;
 
 /// The name that this sink has had from the beginning.
@@ -121,13 +123,15 @@ impl<S: EventSink> Bounded<S> {
 
     /// Replaces the policy of a class.
     #[must_use]
-    pub fn class(self, class: EventClass, policy: Policy) -> Self {
+    pub fn class(self, class: EventClass, policy: impl Into<Policy>) -> Self {
+        let policy = policy.into();
         let default = match class {
             EventClass::Terminal => self.capacity.max(ENDS),
             EventClass::Debug => self.capacity / 4,
             EventClass::Decision | EventClass::Progress => self.capacity,
         };
         self.shared.set_room(class, policy.room(default));
+        self.shared.set_spiller(class, policy.files().map(|files| Spiller::new(class, files)));
         self
     }
 
@@ -140,10 +144,20 @@ impl<S: EventSink> Bounded<S> {
 
     /// Calls `on_drop` for each event that is dropped out of the queue or before it, on the thread that found out.
     ///
-    /// It must not block. What the sink itself loses is not told: it had the event.
+    /// It must not block. What the sink itself loses is not told: it had the event. What is lost in files is not told
+    /// either: nobody has the event.
     #[must_use]
     pub fn on_drop(self, on_drop: impl Fn(&Event, DropReason) + Send + Sync + 'static) -> Self {
         self.shared.set_on_drop(Arc::new(on_drop));
+        self
+    }
+
+    /// Calls `on_trouble` when files of [`Policy::spill`] begin to fail, with the class and what is wrong, on the thread
+    /// that found out. Writing and reading are told once each, and again only if it has
+    /// worked in between.
+    #[must_use]
+    pub fn on_spill_trouble(self, on_trouble: impl Fn(EventClass, &str) + Send + Sync + 'static) -> Self {
+        self.shared.set_on_trouble(Arc::new(on_trouble));
         self
     }
 
@@ -187,6 +201,11 @@ impl<S: EventSink> Bounded<S> {
     /// How full it is.
     pub fn pressure(&self) -> Pressure {
         self.shared.pressure()
+    }
+
+    /// What of the events of a class is in files, for [`Policy::spill`]; all zero for other policies.
+    pub fn spilled(&self, class: EventClass) -> Spilled {
+        self.shared.spilled(class)
     }
 
     /// Reads the account, now and after this is gone.
@@ -248,6 +267,10 @@ impl<S: EventSink> Bounded<S> {
     fn see_to_drain(&self) {
         if self.shared.needs_thread() {
             drain::start(&self.shared, &self.sink);
+            let spillers = self.shared.take_spillers();
+            if !spillers.is_empty() {
+                spill::start(&self.shared, spillers);
+            }
         }
     }
 }

@@ -38,7 +38,10 @@ mod words;
 #[cfg(feature = "tracing")]
 pub use crate::tracing::{AttemptSpans, LogEvents};
 pub use crate::{
-    bounded::{BackpressureAwareEventSink, Bounded, Meter, Policy, Pressure, Receipt, SinkExt, Verdict},
+    bounded::{
+        BackpressureAwareEventSink, Bounded, Meter, Policy, Pressure, Receipt, SinkExt, Spill, Spilled,
+        Verdict,
+    },
     channel::{ChannelSink, EventReceiver, channel},
     fan_out::FanOut,
     filter::Filter,

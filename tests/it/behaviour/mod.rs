@@ -38,6 +38,7 @@ mod schedule;
 mod security;
 mod sinks;
 mod sinks_bounded;
+mod sinks_spill;
 mod streams;
 pub(crate) mod telemetry;
 mod time;

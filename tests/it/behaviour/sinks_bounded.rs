@@ -314,7 +314,9 @@ fn sink_of(
         seen.lock().expect("no push panics").push(event.clone());
     });
     let classes = EventClass::ALL.iter().zip(policies);
-    classes.fold(sink.bounded(50).linger(Duration::ZERO), |sink, (class, policy)| sink.class(*class, *policy))
+    classes.fold(sink.bounded(50).linger(Duration::ZERO), |sink, (class, policy)| {
+        sink.class(*class, policy.clone())
+    })
 }
 
 proptest! {

@@ -30,8 +30,14 @@ pub struct SinkAccount {
     pub dropped_closed: u64,
     /// Events left when the time of a shutdown was up.
     pub dropped_abandoned: u64,
-    /// Events on their way: queued, or in the hands of the sink.
+    /// Events that could not be written to the disk they were to wait on.
+    pub dropped_unwritten: u64,
+    /// Events that could not be read back from that disk.
+    pub dropped_unread: u64,
+    /// Events on their way: queued, on a disk, or in the hands of the sink.
     pub in_flight: u64,
+    /// Those of them that are on a disk, or on the way to it.
+    pub spilled: u64,
 }
 
 impl SinkAccount {
@@ -72,6 +78,8 @@ impl SinkAccount {
             DropReason::Failed => &mut self.dropped_failed,
             DropReason::Closed => &mut self.dropped_closed,
             DropReason::Abandoned => &mut self.dropped_abandoned,
+            DropReason::Unwritten => &mut self.dropped_unwritten,
+            DropReason::Unread => &mut self.dropped_unread,
         }
     }
 }
@@ -117,11 +125,15 @@ pub enum DropReason {
     Closed,
     /// It was left when the time of a shutdown was up.
     Abandoned,
+    /// It could not be written to the disk it was to wait on.
+    Unwritten,
+    /// It could not be read back from that disk.
+    Unread,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Full,
         Self::Evicted,
         Self::Sampled,
@@ -130,6 +142,8 @@ impl DropReason {
         Self::Failed,
         Self::Closed,
         Self::Abandoned,
+        Self::Unwritten,
+        Self::Unread,
     ];
 
     /// As one word.
@@ -143,6 +157,8 @@ impl DropReason {
             Self::Failed => "failed",
             Self::Closed => "closed",
             Self::Abandoned => "abandoned",
+            Self::Unwritten => "unwritten",
+            Self::Unread => "unread",
         }
     }
 }

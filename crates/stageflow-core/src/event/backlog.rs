@@ -2,12 +2,16 @@
 
 mod pending;
 mod room;
+mod spill;
 
 use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
 
-pub use self::room::{Room, Rooms, Rule};
+pub use self::{
+    room::{Room, Rooms, Rule},
+    spill::{Beside, DiskJob, Parcel, Waiter},
+};
 
-use self::pending::Pending;
+use self::{pending::Pending, spill::Away};
 use super::{DropReason, Event, EventClass, EventKind, Losses, RunInfo, SinkAccount, Taken};
 
 const LANES: usize = EventClass::ALL.len();
@@ -21,6 +25,9 @@ pub struct Backlog {
     rooms: Rooms,
     capacity: usize,
     lanes: [VecDeque<Entry>; LANES],
+    /// What is not in the lanes, for the classes that spill.
+    away: Vec<Away>,
+    gone: Vec<Parcel>,
     /// How many events of a class a sample was to be taken of.
     sampled: [u64; LANES],
     account: SinkAccount,
@@ -63,6 +70,8 @@ pub enum Pushed {
     Queued,
     /// It is queued for as long as it may wait for room.
     Waiting,
+    /// It stands behind what is elsewhere, or goes there itself.
+    Spilling,
     /// It is queued, and an older one is not any more.
     InPlace,
     Dropped(DropReason),
@@ -104,10 +113,12 @@ impl Given for &Event {
 
 impl Backlog {
     pub fn new(rooms: Rooms) -> Self {
-        Self {
+        let mut backlog = Self {
             capacity: rooms.capacity(),
             rooms,
             lanes: Default::default(),
+            away: Vec::new(),
+            gone: Vec::new(),
             sampled: [0; LANES],
             account: SinkAccount::default(),
             pending: Pending::default(),
@@ -117,14 +128,18 @@ impl Backlog {
             highest: 0,
             is_high: false,
             closed: false,
+        };
+        for class in EventClass::ALL {
+            backlog.room(class).into_iter().for_each(|room| backlog.set_away(class, room));
         }
+        backlog
     }
 
     pub fn account(&self) -> SinkAccount {
         self.account
     }
 
-    /// How many events wait, the ones in the hands of the sink not included.
+    /// How many events wait in memory, the ones in the hands of the sink not included.
     pub fn queued(&self) -> usize {
         self.queued
     }
@@ -148,6 +163,7 @@ impl Backlog {
     pub fn set_room(&mut self, class: EventClass, room: Room) {
         if let Rooms::Own(rooms) = &mut self.rooms {
             rooms[class as usize] = room;
+            self.set_away(class, room);
         }
         self.capacity = self.rooms.capacity();
     }
@@ -181,8 +197,13 @@ impl Backlog {
         self.queued += 1;
         self.highest = self.highest.max(self.queued);
         self.is_high |= self.queued * 5 >= self.capacity.saturating_mul(4);
-        let lane = self.lane(class);
-        self.lanes[lane].push_back(Entry { ticket: self.tickets, event, class, before, until });
+        let entry = Entry { ticket: self.tickets, event, class, before, until };
+        if verdict == Pushed::Spilling {
+            self.put_behind(entry);
+        } else {
+            let lane = self.lane(class);
+            self.lanes[lane].push_back(entry);
+        }
         verdict
     }
 
@@ -224,6 +245,11 @@ impl Backlog {
                 return dropped(DropReason::Sampled);
             }
         }
+        if let Rule::Spill(_) = room.rule
+            && let Some(has_room) = self.waits_behind(class, room.capacity)
+        {
+            return if has_room { (Pushed::Spilling, None) } else { dropped(DropReason::Full) };
+        }
         if length < room.capacity {
             return (Pushed::Queued, None);
         }
@@ -246,7 +272,7 @@ impl Backlog {
                     dropped(DropReason::Full)
                 }
             }
-            Rule::DropNewest | Rule::Sample(_) => dropped(DropReason::Full),
+            Rule::DropNewest | Rule::Sample(_) | Rule::Spill(_) => dropped(DropReason::Full),
         }
     }
 
@@ -262,6 +288,13 @@ impl Backlog {
             for entry in gone {
                 self.leave(entry, DropReason::Expired, lost);
             }
+        }
+    }
+
+    fn prepare(&mut self, lost: &mut Lost) {
+        self.expire_all(lost);
+        if !self.away.is_empty() {
+            self.move_up();
         }
     }
 
@@ -289,16 +322,16 @@ impl Backlog {
         lost.push((entry.event, reason));
     }
 
-    /// The lane whose front came first, and the place up to which no other lane has anything.
+    /// The lane whose front, at hand or not, came first, and the place up to which no other lane has anything.
     fn first_lane(&self) -> Option<(usize, u64)> {
         let (mut first, mut limit) = (None, u64::MAX);
-        for (lane, entries) in self.lanes.iter().enumerate() {
-            let Some(Entry { ticket, .. }) = entries.front() else { continue };
+        for lane in 0..LANES {
+            let Some(ticket) = self.first_of(lane) else { continue };
             match first {
-                Some((_, earlier)) if earlier < *ticket => limit = limit.min(*ticket),
+                Some((_, earlier)) if earlier < ticket => limit = limit.min(ticket),
                 _ => {
                     limit = first.map_or(u64::MAX, |(_, later)| later);
-                    first = Some((lane, *ticket));
+                    first = Some((lane, ticket));
                 }
             }
         }
@@ -329,7 +362,7 @@ impl Backlog {
 
     /// The next event for a reader who takes one at a time.
     pub fn pop(&mut self, lost: &mut Lost) -> Option<Event> {
-        self.expire_all(lost);
+        self.prepare(lost);
         let (event, class) = self.step()?;
         if class.is_some() {
             self.account.in_flight -= 1;
@@ -340,7 +373,7 @@ impl Backlog {
 
     /// The next events, all of one run, at most so many. They are in flight until [`settle`](Self::settle).
     pub fn take(&mut self, most: usize, lost: &mut Lost) -> Vec<Event> {
-        self.expire_all(lost);
+        self.prepare(lost);
         let mut batch = Vec::new();
         let Some((lane, _)) = self.first_lane() else { return batch };
         let Some(first) = self.lanes[lane].front() else { return batch };
@@ -400,7 +433,7 @@ impl Backlog {
 
     /// Whether nothing waits and nothing is in the hands of the sink.
     pub fn is_settled(&self) -> bool {
-        self.queued == 0 && self.in_hand.is_none()
+        self.queued == 0 && self.in_hand.is_none() && !self.is_away()
     }
 
     /// Whether gaps wait for an event that may never come.
@@ -415,7 +448,7 @@ impl Backlog {
 
     /// Whether everything up to this place was delivered or dropped.
     pub fn is_settled_to(&self, ticket: u64) -> bool {
-        let queued = self.lanes.iter().filter_map(|lane| lane.front()).map(|entry| entry.ticket);
+        let queued = (0..LANES).filter_map(|lane| self.first_of(lane));
         queued.chain(self.in_hand.iter().map(|batch| batch.ticket)).all(|open| open > ticket)
     }
 
@@ -443,6 +476,7 @@ impl Backlog {
         for entry in lanes.into_iter().flatten() {
             self.leave(entry, DropReason::Abandoned, lost);
         }
+        self.abandon_away(lost);
         self.account.dropped_abandoned - before
     }
 }

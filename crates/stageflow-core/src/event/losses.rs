@@ -9,10 +9,10 @@ use super::{DropReason, Event, EventClass, account::write_counts};
 /// The events that a [`Gap`](super::EventKind::Gap) stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    numbers: Option<(u64, u64)>,
-    classes: [u64; EventClass::ALL.len()],
-    reasons: [u64; DropReason::ALL.len()],
-    elsewhere: u64,
+    pub(super) numbers: Option<(u64, u64)>,
+    pub(super) classes: [u64; EventClass::ALL.len()],
+    pub(super) reasons: [u64; DropReason::ALL.len()],
+    pub(super) elsewhere: u64,
 }
 
 impl Losses {

@@ -1,5 +1,7 @@
 //! What those who emit, the thread of the sink and those who wait for it share.
 
+mod disk;
+
 use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,11 +17,14 @@ use stageflow_core::{
     DropReason, Event, EventClass, SinkAccount,
     event::{
         Taken,
-        backlog::{Backlog, Lost, Pushed, Room, Rooms, Rule},
+        backlog::{Backlog, DiskJob, Lost, Pushed, Room, Rooms, Rule, Waiter},
     },
 };
 
-use super::verdict::{Pressure, Receipt};
+use super::{
+    spill::{OnTrouble, Spilled, Spiller},
+    verdict::{Pressure, Receipt},
+};
 
 /// How many events go to a sink at a time.
 const BATCH: usize = 256;
@@ -27,6 +32,8 @@ const BATCH: usize = 256;
 /// events come steadily nobody has to wake it.
 const NAP: Duration = Duration::from_millis(1);
 const NAPS: u32 = 20;
+/// How long a shutdown whose time is up still waits for files to be deleted.
+const TIDY: Duration = Duration::from_millis(100);
 
 type OnDrop = Arc<dyn Fn(&Event, DropReason) + Send + Sync>;
 
@@ -36,7 +43,9 @@ pub(super) struct Shared {
     started: AtomicBool,
     /// The thread has something to do.
     work: Condvar,
-    /// There may be room, or the thread has ended.
+    /// The thread for files has something to do.
+    disk: Condvar,
+    /// There may be room, or a thread has ended.
     moved: Condvar,
 }
 
@@ -44,6 +53,7 @@ struct State {
     backlog: Backlog,
     on_drop: Option<OnDrop>,
     thread: Thread,
+    disk: Disk,
     /// The place up to which somebody waits for a flush, and up to which there was one.
     flush: (u64, u64),
     wakers: Vec<Waker>,
@@ -52,6 +62,16 @@ struct State {
     receipt: Option<Receipt>,
     /// The losses at the end have been told.
     said_all: bool,
+}
+
+/// The thread for files, where events spill.
+struct Disk {
+    thread: Thread,
+    /// Until the thread has them.
+    spillers: Vec<Spiller>,
+    /// How it is, by class.
+    spilled: [Spilled; EventClass::ALL.len()],
+    on_trouble: Option<OnTrouble>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +92,17 @@ pub(super) enum Work {
 
 impl Shared {
     pub(super) fn new(rooms: Rooms) -> Self {
+        let disk = Disk {
+            thread: Thread::None,
+            spillers: Vec::new(),
+            spilled: Default::default(),
+            on_trouble: None,
+        };
         let state = State {
             backlog: Backlog::new(rooms),
             on_drop: None,
             thread: Thread::None,
+            disk,
             flush: (0, 0),
             wakers: Vec::new(),
             waiting: 0,
@@ -86,12 +113,19 @@ impl Shared {
             state: Mutex::new(state),
             started: AtomicBool::new(false),
             work: Condvar::new(),
+            disk: Condvar::new(),
             moved: Condvar::new(),
         }
     }
 
     pub(super) fn set_room(&self, class: EventClass, room: Room) {
         self.lock().backlog.set_room(class, room);
+    }
+
+    pub(super) fn set_spiller(&self, class: EventClass, spiller: Option<Spiller>) {
+        let mut state = self.lock();
+        state.disk.spillers.retain(|known| known.class() != class);
+        state.disk.spillers.extend(spiller);
     }
 
     pub(super) fn set_on_drop(&self, on_drop: OnDrop) {
@@ -165,10 +199,17 @@ impl Shared {
         if wakes {
             state.thread = Thread::Awake;
         }
+        let wakes_disk = state.disk.thread == Thread::Sleeps && state.backlog.has_disk_job();
+        if wakes_disk {
+            state.disk.thread = Thread::Awake;
+        }
         let on_drop = if lost.is_empty() { None } else { state.on_drop.clone() };
         drop(state);
         if wakes {
             self.work.notify_one();
+        }
+        if wakes_disk {
+            self.disk.notify_one();
         }
         if let Some(on_drop) = on_drop {
             for (event, reason) in lost {
@@ -231,7 +272,8 @@ impl Shared {
             let mut lost = Lost::new();
             let most = BATCH.min(state.backlog.capacity() / 4).max(1);
             let mut events = state.backlog.take(most, &mut lost);
-            if events.is_empty() && (asked || state.backlog.is_closed() && !state.said_all) {
+            let is_away = events.is_empty() && state.backlog.is_away();
+            if events.is_empty() && !is_away && (asked || state.backlog.is_closed() && !state.said_all) {
                 // Nothing may come any more: the last losses are told without an event behind them.
                 state.said_all = state.backlog.is_closed();
                 events = state.backlog.take_untold();
@@ -247,8 +289,12 @@ impl Shared {
             if asked {
                 return Work::Flush(wanted);
             }
-            if state.backlog.is_closed() {
+            if state.backlog.is_closed() && !is_away {
                 return Work::Over;
+            }
+            if is_away && state.disk.thread == Thread::Sleeps && state.backlog.has_disk_job() {
+                state.disk.thread = Thread::Awake;
+                self.disk.notify_one();
             }
             if naps < NAPS {
                 naps += 1;
@@ -309,16 +355,41 @@ impl Shared {
             state = wait(&self.moved, state, left);
         }
         let mut lost = Lost::new();
+        let in_files = state.backlog.account().spilled;
         let abandoned = state.backlog.abandon(&mut lost);
+        let gone = state.backlog.take_gone();
+        state = self.tidy_up(state, until);
         let (stuck, account) = (state.backlog.in_hand(), state.backlog.account());
-        let abandoned = abandoned + state.receipt.map_or(0, |receipt| receipt.abandoned);
-        let receipt = Receipt { account, abandoned, stuck };
+        let (before, before_in_files) =
+            state.receipt.map_or((0, 0), |receipt| (receipt.abandoned, receipt.abandoned_in_files));
+        let receipt = Receipt {
+            account,
+            abandoned: abandoned + before,
+            abandoned_in_files: in_files + before_in_files,
+            stuck,
+        };
         state.receipt = Some(receipt);
         let wakers = mem::take(&mut state.wakers);
         self.unlock(state, &lost);
         self.moved.notify_all();
         wakers.into_iter().for_each(Waker::wake);
+        drop(gone);
         receipt
+    }
+
+    /// Gives the thread for files the time to delete them.
+    fn tidy_up<'a>(&self, mut state: MutexGuard<'a, State>, until: Option<Instant>) -> MutexGuard<'a, State> {
+        self.disk.notify_one();
+        let grace = now().checked_add(TIDY);
+        let until = until.max(grace);
+        while matches!(state.disk.thread, Thread::Awake | Thread::Sleeps) {
+            let left = until.map_or(TIDY, |until| until.saturating_duration_since(now()));
+            if left.is_zero() {
+                break;
+            }
+            state = wait(&self.moved, state, left);
+        }
+        state
     }
 
     pub(super) fn poll_receipt(&self, cx: &mut Context<'_>) -> Option<Receipt> {
@@ -333,7 +404,8 @@ impl Shared {
     pub(super) fn leave(&self, linger: Duration) {
         let mut state = self.close();
         let until = now().checked_add(linger);
-        while !matches!(state.thread, Thread::None | Thread::Ended) && state.receipt.is_none() {
+        let lives = |thread| !matches!(thread, Thread::None | Thread::Ended);
+        while (lives(state.thread) || lives(state.disk.thread)) && state.receipt.is_none() {
             let left = until.map_or(linger, |until| until.saturating_duration_since(now()));
             if left.is_zero() {
                 return;
@@ -348,6 +420,7 @@ impl Shared {
         state.flush.0 = state.backlog.last();
         state.flush.1 = state.flush.1.min(state.flush.0.saturating_sub(1));
         self.work.notify_one();
+        self.disk.notify_one();
         self.moved.notify_all();
         state
     }

@@ -14,6 +14,8 @@ pub enum Verdict {
     Queued,
     /// It will be delivered if there is room for it before its time is up.
     Waiting,
+    /// It will be delivered after what is in files, unless the files fail. It may go to one itself.
+    Spilling,
     /// It will be delivered, and the oldest one of its class will not.
     Replacing,
     /// It will not be delivered.
@@ -32,6 +34,7 @@ impl From<Pushed> for Verdict {
         match pushed {
             Pushed::Queued => Self::Queued,
             Pushed::Waiting => Self::Waiting,
+            Pushed::Spilling => Self::Spilling,
             Pushed::InPlace => Self::Replacing,
             Pushed::Dropped(reason) => Self::Dropped(reason),
         }
@@ -42,9 +45,9 @@ impl From<Pushed> for Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Pressure {
-    /// How many events wait.
+    /// How many events wait in memory.
     pub queued: usize,
-    /// How many waited at most.
+    /// How many waited there at most.
     pub highest: usize,
     /// How many events there is room for, all classes together.
     pub capacity: usize,
@@ -60,6 +63,8 @@ pub struct Receipt {
     pub account: SinkAccount,
     /// Events that were queued when the time was up: they are dropped.
     pub abandoned: u64,
+    /// Those of them that were in files. The files are deleted.
+    pub abandoned_in_files: u64,
     /// Events that the sink was given and has not come back from. They stay in flight.
     pub stuck: u64,
 }
@@ -74,6 +79,9 @@ impl Receipt {
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.account)?;
+        if self.abandoned_in_files > 0 {
+            write!(f, ", {} abandoned in files", self.abandoned_in_files)?;
+        }
         if self.stuck > 0 {
             write!(f, ", {} of them in the hands of a sink that does not come back", self.stuck)?;
         }

@@ -30,6 +30,8 @@ pub enum Rule {
     Sample(u32),
     /// Events wait for room for so long, as many as the capacity beside it.
     Wait(Duration),
+    /// Events wait elsewhere. So many are kept beside the capacity until they are there.
+    Spill(usize),
 }
 
 impl Rooms {

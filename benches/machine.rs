@@ -4,6 +4,23 @@ use std::process::Command;
 
 const LOCK: &str = include_str!("../Cargo.lock");
 
+/// What every record of figures says of where they come from, with its names.
+pub fn facts(command: &str, runtime: &str, peers: &[&str]) -> Vec<(&'static str, String)> {
+    let peers: Vec<String> = peers.iter().map(|name| format!("{name} {}", version(name))).collect();
+    let mut facts = vec![
+        ("processor", format!("{}, {} cores", processor(), cores())),
+        ("kernel", format!("Linux {}", kernel())),
+        ("compiler", format!("{}, profile bench", compiler())),
+        ("tokio", format!("{}, {runtime}", version("tokio"))),
+        ("peers", peers.join(", ")),
+        ("commit", commit()),
+        ("date", date("+%Y-%m-%d")),
+        ("command", format!("`{command}`")),
+    ];
+    facts.retain(|(_, value)| !value.is_empty());
+    facts
+}
+
 /// The processor's name.
 pub fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

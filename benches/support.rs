@@ -12,6 +12,7 @@ pub mod callgrind;
 pub mod graph;
 pub mod hand;
 pub mod machine;
+pub mod options;
 pub mod ours;
 pub mod stopwatch;
 pub mod table;

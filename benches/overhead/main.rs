@@ -12,7 +12,6 @@ mod callgrind;
 mod campaign;
 mod cells;
 mod goals;
-mod machine;
 mod memory;
 mod options;
 mod peers;
@@ -37,7 +36,7 @@ pub(crate) fn say(line: impl std::fmt::Display) {
 }
 
 fn main() -> Result<ExitCode> {
-    let options = Options::read(std::env::args().skip(1))?;
+    let options = options::read()?;
     match &options.mode {
         Mode::CallgrindCell { row, shape, runs } => callgrind::cell(*row, *shape, *runs)?,
         Mode::Verify => verify::all()?,

@@ -1,10 +1,9 @@
 //! Prints the tables, and writes them as JSON and as a baseline in Markdown.
 
-use std::{fs, path::Path};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 use stageflow_benches::{
+    machine,
     table::{aligned, markdown},
     work::Body,
 };
@@ -14,7 +13,6 @@ use crate::{
     campaign::{Campaign, Cell},
     cells::Key,
     goals::{Facts, Goal, Limit, Verdict},
-    machine::Machine,
     options::Options,
     rows::Row,
     say,
@@ -59,21 +57,15 @@ pub(crate) fn print_goals(goals: &[Goal]) -> usize {
 }
 
 pub(crate) fn write(options: &Options, facts: &Facts, goals: &[Goal]) -> Result<()> {
-    let machine = Machine::look();
-    if let Some(file) = &options.json {
-        let text = serde_json::to_string_pretty(&as_json(options, facts, goals, &machine))?;
-        save(file, &text)?;
-    }
-    if let Some(file) = &options.baseline {
-        save(file, as_markdown(options, facts, goals, &machine).trim_end())?;
-    }
+    let written = options.write(|| as_json(options, facts, goals), || as_markdown(options, facts, goals))?;
+    written.into_iter().for_each(|file| say(format_args!("wrote {}", file.display())));
     Ok(())
 }
 
-fn save(file: &Path, text: &str) -> Result<()> {
-    fs::write(file, format!("{text}\n")).with_context(|| format!("could not write {}", file.display()))?;
-    say(format_args!("wrote {}", file.display()));
-    Ok(())
+/// On what the figures were measured.
+fn machine(options: &Options) -> Vec<(&'static str, String)> {
+    let peers = ["async_dag", "dagx", "dagrs", "graph-flow"];
+    machine::facts(&options.command, "multi-thread, 2 workers", &peers)
 }
 
 /// One table per body.
@@ -158,12 +150,11 @@ fn short(value: f64) -> String {
     if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
-fn as_markdown(options: &Options, facts: &Facts, goals: &[Goal], machine: &Machine) -> String {
+fn as_markdown(options: &Options, facts: &Facts, goals: &[Goal]) -> String {
     let mut text = "# Baseline\n\n| | |\n|---|---|\n".to_owned();
-    for (name, value) in machine.rows() {
+    for (name, value) in machine(options) {
         text.push_str(&format!("| {name} | {value} |\n"));
     }
-    text.push_str(&format!("| command | `{}` |\n", options.command));
     if !goals.is_empty() {
         text.push_str(&format!("\n## Goals\n\n{}", markdown(&goal_rows(goals))));
     }
@@ -189,7 +180,9 @@ fn as_markdown(options: &Options, facts: &Facts, goals: &[Goal], machine: &Machi
     text
 }
 
-fn as_json(options: &Options, facts: &Facts, goals: &[Goal], machine: &Machine) -> serde_json::Value {
+fn as_json(options: &Options, facts: &Facts, goals: &[Goal]) -> serde_json::Value {
+    let machine: serde_json::Map<_, _> =
+        machine(options).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     let cell = |cell: &Cell| {
         let Key { row, shape, body } = cell.key;
         json!({
@@ -202,7 +195,6 @@ fn as_json(options: &Options, facts: &Facts, goals: &[Goal], machine: &Machine) 
     let count = |count: &Count| json!({ "row": count.row.to_string(), "shape": count.shape.to_string(), "per_stage": count.per_stage });
     json!({
         "machine": machine,
-        "command": options.command,
         "goals": goal_rows(goals).into_iter().skip(1).map(goal).collect::<Vec<_>>(),
         "times": facts.campaign.cells.iter().map(cell).collect::<Vec<_>>(),
         "instructions": facts.instructions.as_ref().ok().map(|all| all.iter().map(count).collect::<Vec<_>>()),

@@ -34,7 +34,7 @@ pub(crate) fn say(line: impl std::fmt::Display) {
 }
 
 fn main() -> Result<ExitCode> {
-    let options = Options::read(std::env::args().skip(1))?;
+    let options = options::read()?;
     match &options.mode {
         Mode::CallgrindCell { row, bare, batches } => callgrind::cell(row, *bare, *batches)?,
         Mode::Verify => verify::all()?,

@@ -1,8 +1,6 @@
 //! Prints the tables, and writes them as JSON and as a baseline in Markdown.
 
-use std::{fs, path::Path};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 use stageflow_benches::{
     machine,
@@ -125,34 +123,16 @@ fn goal_rows(goals: &[Goal]) -> Vec<Vec<String>> {
 }
 
 pub(crate) fn write(options: &Options, campaign: &Campaign, goals: &[Goal]) -> Result<()> {
-    if let Some(file) = &options.json {
-        save(file, &serde_json::to_string_pretty(&as_json(options, campaign, goals))?)?;
-    }
-    if let Some(file) = &options.baseline {
-        save(file, as_markdown(options, campaign, goals).trim_end())?;
-    }
-    Ok(())
-}
-
-fn save(file: &Path, text: &str) -> Result<()> {
-    fs::write(file, format!("{text}\n")).with_context(|| format!("could not write {}", file.display()))?;
-    say(format_args!("wrote {}", file.display()));
+    let written =
+        options.write(|| as_json(options, campaign, goals), || as_markdown(options, campaign, goals))?;
+    written.into_iter().for_each(|file| say(format_args!("wrote {}", file.display())));
     Ok(())
 }
 
 /// On what the figures were measured.
-fn facts(options: &Options) -> [(&'static str, String); 8] {
+fn facts(options: &Options) -> Vec<(&'static str, String)> {
     let peers = ["tower", "tower-resilience", "backon", "failsafe", "governor"];
-    [
-        ("processor", format!("{}, {} cores", machine::processor(), machine::cores())),
-        ("kernel", format!("Linux {}", machine::kernel())),
-        ("compiler", format!("{}, profile bench", machine::compiler())),
-        ("tokio", format!("{}, multi-thread, 1 worker", machine::version("tokio"))),
-        ("peers", peers.map(|name| format!("{name} {}", machine::version(name))).join(", ")),
-        ("commit", machine::commit()),
-        ("date", machine::date("+%Y-%m-%d")),
-        ("command", format!("`{}`", options.command)),
-    ]
+    machine::facts(&options.command, "multi-thread, 1 worker", &peers)
 }
 
 fn as_markdown(options: &Options, campaign: &Campaign, goals: &[Goal]) -> String {

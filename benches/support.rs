@@ -1,7 +1,7 @@
-//! What the benches `overhead` and `policies`, the helper `memory` and `stress` share: graphs, stage bodies, rows, the stopwatch,
+//! What the benches `overhead`, `policies` and `events`, the helper `memory` and `stress` share: graphs, stage bodies, rows, the stopwatch,
 //! counts of instructions, tables and facts about the machine.
 //!
-//! Nothing here knows a goal; those are in `overhead/goals.rs` and `policies/goals.rs`.
+//! Nothing here knows a goal; those are in the `goals.rs` of each bench.
 
 #![expect(
     clippy::missing_panics_doc,

@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: runs the bench `overhead`, or `policies`, and forwards everything to it.
+//! `cargo xtask bench`: runs the bench `overhead`, `policies` or `events`, and forwards everything to it.
 //!
 //! The bench itself prints the table and, with `--check`, fails where a goal is missed. Only this command compiles the
-//! other crates that it measures beside ours, and only those of the bench that it runs.
+//! other crates that a bench measures beside ours, and only those of the bench that it runs.
 
 use crate::report::{Outcome, Report};
 use crate::shell;
@@ -12,6 +12,8 @@ Usage: cargo xtask bench [--check] [--quick] [--filter WORD]... [--json FILE] [-
        cargo xtask bench --verify | --memory | --callgrind | --blocking
        cargo xtask bench policies [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
        cargo xtask bench policies --verify | --callgrind
+       cargo xtask bench events [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
+       cargo xtask bench events --verify
 
 Runs `cargo bench -p stageflow-benches --features peers --bench overhead`, which
 prints the time per stage: ours, hand-written tokio and other engines, side by
@@ -37,6 +39,11 @@ of tower, tower-resilience, backon, failsafe and governor around a call. The
 options mean the same; `--check` checks the goals of the policies, and
 `--verify` that each policy acts where it has to.
 
+With `events`, runs the bench of that name with the feature `telemetry`: what it
+costs a run of 10,000 stages that somebody listens, from a sink that does nothing
+to OpenTelemetry, and what it costs to hand one event over, beside tokio's
+channel. `--verify` checks that no row loses an event.
+
 Files are relative to the root of the workspace.";
 
 /// The bench to run, the feature it needs, and what is forwarded to it.
@@ -52,6 +59,7 @@ impl<'a> Bench<'a> {
             Some((first, args)) if first == "policies" => {
                 Self { name: "policies", feature: "policy-peers", args }
             }
+            Some((first, args)) if first == "events" => Self { name: "events", feature: "telemetry", args },
             _ => Self { name: "overhead", feature: "peers", args },
         }
     }

@@ -117,21 +117,14 @@ impl Front {
         if self.protocol == Protocol::Grpc { otel.grpc(address) } else { otel.http(address) }
     }
 
-    #[cfg(feature = "otlp-gzip")]
     pub(crate) fn http(&self) -> String {
         format!("http://localhost:{}", self.port)
     }
 }
 
-#[cfg(feature = "otlp-gzip")]
 pub(crate) fn unzipped(body: &[u8]) -> Bytes {
     use std::io::Read as _;
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(body).read_to_end(&mut plain).unwrap();
     plain.into()
-}
-
-#[cfg(not(feature = "otlp-gzip"))]
-fn unzipped(_: &[u8]) -> Bytes {
-    panic!("nobody compresses here")
 }

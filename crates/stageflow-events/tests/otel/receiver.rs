@@ -115,7 +115,7 @@ impl Receiver {
     }
 
     /// What came by HTTP.
-    #[cfg(feature = "otlp-tls")]
+    #[cfg(all(feature = "otlp-gzip", feature = "otlp-tls"))]
     pub(crate) fn take(&self, traces: ExportTraceServiceRequest) {
         self.state.asked.fetch_add(1, Ordering::SeqCst);
         self.state.traces.lock().unwrap().push(traces);

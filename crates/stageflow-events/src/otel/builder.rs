@@ -106,6 +106,16 @@ impl OtelBuilder {
 
     /// Trusts the certificates in this file, in PEM, instead of those of the system. It is read once, by [`build`](Self::build), and
     /// only where an address begins with `https://`.
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "otlp-http", feature = "otlp-tls"))] {
+    /// use stageflow_events::otel::Otel;
+    ///
+    /// let otel = Otel::builder().http("https://otlp.example").certificate("/nowhere/ca.pem");
+    /// let error = otel.build().expect_err("the file is not there").to_string();
+    /// assert!(error.contains("\"/nowhere/ca.pem\"") && error.contains("does not exist"));
+    /// # }
+    /// ```
     pub fn certificate(mut self, roots: impl Into<PathBuf>) -> Self {
         self.settings.both.files.roots = Some(roots.into());
         (self.settings.traces.files.roots, self.settings.metrics.files.roots) = (None, None);

@@ -47,11 +47,12 @@ async fn spans_arrive_over_tls_by_both_protocols_and_versions() {
     let authority = Authority::new();
     for (protocol, old) in BOTH.into_iter().flat_map(|protocol| [(protocol, false), (protocol, true)]) {
         let front = Front::tls(protocol, &authority, Manner { old, ..Manner::default() }).await;
-        let receipt = exported(front.otel(front.https()).certificate(&authority.file)).await;
+        let otel = front.otel(front.https()).certificate(&authority.file).batch(3, Duration::ZERO);
+        let receipt = exported(otel).await;
         assert!(receipt.is_complete(), "{protocol:?}, {old}: {receipt}");
         assert_eq!((receipt.spans.exported, front.receiver.spans().len()), (10, 10));
         let scheme = (protocol == Protocol::Grpc).then_some("https");
-        assert_eq!(front.sent()[0].scheme.as_deref(), scheme);
+        assert!(front.sent().len() >= 4 && front.sent().iter().all(|sent| sent.scheme.as_deref() == scheme));
     }
     assert!(CryptoProvider::get_default().is_none(), "nothing was installed for the process");
 }

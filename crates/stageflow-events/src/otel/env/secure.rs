@@ -107,14 +107,14 @@ impl Target {
         if self.files != TlsFiles::default() {
             warnings.push(format!(
                 "certificates are set, but {:?} is an address without TLS: they are not used",
-                self.url
+                plain(&self.url)
             ));
         }
         let secret = self.headers.iter().find(|(name, value)| is_secret(name, value));
         if let Some((name, _)) = secret.filter(|_| !is_local(&self.url)) {
             warnings.push(format!(
                 "the header {name:?} goes to {:?} without TLS: whoever is on the way can read it",
-                self.url
+                plain(&self.url)
             ));
         }
         warnings
@@ -130,11 +130,16 @@ fn is_secret(name: &str, value: &str) -> bool {
         || ["basic", "bearer"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
 }
 
-/// Whether an address is one of this machine.
-fn is_local(url: &str) -> bool {
+/// Host and port of an address: the rest may be a secret.
+fn plain(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Whether an address is one of this machine.
+fn is_local(url: &str) -> bool {
+    let host = plain(url);
     let host = match host.strip_prefix('[') {
         Some(six) => six.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
@@ -170,6 +175,7 @@ mod tests {
         ] {
             assert!(!is_local(url), "{url}");
         }
+        assert_eq!(plain("http://user:secret@host:1/path?key=secret"), "host:1");
     }
 
     #[test]

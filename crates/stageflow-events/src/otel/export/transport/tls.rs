@@ -53,14 +53,16 @@ impl Connector {
         }
         let bad = || OtelError::endpoint(&target.url);
         let uri: Uri = target.url.parse().map_err(|_| bad())?;
-        let host = uri.host().ok_or_else(bad)?.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(host).map_err(|_| bad())?;
+        let host = uri.host().ok_or_else(bad)?;
+        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(name).map_err(|_| bad())?;
+        // Without what else may stand in an address, such as a password.
+        let troubles = Troubles::new(format!("{host}:{}", uri.port_u16().unwrap_or(443)));
         let mut config = config(&target.files)?;
         config.alpn_protocols = vec![inside.to_vec()];
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        let troubles = Troubles::new(uri.authority().map_or_else(String::new, ToString::to_string));
         let tls = TlsConnector::from(Arc::new(config));
         Ok(Some(Self(Arc::new(Inner { tcp, tls, uri, name, troubles }))))
     }

@@ -20,6 +20,8 @@ pub struct ExportAccount {
     pub dropped_refused: u64,
     /// Items dropped because all attempts within the budget of the retries failed.
     pub dropped_unreachable: u64,
+    /// Items dropped because TLS failed for good: a certificate was not accepted, by us or by the collector.
+    pub dropped_tls: u64,
     /// Items dropped because the exporter ended before they were exported.
     pub dropped_shutdown: u64,
     /// Items on their way.
@@ -29,7 +31,11 @@ pub struct ExportAccount {
 impl ExportAccount {
     /// All dropped items.
     pub fn dropped(&self) -> u64 {
-        self.dropped_full + self.dropped_refused + self.dropped_unreachable + self.dropped_shutdown
+        self.dropped_full
+            + self.dropped_refused
+            + self.dropped_unreachable
+            + self.dropped_tls
+            + self.dropped_shutdown
     }
 
     /// All items that were lost: dropped here, or rejected by the collector.
@@ -38,13 +44,14 @@ impl ExportAccount {
     }
 
     /// What is counted for each result, by the word for it.
-    pub(crate) fn results(&self) -> [(&'static str, u64); 6] {
+    pub(crate) fn results(&self) -> [(&'static str, u64); 7] {
         [
             ("exported", self.exported),
             ("rejected", self.rejected),
             (LossReason::QueueFull.as_str(), self.dropped_full),
             (LossReason::Refused.as_str(), self.dropped_refused),
             (LossReason::Unreachable.as_str(), self.dropped_unreachable),
+            (LossReason::Tls.as_str(), self.dropped_tls),
             (LossReason::Shutdown.as_str(), self.dropped_shutdown),
         ]
     }
@@ -90,6 +97,8 @@ pub enum LossReason {
     Refused,
     /// No attempt succeeded.
     Unreachable,
+    /// TLS failed for good: a certificate was not accepted, by us or by the collector, or there is no TLS at the other end.
+    Tls,
     /// The exporter ended before.
     Shutdown,
 }
@@ -102,6 +111,7 @@ impl LossReason {
             Self::Rejected => "rejected",
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
             Self::Shutdown => "shutdown",
         }
     }

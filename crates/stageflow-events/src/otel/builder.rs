@@ -1,6 +1,6 @@
 //! [`OtelBuilder`]: from settings and variables to an exporter.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
 
@@ -8,7 +8,7 @@ use super::{
     Otel,
     account::Loss,
     conventions as names,
-    env::{Protocol, Settings},
+    env::{Compression, Protocol, Settings, Target},
     error::OtelError,
     export::{Exporter, Hook, Plan, Shared},
     metrics::{Meter, SeriesLimits},
@@ -22,6 +22,8 @@ use super::{
 /// |---|---|
 /// | collector | OTLP over HTTP to `http://localhost:4318`; without the feature `otlp-http`, over gRPC to `http://localhost:4317` |
 /// | timeout of a request | 10 s |
+/// | compression | none |
+/// | trusted with TLS | the certificates of the system |
 /// | sampler | as the caller does, and all that begins here |
 /// | queue | 65 536 spans |
 /// | batch | 512 spans, or what there is after 1 s |
@@ -65,7 +67,8 @@ impl OtelBuilder {
         self
     }
 
-    /// Sends everything over gRPC to this address, such as `http://localhost:4317`.
+    /// Sends everything over gRPC to this address, such as `http://localhost:4317`. One without `http://` is one with TLS, unless
+    /// `OTEL_EXPORTER_OTLP_INSECURE` is `true`.
     pub fn grpc(self, endpoint: impl Into<String>) -> Self {
         self.collector(Protocol::Grpc, endpoint.into())
     }
@@ -91,6 +94,43 @@ impl OtelBuilder {
             wish.headers.iter_mut().for_each(|headers| headers.push(header.clone()));
         }
         self.settings.both.headers.get_or_insert_default().push(header);
+        self
+    }
+
+    /// How what is sent is made smaller.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.settings.both.compression = Some(compression);
+        (self.settings.traces.compression, self.settings.metrics.compression) = (None, None);
+        self
+    }
+
+    /// Trusts the certificates in this file, in PEM, instead of those of the system. It is read once, by [`build`](Self::build), and
+    /// only where an address begins with `https://`.
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "otlp-http", feature = "otlp-tls"))] {
+    /// use stageflow_events::otel::Otel;
+    ///
+    /// let otel = Otel::builder().http("https://otlp.example").certificate("/nowhere/ca.pem");
+    /// let error = otel.build().expect_err("the file is not there").to_string();
+    /// assert!(error.contains("\"/nowhere/ca.pem\"") && error.contains("does not exist"));
+    /// # }
+    /// ```
+    pub fn certificate(mut self, roots: impl Into<PathBuf>) -> Self {
+        self.settings.both.files.roots = Some(roots.into());
+        (self.settings.traces.files.roots, self.settings.metrics.files.roots) = (None, None);
+        self
+    }
+
+    /// Shows this certificate to a collector that asks for one, and proves it by its key: two files in PEM, of which the first
+    /// begins with the certificate itself and may go on with those between it and a root, and the second has no password. They
+    /// are read like that of [`certificate`](Self::certificate).
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        for wish in [&mut self.settings.traces, &mut self.settings.metrics] {
+            (wish.files.certificate, wish.files.key) = (None, None);
+        }
+        let files = &mut self.settings.both.files;
+        (files.certificate, files.key) = (Some(certificate.into()), Some(key.into()));
         self
     }
 
@@ -191,13 +231,19 @@ impl OtelBuilder {
     ///
     /// # Errors
     ///
-    /// An address, a protocol or a header that is none, an address with TLS, a protocol whose feature is off.
+    /// An address, a protocol, a compression or a header that is none; one whose feature is off, such as an address with TLS without
+    /// `otlp-tls`; a file of TLS that cannot be read or does not hold what it should.
     pub fn build(self) -> Result<Otel, OtelError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let settings = self.settings;
+        let mut settings = self.settings;
         let (traces, metrics) = (settings.traces()?, settings.metrics()?);
+        for warning in traces.iter().chain(&metrics).flat_map(Target::warnings) {
+            if !settings.warnings.contains(&warning) {
+                settings.warnings.push(warning);
+            }
+        }
         let spans = SpanLimits { events: settings.span_events, text: settings.text, messages: self.messages };
         let records = traces.is_some();
         let is_off = traces.is_none() && metrics.is_none();

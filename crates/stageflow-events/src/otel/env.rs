@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+mod secure;
+
+pub use self::secure::Compression;
+pub(crate) use self::secure::TlsFiles;
 use super::{error::OtelError, sampler::Sampler};
 
 /// How the collector is reached.
@@ -21,6 +25,8 @@ pub(crate) struct Target {
     pub(crate) url: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) timeout: Duration,
+    pub(crate) compression: Compression,
+    pub(crate) files: TlsFiles,
 }
 
 /// Where one signal goes, as far as it was said.
@@ -32,6 +38,10 @@ pub(crate) struct Wish {
     pub(crate) url: Option<String>,
     pub(crate) headers: Option<Vec<(String, String)>>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) compression: Option<Compression>,
+    /// Whether an address of gRPC without a scheme is one without TLS.
+    pub(crate) insecure: Option<bool>,
+    pub(crate) files: TlsFiles,
 }
 
 /// All settings.
@@ -81,7 +91,7 @@ pub(crate) type Vars<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Settings {
     /// Takes over what the variables say. What cannot be followed is a warning, as the specification has it, but for what would
-    /// send nothing anywhere: an unknown protocol.
+    /// send nothing anywhere, or otherwise than the collector wants it: an unknown protocol, an unknown compression.
     pub(crate) fn read(&mut self, vars: Vars<'_>) -> Result<(), OtelError> {
         let get =
             |name: &str| vars(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
@@ -131,12 +141,8 @@ impl Settings {
         self.text = number("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", 0).map_or(self.text, size);
         self.text = number("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", 0).map_or(self.text, size);
         self.span_events = number("OTEL_SPAN_EVENT_COUNT_LIMIT", 0).map_or(self.span_events, size);
-        for name in
-            ["OTEL_BSP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_CERTIFICATE"]
-        {
-            if get(name).is_some_and(|value| value != "none") {
-                warnings.push(format!("{name} is not followed"));
-            }
+        if get("OTEL_BSP_EXPORT_TIMEOUT").is_some() {
+            warnings.push("OTEL_BSP_EXPORT_TIMEOUT is not followed".to_owned());
         }
         self.warnings.extend(warnings);
         Ok(())
@@ -168,18 +174,24 @@ impl Settings {
                 format!("{}{path}", self.both.url.as_deref().unwrap_or(base).trim_end_matches('/'))
             }
         };
-        // In gRPC an address may go without.
-        let url =
-            if url.contains("://") || protocol == Protocol::Http { url } else { format!("http://{url}") };
-        if url.starts_with("https://") {
-            return Err(OtelError::tls(&url));
-        }
-        if !url.starts_with("http://") || url.len() == "http://".len() {
+        // In gRPC an address may go without, and is then one with TLS, as the specification has it.
+        let is_insecure = own.insecure.or(self.both.insecure).unwrap_or(false);
+        let url = match is_insecure {
+            _ if url.contains("://") || protocol == Protocol::Http => url,
+            true => format!("http://{url}"),
+            false => format!("https://{url}"),
+        };
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        if rest.is_none_or(str::is_empty) {
             return Err(OtelError::endpoint(&url));
         }
         let headers = own.headers.clone().or_else(|| self.both.headers.clone()).unwrap_or_default();
         let timeout = own.timeout.or(self.both.timeout).unwrap_or(Duration::from_secs(10));
-        Ok(Some(Target { protocol, url, headers, timeout }))
+        let compression = own.compression.or(self.both.compression).unwrap_or(Compression::None);
+        let files = own.files.or(&self.both.files);
+        let target = Target { protocol, url, headers, timeout, compression, files };
+        target.check(cfg!(feature = "otlp-tls"), cfg!(feature = "otlp-gzip"))?;
+        Ok(Some(target))
     }
 }
 
@@ -213,7 +225,7 @@ impl Wish {
                 Err(_) => warnings.push(format!("{} is {text:?}, which is no number", name("TIMEOUT"))),
             }
         }
-        Ok(())
+        self.read_secure(&name, get, warnings)
     }
 }
 

@@ -20,9 +20,38 @@ impl OtelError {
     pub(crate) fn tls(url: &str) -> Self {
         Self {
             what: format!(
-                "{url:?} asks for TLS, which this exporter does not speak: send to a collector on this machine or network, and let it send on"
+                "{url:?} asks for TLS, which needs the feature `otlp-tls`: turn it on, or write \"http://\" for a collector without TLS"
             ),
         }
+    }
+
+    pub(crate) fn half_a_client() -> Self {
+        Self {
+            what: "a client certificate and its key go together: set both OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY, or neither".to_owned(),
+        }
+    }
+
+    /// `what` the file is to hold, and the `problem` with it.
+    #[cfg(all(feature = "otlp-tls", any(feature = "otlp-grpc", feature = "otlp-http")))]
+    pub(crate) fn file(path: &std::path::Path, what: &str, problem: &str) -> Self {
+        Self { what: format!("the file {path:?}, which is to hold {what}, {problem}") }
+    }
+
+    #[cfg(all(feature = "otlp-tls", any(feature = "otlp-grpc", feature = "otlp-http")))]
+    pub(crate) fn no_roots(problems: &str) -> Self {
+        Self {
+            what: format!(
+                "this system has no certificates to trust{problems}: install them, or name a file with OTEL_EXPORTER_OTLP_CERTIFICATE or `certificate(…)`"
+            ),
+        }
+    }
+
+    pub(crate) fn gzip() -> Self {
+        Self { what: "compression by gzip needs the feature `otlp-gzip`".to_owned() }
+    }
+
+    pub(crate) fn compression(variable: &str, value: &str) -> Self {
+        Self { what: format!("{variable} is {value:?}: use \"gzip\" or \"none\"") }
     }
 
     /// The name only: values of headers are secrets.

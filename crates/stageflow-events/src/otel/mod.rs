@@ -37,7 +37,7 @@ use stageflow_core::{ContextSnapshot, Event, EventSink};
 pub use self::{
     account::{ExportAccount, ExportReceipt, Loss, LossReason, Signal},
     builder::OtelBuilder,
-    env::Protocol,
+    env::{Compression, Protocol},
     error::OtelError,
     metrics::{METRICS, MetricKind, MetricSpec},
     provider::context,
@@ -117,7 +117,8 @@ impl Otel {
         self.0.exporter.is_none()
     }
 
-    /// What the variables said that could not be followed.
+    /// What the settings say that could not be followed, or is likely not meant so, such as a token that goes to another machine
+    /// without TLS.
     pub fn warnings(&self) -> &[String] {
         &self.0.warnings
     }

@@ -60,7 +60,20 @@ async fn a_disabled_exporter_asks_nobody() {
 fn what_would_send_nothing_anywhere_is_an_error() {
     for (name, value, error) in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "OTEL_EXPORTER_OTLP_PROTOCOL is \"http/json\": use"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318", "asks for TLS"),
+        (
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
+            "zstd",
+            "OTEL_EXPORTER_OTLP_COMPRESSION is \"zstd\": use \"gzip\"",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+            "Gzip",
+            "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION is \"Gzip\"",
+        ),
+        #[cfg(not(feature = "otlp-tls"))]
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318", "needs the feature `otlp-tls`"),
+        #[cfg(not(feature = "otlp-gzip"))]
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "needs the feature `otlp-gzip`"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector", "is no address of a collector"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret", "the header \"a b\" has a name or a value"),
     ] {
@@ -68,4 +81,20 @@ fn what_would_send_nothing_anywhere_is_an_error() {
             Otel::builder().from_vars(vars([(name, value.to_owned())])).build().unwrap_err().to_string();
         assert!(told.contains(error) && !told.contains("secret"), "{told}");
     }
+}
+
+#[test]
+fn a_token_that_leaves_the_machine_without_tls_is_a_warning() {
+    let warnings = |endpoint: &str| {
+        let builder = Otel::builder().http(endpoint).header("authorization", "Bearer secret");
+        builder.build().unwrap().warnings().to_vec()
+    };
+    let told = warnings("http://collector.example:4318");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("\"authorization\"") && told[0].contains("collector.example"), "{told:?}");
+    assert!(!told[0].contains("secret"), "{told:?}");
+    assert_eq!(warnings("http://localhost:4318"), [""; 0]);
+    let said = vars([("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem".to_owned())]);
+    let told = Otel::builder().without_metrics().from_vars(said).build().unwrap();
+    assert!(told.warnings()[0].contains("certificates are set, but \"localhost:4318"), "{told:?}");
 }

@@ -114,6 +114,29 @@ impl Receiver {
         self.state.asked.load(Ordering::SeqCst)
     }
 
+    /// What came by HTTP.
+    #[cfg(all(feature = "otlp-gzip", feature = "otlp-tls"))]
+    pub(crate) fn take(&self, traces: ExportTraceServiceRequest) {
+        self.state.asked.fetch_add(1, Ordering::SeqCst);
+        self.state.traces.lock().unwrap().push(traces);
+    }
+
+    /// One request by gRPC. Compression is understood where it is compiled in.
+    pub(crate) async fn route(
+        self,
+        request: hyper::Request<tonic::body::Body>,
+    ) -> Result<hyper::Response<tonic::body::Body>, std::convert::Infallible> {
+        if request.uri().path().contains("TraceService") {
+            let traces = TraceServiceServer::new(self).max_decoding_message_size(64 << 20);
+            #[cfg(feature = "otlp-gzip")]
+            let traces = traces.accept_compressed(tonic::codec::CompressionEncoding::Gzip);
+            let mut traces = traces;
+            traces.call(request).await
+        } else {
+            MetricsServiceServer::new(self).call(request).await
+        }
+    }
+
     async fn answer(&self) -> Result<Manner, Status> {
         let manner = self.state.manner.lock().unwrap().clone();
         let number = self.state.asked.fetch_add(1, Ordering::SeqCst);
@@ -131,16 +154,7 @@ async fn accept(listener: TcpListener, receiver: Receiver) {
     while let Ok((stream, _)) = listener.accept().await {
         let receiver = receiver.clone();
         let route = service_fn(move |request: hyper::Request<Incoming>| {
-            let receiver = receiver.clone();
-            async move {
-                let request = request.map(tonic::body::Body::new);
-                if request.uri().path().contains("TraceService") {
-                    let traces = TraceServiceServer::new(receiver);
-                    traces.max_decoding_message_size(64 << 20).call(request).await
-                } else {
-                    MetricsServiceServer::new(receiver).call(request).await
-                }
-            }
+            receiver.clone().route(request.map(tonic::body::Body::new))
         });
         let server = http2::Builder::new(TokioExecutor::new());
         tokio::spawn(server.serve_connection(TokioIo::new(stream), route));

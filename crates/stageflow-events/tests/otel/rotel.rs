@@ -94,6 +94,16 @@ async fn a_real_collector_has_the_spans_that_were_sent_over_http() {
     check(&read_back(Otel::builder().http(&collector.http), &collector).await);
 }
 
+#[cfg(feature = "otlp-gzip")]
+#[tokio::test]
+async fn a_real_collector_has_the_spans_that_were_sent_compressed() {
+    use stageflow_events::otel::Compression;
+    let collector = start();
+    check(&read_back(Otel::builder().http(&collector.http).compression(Compression::Gzip), &collector).await);
+    let collector = start();
+    check(&read_back(Otel::builder().grpc(&collector.grpc).compression(Compression::Gzip), &collector).await);
+}
+
 /// By nothing but the variables; without a sink nobody exports anything.
 #[tokio::test]
 async fn a_real_collector_is_found_by_the_variables() {

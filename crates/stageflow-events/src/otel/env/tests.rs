@@ -30,7 +30,11 @@ fn endpoints_are_as_the_specification_has_them() {
             "http://c:1/base/v1/traces",
             "http://c:1/base/v1/metrics",
         ),
-        (&[GRPC, ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:1")], "http://c:1", "http://c:1"),
+        (
+            &[GRPC, ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:1"), ("OTEL_EXPORTER_OTLP_INSECURE", "True")],
+            "http://c:1",
+            "http://c:1",
+        ),
         (
             // A signal's own is used as it is.
             &[HTTP, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t:2/x")],
@@ -118,7 +122,8 @@ fn nonsense_is_a_warning_and_the_default() {
         ("OTEL_RESOURCE_ATTRIBUTES", "a=%zz"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=%e"),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "30000"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "yes"),
     ] {
         let said = read(&[(name, value)]);
         assert_eq!(said.warnings.len(), 1, "{name}={value}");
@@ -128,4 +133,58 @@ fn nonsense_is_a_warning_and_the_default() {
     }
     let said = read(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "7")]);
     assert_eq!((said.sampler, said.warnings.len()), (Sampler::Ratio(1.0), 1));
+}
+
+fn secure(pairs: &[(&str, &str)]) -> (Target, Target) {
+    let settings = read(pairs);
+    let target = |own: &Wish| Target {
+        protocol: Protocol::Grpc,
+        url: "https://c".to_owned(),
+        headers: Vec::new(),
+        timeout: Duration::ZERO,
+        compression: own.compression.or(settings.both.compression).unwrap_or(Compression::None),
+        files: own.files.or(&settings.both.files),
+    };
+    (target(&settings.traces), target(&settings.metrics))
+}
+
+#[test]
+fn files_and_compression_of_a_signal_go_first() {
+    let (traces, metrics) = secure(&[
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "ca"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "traces-ca"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "me"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "key"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "metrics-me"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "metrics-key"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "none"),
+    ]);
+    let files = |roots: &str, certificate: &str, key: &str| TlsFiles {
+        roots: Some(roots.into()),
+        certificate: Some(certificate.into()),
+        key: Some(key.into()),
+    };
+    assert_eq!((traces.compression, metrics.compression), (Compression::Gzip, Compression::None));
+    assert_eq!(traces.files, files("traces-ca", "me", "key"));
+    assert_eq!(metrics.files, files("ca", "metrics-me", "metrics-key"));
+}
+
+/// By the specification an address without a scheme is one with TLS; and what no feature is there for is said, not left out.
+#[test]
+fn what_needs_a_feature_names_it() {
+    let grpc = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:1")];
+    match read(&grpc).traces() {
+        Ok(target) => assert_eq!(target.map(|target| target.url).as_deref(), Some("https://c:1")),
+        Err(error) => assert!(!cfg!(feature = "otlp-tls") && error.to_string().contains("\"https://c:1\"")),
+    }
+    let (mut target, _) = secure(&[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
+    let told = |target: &Target, tls, gzip| target.check(tls, gzip).map_err(|error| error.to_string());
+    assert!(told(&target, false, true).is_err_and(|error| error.contains("`otlp-tls`")));
+    assert!(told(&target, true, false).is_err_and(|error| error.contains("`otlp-gzip`")));
+    assert_eq!(told(&target, true, true), Ok(()));
+    target.files.key = Some("key".into());
+    assert!(told(&target, true, true).is_err_and(|error| error.contains("go together")));
+    (target.url, target.compression) = ("http://c".to_owned(), Compression::None);
+    assert_eq!(told(&target, false, false), Ok(()));
 }

@@ -131,6 +131,7 @@ impl<T> Lane<T> {
             LossReason::Rejected => state.account.rejected += count,
             LossReason::Refused => state.account.dropped_refused += count,
             LossReason::Unreachable => state.account.dropped_unreachable += count,
+            LossReason::Tls => state.account.dropped_tls += count,
             LossReason::Shutdown => state.account.dropped_shutdown += count,
         }
         drop(state);

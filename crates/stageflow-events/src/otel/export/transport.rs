@@ -4,6 +4,8 @@
 mod grpc;
 #[cfg(feature = "otlp-http")]
 mod http;
+#[cfg(all(feature = "otlp-tls", any(feature = "otlp-grpc", feature = "otlp-http")))]
+mod tls;
 
 use std::time::Duration;
 
@@ -35,9 +37,18 @@ pub(crate) struct Taken {
 pub(crate) struct Fault {
     /// Whether another attempt may help.
     pub(crate) retry: bool,
+    /// Whether it was TLS, for good.
+    pub(crate) tls: bool,
     /// When it asked to be tried again at the earliest.
     pub(crate) after: Option<Duration>,
     pub(crate) text: String,
+}
+
+impl Fault {
+    /// Nothing is known of what became of the request.
+    pub(crate) fn lost(text: String) -> Self {
+        Self { retry: true, tls: false, after: None, text }
+    }
 }
 
 /// A way to a collector. Clones share its connection.
@@ -76,4 +87,11 @@ impl Transport {
 fn taken(partial: Option<(i64, String)>) -> Taken {
     let (rejected, message) = partial.unwrap_or_default();
     Taken { rejected: u64::try_from(rejected).unwrap_or(0), message }
+}
+
+/// An error and what it came of.
+#[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -215,8 +215,7 @@ impl Shared {
         let (began, mut delay, mut retry) = (clock::now(), backoff.base(), 0);
         loop {
             let sent = timeout(limit, transport.send(request.clone())).await;
-            let late =
-                |_| Err(Fault { retry: true, after: None, text: format!("no answer within {limit:?}") });
+            let late = |_| Err(Fault::lost(format!("no answer within {limit:?}")));
             let fault = match sent.unwrap_or_else(late) {
                 Ok(Taken { rejected, message }) => {
                     let rejected = rejected.min(count);
@@ -232,7 +231,9 @@ impl Shared {
             self.note_error(fault.text.clone());
             delay = backoff.delay(retry, delay, ThreadRandom.next_u64()).max(fault.after.unwrap_or_default());
             retry += 1;
-            let reason = if !fault.retry {
+            let reason = if fault.tls {
+                LossReason::Tls
+            } else if !fault.retry {
                 LossReason::Refused
             } else if began.elapsed() + delay > self.plan.retry_for {
                 LossReason::Unreachable

@@ -1,6 +1,6 @@
 //! OTLP over gRPC.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use opentelemetry_proto::tonic::collector::{
     metrics::v1::metrics_service_client::MetricsServiceClient,
@@ -12,19 +12,22 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Fault, Request, Taken, taken};
+use super::{Fault, Request, Taken, taken, with_causes};
 use crate::otel::{env::Target, error::OtelError};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Grpc {
     channel: Channel,
     headers: MetadataMap,
+    #[cfg(feature = "otlp-gzip")]
+    gzip: bool,
+    #[cfg(feature = "otlp-tls")]
+    tls: Option<super::tls::Connector>,
 }
 
 impl Grpc {
     pub(super) fn new(target: &Target) -> Result<Self, OtelError> {
-        let endpoint =
-            Endpoint::from_shared(target.url.clone()).map_err(|_| OtelError::endpoint(&target.url))?;
+        let endpoint = endpoint(target).ok_or_else(|| OtelError::endpoint(&target.url))?;
         let mut headers = MetadataMap::new();
         for (name, value) in &target.headers {
             let bad = || OtelError::header(name);
@@ -32,19 +35,53 @@ impl Grpc {
             let value: MetadataValue<_> = value.parse().map_err(|_| bad())?;
             headers.insert(key, value);
         }
-        let channel = endpoint.connect_timeout(target.timeout).connect_lazy();
-        Ok(Self { channel, headers })
+        let endpoint = endpoint.connect_timeout(target.timeout);
+        #[cfg(feature = "otlp-tls")]
+        let tls = super::tls::Connector::new(target, b"h2")?;
+        #[cfg(feature = "otlp-tls")]
+        let channel = match &tls {
+            Some(tls) => endpoint.connect_with_connector_lazy(tls.clone()),
+            None => endpoint.connect_lazy(),
+        };
+        #[cfg(not(feature = "otlp-tls"))]
+        let channel = endpoint.connect_lazy();
+        Ok(Self {
+            channel,
+            headers,
+            #[cfg(feature = "otlp-gzip")]
+            gzip: target.compression == crate::otel::Compression::Gzip,
+            #[cfg(feature = "otlp-tls")]
+            tls,
+        })
     }
 
     pub(super) async fn send(&self, request: Request) -> Result<Taken, Fault> {
+        let sent = self.export(request).await;
+        #[cfg(feature = "otlp-tls")]
+        let sent = match &self.tls {
+            Some(tls) => sent.map_err(|fault| tls.explain(fault)),
+            None => sent,
+        };
+        sent
+    }
+
+    async fn export(&self, request: Request) -> Result<Taken, Fault> {
         let partial = match request {
             Request::Traces(traces) => {
                 let mut client = TraceServiceClient::new(self.channel.clone());
+                #[cfg(feature = "otlp-gzip")]
+                if self.gzip {
+                    client = client.send_compressed(tonic::codec::CompressionEncoding::Gzip);
+                }
                 let answer = client.export(self.with_headers(traces)).await.map_err(fault)?.into_inner();
                 answer.partial_success.map(|partial| (partial.rejected_spans, partial.error_message))
             }
             Request::Metrics(metrics) => {
                 let mut client = MetricsServiceClient::new(self.channel.clone());
+                #[cfg(feature = "otlp-gzip")]
+                if self.gzip {
+                    client = client.send_compressed(tonic::codec::CompressionEncoding::Gzip);
+                }
                 let answer = client.export(self.with_headers(metrics)).await.map_err(fault)?.into_inner();
                 answer.partial_success.map(|partial| (partial.rejected_data_points, partial.error_message))
             }
@@ -57,6 +94,16 @@ impl Grpc {
         *request.metadata_mut() = self.headers.clone();
         request
     }
+}
+
+/// What is connected to. Where there is TLS it is ours, so the channel has to take the connection for a plain one, and requests name
+/// the scheme: tonic refuses to connect to an address with TLS if anybody has turned on its own TLS and it was not set up.
+fn endpoint(target: &Target) -> Option<Endpoint> {
+    let Some(rest) = target.url.strip_prefix("https://") else {
+        return Endpoint::from_shared(target.url.clone()).ok();
+    };
+    let endpoint = Endpoint::from_shared(format!("http://{rest}")).ok()?;
+    Some(endpoint.origin(target.url.parse().ok()?))
 }
 
 /// Which answers are to be tried again is in the specification of OTLP. `RESOURCE_EXHAUSTED` is, where the server says when; it
@@ -72,13 +119,16 @@ fn fault(status: Status) -> Fault {
         | Code::Unavailable
         | Code::DataLoss => true,
         Code::ResourceExhausted => after.is_some(),
+        // Said here, of a connection that was cut or not made in time, and not by the collector.
+        Code::Unknown => status.source().is_some(),
         _ => false,
     };
     let mut text = format!("{:?}", status.code());
     if !status.message().is_empty() {
         text = format!("{text}: {}", status.message());
     }
-    Fault { retry, after, text }
+    let causes = status.source().map(|cause| format!(": {}", with_causes(cause)));
+    Fault { retry, tls: false, after, text: text + &causes.unwrap_or_default() }
 }
 
 /// The delay of a `google.rpc.RetryInfo` in the details of a `google.rpc.Status`.
@@ -145,5 +195,12 @@ mod tests {
         for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Aborted, Code::DataLoss] {
             assert!(fault(Status::new(code, "")).retry, "{code:?}");
         }
+    }
+
+    #[test]
+    fn what_is_unknown_is_tried_again_where_no_collector_said_so() {
+        assert!(!fault(Status::unknown("a panic")).retry);
+        let cut = fault(Status::from_error(Box::new(std::fmt::Error)));
+        assert!(cut.retry && cut.text.starts_with("Unknown: "), "{cut:?}");
     }
 }

@@ -43,6 +43,9 @@ pub enum WaitReason {
         remaining: Duration,
         /// What went wrong before.
         last_error: String,
+        /// The key of the breaker that is open for so long, if it is for that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        breaker: Option<String>,
     },
     /// A circuit breaker that is open.
     Breaker {
@@ -71,6 +74,7 @@ impl WaitReason {
             Self::Permit { limit: "idempotency" } => WaitKind::Idempotency,
             Self::Permit { .. } => WaitKind::Permit,
             Self::Admission { .. } => WaitKind::Admission,
+            Self::BackOff { breaker: Some(_), .. } => WaitKind::Breaker,
             Self::BackOff { .. } => WaitKind::BackOff,
             Self::Breaker { .. } => WaitKind::Breaker,
             Self::RateLimit { .. } => WaitKind::RateLimit,
@@ -175,8 +179,17 @@ impl fmt::Display for WaitReason {
             Self::NotYielding => f.write_str("is running and has not yielded"),
             Self::Blocking => f.write_str("is running on a blocking thread"),
             Self::ChildRun => f.write_str("waits for its child run"),
-            Self::BackOff { next_attempt, remaining, last_error } => {
-                write!(f, "backs off for {} before attempt {next_attempt} ({last_error})", Human(*remaining))
+            Self::BackOff { next_attempt, remaining, last_error, breaker } => {
+                let remaining = Human(*remaining);
+                match breaker {
+                    // The last error is that it is open, and for how long it was then.
+                    Some(key) => {
+                        write!(f, "waits {remaining} for the breaker `{key}`, before attempt {next_attempt}")
+                    }
+                    None => {
+                        write!(f, "backs off for {remaining} before attempt {next_attempt} ({last_error})")
+                    }
+                }
             }
             Self::Breaker { key } => write!(f, "waits for the breaker `{key}`"),
             Self::RateLimit { key } => write!(f, "waits for the rate limit `{key}`"),

@@ -73,8 +73,22 @@ fn reasons_read_well() {
         (WaitReason::Blocking, "is running on a blocking thread"),
         (WaitReason::ChildRun, "waits for its child run"),
         (
-            WaitReason::BackOff { next_attempt: 2, remaining: 1_500.millis(), last_error: "429".into() },
+            WaitReason::BackOff {
+                next_attempt: 2,
+                remaining: 1_500.millis(),
+                last_error: "429".into(),
+                breaker: None,
+            },
             "backs off for 1.5s before attempt 2 (429)",
+        ),
+        (
+            WaitReason::BackOff {
+                next_attempt: 2,
+                remaining: 1_500.millis(),
+                last_error: "open".into(),
+                breaker: Some("llm".into()),
+            },
+            "waits 1.5s for the breaker `llm`, before attempt 2",
         ),
         (WaitReason::Breaker { key: "llm".into() }, "waits for the breaker `llm`"),
         (WaitReason::RateLimit { key: "llm".into() }, "waits for the rate limit `llm`"),

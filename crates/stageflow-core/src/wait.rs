@@ -24,8 +24,11 @@ pub enum WaitReason {
     },
     /// A permit under a concurrency limit.
     Permit {
-        /// Whose limit: `run`, `kind`, `tenant` or `engine`.
+        /// Whose limit: `run`, `kind`, `tenant`, `engine`, `bulkhead` or `idempotency`.
         limit: &'static str,
+        /// Which of several, where there are: the kind, the tenant, the dependency of a bulkhead and its tenant.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// Its own future, which is pending.
     Itself,
@@ -70,8 +73,8 @@ impl WaitReason {
     /// What kind of wait it is; `None` for what is not counted as one: work, and the turn of a stage, which is its queue time.
     pub fn kind(&self) -> Option<WaitKind> {
         Some(match self {
-            Self::Permit { limit: "bulkhead" } => WaitKind::Bulkhead,
-            Self::Permit { limit: "idempotency" } => WaitKind::Idempotency,
+            Self::Permit { limit: "bulkhead", .. } => WaitKind::Bulkhead,
+            Self::Permit { limit: "idempotency", .. } => WaitKind::Idempotency,
             Self::Permit { .. } => WaitKind::Permit,
             Self::Admission { .. } => WaitKind::Admission,
             Self::BackOff { breaker: Some(_), .. } => WaitKind::Breaker,
@@ -174,7 +177,10 @@ impl fmt::Display for WaitReason {
             }
             Self::Turn => f.write_str("is ready and waits for a worker"),
             Self::Admission { ahead } => write!(f, "waits to be let in, behind {ahead} other runs"),
-            Self::Permit { limit } => write!(f, "waits for a permit of the {limit} limit"),
+            Self::Permit { limit, key } => {
+                write!(f, "waits for a permit of the {limit} limit")?;
+                key.as_ref().map_or(Ok(()), |key| write!(f, " `{key}`"))
+            }
             Self::Itself => f.write_str("is running and pending"),
             Self::NotYielding => f.write_str("is running and has not yielded"),
             Self::Blocking => f.write_str("is running on a blocking thread"),

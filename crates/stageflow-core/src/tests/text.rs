@@ -67,7 +67,11 @@ fn reasons_read_well() {
     let reasons = [
         (WaitReason::Dependencies { stages: vec!["a".into(), "b".into()] }, "waits for `a`, `b`"),
         (WaitReason::Turn, "is ready and waits for a worker"),
-        (WaitReason::Permit { limit: "engine" }, "waits for a permit of the engine limit"),
+        (WaitReason::Permit { limit: "engine", key: None }, "waits for a permit of the engine limit"),
+        (
+            WaitReason::Permit { limit: "tenant", key: Some("acme".into()) },
+            "waits for a permit of the tenant limit `acme`",
+        ),
         (WaitReason::Itself, "is running and pending"),
         (WaitReason::NotYielding, "is running and has not yielded"),
         (WaitReason::Blocking, "is running on a blocking thread"),
@@ -98,6 +102,6 @@ fn reasons_read_well() {
     for (reason, text) in reasons {
         assert_eq!(reason.to_string(), text);
     }
-    let json = serde_json::to_value(WaitReason::Permit { limit: "run" }).unwrap();
+    let json = serde_json::to_value(WaitReason::Permit { limit: "run", key: None }).unwrap();
     assert_eq!(json, serde_json::json!({ "waits_for": "permit", "limit": "run" }));
 }

@@ -75,7 +75,7 @@ impl Idempotency {
                 Begin::Done(answer) => break Turn::Done(answer),
                 Begin::Mismatch => return Err(IdempotencyError::Mismatch),
                 Begin::InFlight(wait) => {
-                    let _waiting = ctx.waiting(WaitReason::Permit { limit: "idempotency" });
+                    let _waiting = ctx.waiting(WaitReason::Permit { limit: "idempotency", key: None });
                     let before = ctx.elapsed();
                     wait.await;
                     *waited.get_or_insert(Duration::ZERO) += ctx.elapsed().saturating_sub(before);

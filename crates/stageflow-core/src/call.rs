@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     slot::FutureSlot,
     snapshot::ContextSnapshot,
     stage::StageKind,
+    time::nanos,
     value::Value,
 };
 
@@ -36,6 +38,10 @@ pub struct Call {
     inputs: Mutex<Inputs>,
     /// Whether there may be another attempt, for which the inputs have to stay.
     repeats: AtomicBool,
+    /// Whether its output is not that of the stage.
+    is_substituted: AtomicBool,
+    /// The call that this is the inside of, with less time: what counts is counted there.
+    outer: Option<Arc<Self>>,
 }
 
 impl Call {
@@ -47,7 +53,26 @@ impl Call {
             has_inputs: inputs.is_some(),
             inputs: Mutex::new(inputs.unwrap_or_default()),
             repeats: AtomicBool::new(false),
+            is_substituted: AtomicBool::new(false),
+            outer: None,
         }
+    }
+
+    /// The same call for what lies inside, whose time ends then at the latest, in nanoseconds of the run.
+    fn within(self: &Arc<Self>, until: u64) -> Self {
+        let ctx = self.ctx.for_attempt(self.ctx.attempt(), until.min(self.ctx.until_nanos()));
+        let inner = Self::new(ctx, Arc::clone(&self.chain), self.take_inputs(), 0);
+        Self { outer: Some(Arc::clone(self)), ..inner }
+    }
+
+    /// The call as the worker made it.
+    #[inline]
+    fn whole(&self) -> &Self {
+        let mut call = self;
+        while let Some(outer) = &call.outer {
+            call = outer;
+        }
+        call
     }
 
     /// Makes a call that has ended the next one of the same worker.
@@ -59,6 +84,7 @@ impl Call {
         }
         *self.attempts.get_mut() = 0;
         *self.repeats.get_mut() = false;
+        *self.is_substituted.get_mut() = false;
         self.has_inputs = inputs.is_some();
         if let Some(inputs) = inputs {
             *self.inputs.get_mut().unwrap_or_else(PoisonError::into_inner) = inputs;
@@ -87,7 +113,38 @@ impl Call {
 
     /// How many attempts were started so far.
     pub fn attempts(&self) -> u32 {
-        self.attempts.load(Ordering::Relaxed)
+        self.whole().attempts.load(Ordering::Relaxed)
+    }
+
+    /// Says that the output of this call is not the stage's own but stands in for it: an answer of last resort, which is good enough
+    /// for now. A fallback says so, and an interceptor of your own that does the same should.
+    ///
+    /// What keeps answers, such as idempotency, does not keep this one unless it is told to.
+    ///
+    /// ```
+    /// use stageflow_core::{Call, Interceptor, Next, StageResult, Value};
+    ///
+    /// struct Yesterdays(u32);
+    ///
+    /// impl Interceptor for Yesterdays {
+    ///     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
+    ///         match next.run().await {
+    ///             Err(exit) if exit.is_failure() => {
+    ///                 call.mark_substitute();
+    ///                 Ok(Value::new(self.0))
+    ///             }
+    ///             done => done,
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn mark_substitute(&self) {
+        self.whole().is_substituted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its output was said to be a [substitute](Self::mark_substitute).
+    pub fn is_substitute(&self) -> bool {
+        self.whole().is_substituted.load(Ordering::Relaxed)
     }
 
     /// The interceptor at `depth`, if it is an `I`.
@@ -170,6 +227,16 @@ impl<'a> Next<'a> {
     pub fn run(self) -> Run<'a> {
         Run { next: self, inner: FutureSlot::default(), has_begun: false }
     }
+
+    /// Runs what lies inside with a time that ends after `limit` at the latest: for whoever ends it then, by dropping it.
+    ///
+    /// What waits inside then waits no longer, and who judges the call there sees that its time was up.
+    #[doc(hidden)]
+    pub async fn run_within(self, limit: Duration) -> StageResult<Value> {
+        let until = nanos(self.call.ctx.elapsed().saturating_add(limit));
+        let call = Arc::new(self.call.within(until));
+        Next { call: &call, ..self }.run().await
+    }
 }
 
 /// The future of what lies inside an interceptor: made by [`Next::run`].
@@ -199,7 +266,7 @@ impl Future for Run<'_> {
             }
             let call = this.next.call;
             if this.next.depth == call.chain.len() && exit.is_not_begun() {
-                call.attempts.fetch_sub(1, Ordering::Relaxed);
+                call.whole().attempts.fetch_sub(1, Ordering::Relaxed);
             }
         }
         Poll::Ready(done)
@@ -212,7 +279,7 @@ fn begin(slot: &mut FutureSlot, call: &Arc<Call>, depth: usize) {
     match call.chain.get(depth) {
         Some(head) => head.begin(slot, Arc::clone(call), depth),
         None => {
-            let number = call.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+            let number = call.whole().attempts.fetch_add(1, Ordering::Relaxed) + 1;
             call.ctx.scope().attempt(slot, &call.ctx, number, call.take_inputs());
         }
     }

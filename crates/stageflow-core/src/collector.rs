@@ -178,8 +178,7 @@ impl FailureCollector {
                 &state.stopped
             {
                 let error = reason.to_string().into();
-                let spec =
-                    FailSpec { code: code::PANIC, class: ErrorClass::Panic, error, hint: None, after: None };
+                let spec = FailSpec::new(code::PANIC, ErrorClass::Panic, error);
                 let failure = Failure::new(&stage, 1, spec);
                 state.panic = Some(failure.clone());
                 state.failures.push((at, failure));

@@ -310,6 +310,7 @@ impl StageContext {
         delay: Duration,
         reason: String,
         code: Option<code::Code>,
+        breaker: Option<String>,
     ) -> Waiting {
         let fields = [
             ("attempt", next_attempt.to_string()),
@@ -318,7 +319,7 @@ impl StageContext {
         ];
         let code = code.map(|code| ("code", code.as_str().to_owned()));
         self.record_stage_event("retry_scheduled", fields.into_iter().chain(code));
-        self.waiting(WaitReason::BackOff { next_attempt, remaining: delay, last_error: reason })
+        self.waiting(WaitReason::BackOff { next_attempt, remaining: delay, last_error: reason, breaker })
     }
 
     /// A random number of the run's own source: the seed's, where the engine has one.

@@ -1,6 +1,6 @@
 //! Leaving a stage early: [`StageExit`] and the classes of errors.
 
-use std::{borrow::Cow, error::Error, fmt, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +104,20 @@ pub struct FailSpec {
     pub error: BoxError,
     pub hint: Option<Cow<'static, str>>,
     pub after: Option<Duration>,
+    /// The key of the breaker that has refused the call and is certain not to let one through before `after`.
+    pub breaker: Option<Arc<str>>,
+}
+
+impl FailSpec {
+    /// A failure of which nothing else is known.
+    pub fn new(code: Code, class: ErrorClass, error: BoxError) -> Self {
+        Self { code, class, error, hint: None, after: None, breaker: None }
+    }
+
+    /// How a stage leaves with this failure.
+    pub fn into_exit(self) -> StageExit {
+        StageExit(Box::new(Exit::Fail(self)))
+    }
 }
 
 impl StageExit {
@@ -144,7 +158,7 @@ impl StageExit {
 
     #[doc(hidden)]
     pub fn failure(code: Code, class: ErrorClass, error: BoxError) -> Self {
-        Self(Box::new(Exit::Fail(FailSpec { code, class, error, hint: None, after: None })))
+        FailSpec::new(code, class, error).into_exit()
     }
 
     /// When to try again at the earliest: of a [`retry`](Self::retry), and of a failure that a policy may retry.
@@ -231,6 +245,25 @@ impl StageExit {
     #[doc(hidden)]
     pub fn is_not_begun(&self) -> bool {
         matches!(&*self.0, Exit::Fail(spec) if spec.error.is::<NotBegun>())
+    }
+
+    /// Says that this breaker has refused the call, and lets none through before this time is over.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn until_open_ends(mut self, breaker: Arc<str>, left: Duration) -> Self {
+        if let Exit::Fail(spec) = &mut *self.0 {
+            (spec.after, spec.breaker) = (Some(left), Some(breaker));
+        }
+        self
+    }
+
+    /// The breaker whose time [`retry_after`](Self::retry_after) is.
+    #[doc(hidden)]
+    pub fn breaker(&self) -> Option<&Arc<str>> {
+        match &*self.0 {
+            Exit::Fail(spec) => spec.breaker.as_ref(),
+            _ => None,
+        }
     }
 
     #[doc(hidden)]

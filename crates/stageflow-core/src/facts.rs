@@ -126,6 +126,8 @@ facts! {
         fingerprint: bool = false,
         /// Whether failures are stored as well.
         store_failures: bool = false,
+        /// Whether answers of fallbacks are stored as well.
+        store_fallbacks: bool = false,
     }
 
     /// Answers of last resort.

@@ -24,8 +24,11 @@ pub enum WaitReason {
     },
     /// A permit under a concurrency limit.
     Permit {
-        /// Whose limit: `run`, `kind`, `tenant` or `engine`.
+        /// Whose limit: `run`, `kind`, `tenant`, `engine`, `bulkhead` or `idempotency`.
         limit: &'static str,
+        /// Which of several, where there are: the kind, the tenant, the dependency of a bulkhead and its tenant.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// Its own future, which is pending.
     Itself,
@@ -43,6 +46,9 @@ pub enum WaitReason {
         remaining: Duration,
         /// What went wrong before.
         last_error: String,
+        /// The key of the breaker that is open for so long, if it is for that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        breaker: Option<String>,
     },
     /// A circuit breaker that is open.
     Breaker {
@@ -67,10 +73,11 @@ impl WaitReason {
     /// What kind of wait it is; `None` for what is not counted as one: work, and the turn of a stage, which is its queue time.
     pub fn kind(&self) -> Option<WaitKind> {
         Some(match self {
-            Self::Permit { limit: "bulkhead" } => WaitKind::Bulkhead,
-            Self::Permit { limit: "idempotency" } => WaitKind::Idempotency,
+            Self::Permit { limit: "bulkhead", .. } => WaitKind::Bulkhead,
+            Self::Permit { limit: "idempotency", .. } => WaitKind::Idempotency,
             Self::Permit { .. } => WaitKind::Permit,
             Self::Admission { .. } => WaitKind::Admission,
+            Self::BackOff { breaker: Some(_), .. } => WaitKind::Breaker,
             Self::BackOff { .. } => WaitKind::BackOff,
             Self::Breaker { .. } => WaitKind::Breaker,
             Self::RateLimit { .. } => WaitKind::RateLimit,
@@ -170,13 +177,25 @@ impl fmt::Display for WaitReason {
             }
             Self::Turn => f.write_str("is ready and waits for a worker"),
             Self::Admission { ahead } => write!(f, "waits to be let in, behind {ahead} other runs"),
-            Self::Permit { limit } => write!(f, "waits for a permit of the {limit} limit"),
+            Self::Permit { limit, key } => {
+                write!(f, "waits for a permit of the {limit} limit")?;
+                key.as_ref().map_or(Ok(()), |key| write!(f, " `{key}`"))
+            }
             Self::Itself => f.write_str("is running and pending"),
             Self::NotYielding => f.write_str("is running and has not yielded"),
             Self::Blocking => f.write_str("is running on a blocking thread"),
             Self::ChildRun => f.write_str("waits for its child run"),
-            Self::BackOff { next_attempt, remaining, last_error } => {
-                write!(f, "backs off for {} before attempt {next_attempt} ({last_error})", Human(*remaining))
+            Self::BackOff { next_attempt, remaining, last_error, breaker } => {
+                let remaining = Human(*remaining);
+                match breaker {
+                    // The last error is that it is open, and for how long it was then.
+                    Some(key) => {
+                        write!(f, "waits {remaining} for the breaker `{key}`, before attempt {next_attempt}")
+                    }
+                    None => {
+                        write!(f, "backs off for {remaining} before attempt {next_attempt} ({last_error})")
+                    }
+                }
             }
             Self::Breaker { key } => write!(f, "waits for the breaker `{key}`"),
             Self::RateLimit { key } => write!(f, "waits for the rate limit `{key}`"),

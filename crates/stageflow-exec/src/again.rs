@@ -41,7 +41,7 @@ impl Refusal {
         };
         let error: BoxError =
             if attempts < 2 { reason.into() } else { format!("{reason} (attempt {attempts})").into() };
-        FailSpec { code, class: ErrorClass::Transient, error, hint: hint.map(Into::into), after: None }
+        FailSpec { hint: hint.map(Into::into), ..FailSpec::new(code, ErrorClass::Transient, error) }
     }
 }
 
@@ -148,7 +148,7 @@ async fn repeat(scope: Arc<WorkerScope>, again: Again) -> StageResult<Value> {
     let ctx = StageContext::new(Arc::<WorkerScope>::clone(&scope), stage, number, until);
     {
         // It is the last attempt that tells of the next.
-        let _waiting = ctx.for_attempt(made, until).backing_off(number, delay, reason, None);
+        let _waiting = ctx.for_attempt(made, until).backing_off(number, delay, reason, None, None);
         let Some(sleep) = timer::sleep(delay) else {
             let error = "it asked for a retry, and the runtime has no timer".into();
             return Err(StageExit::failure(code::NO_RUNTIME, ErrorClass::Invalid, error));

@@ -82,7 +82,7 @@ impl Explanation {
                     stages => WaitReason::Dependencies { stages },
                 },
                 _ => {
-                    let own = run.details().waits.get(&stage).cloned();
+                    let own = run.wait_of(stage, now);
                     own.unwrap_or_else(|| match (pending.contains(&stage), stopping) {
                         (true, true) => WaitReason::Grace {
                             remaining: Duration::from_nanos(
@@ -121,6 +121,18 @@ impl RunCore {
         let monitor = self.shared.backpressure.as_ref().filter(|_| self.depth == 0)?;
         let place = self.details().place;
         place.map(|number| monitor.ahead(number))
+    }
+
+    /// What a stage has said it waits for.
+    fn wait_of(&self, stage: u32, now: u64) -> Option<WaitReason> {
+        let details = self.details();
+        let mut reason = details.waits.get(&stage).cloned()?;
+        if let (WaitReason::BackOff { remaining, .. }, Some(since)) =
+            (&mut reason, details.waited.since(stage))
+        {
+            *remaining = remaining.saturating_sub(Duration::from_nanos(now.saturating_sub(since)));
+        }
+        Some(reason)
     }
 
     /// The stages whose end a stage still waits for, in the order of the wiring, each once.

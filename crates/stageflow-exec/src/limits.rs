@@ -73,7 +73,12 @@ impl RunLimits {
             let permit = match Arc::clone(&semaphore).try_acquire_owned() {
                 Ok(permit) => Some(permit),
                 Err(_) => {
-                    let _waiting = ctx.waiting(WaitReason::Permit { limit: limit.name });
+                    let key = match limit.name {
+                        "kind" => Some(kind.to_string()),
+                        "tenant" => ctx.identity().tenant_id().map(ToString::to_string),
+                        _ => None,
+                    };
+                    let _waiting = ctx.waiting(WaitReason::Permit { limit: limit.name, key });
                     // The semaphores are never closed.
                     semaphore.acquire_owned().await.ok()
                 }

@@ -34,6 +34,11 @@ impl Waited {
         }
     }
 
+    /// Since when a stage waits, in nanoseconds of the run.
+    pub(crate) fn since(&self, stage: u32) -> Option<u64> {
+        self.open.get(&stage).map(|(_, since)| *since)
+    }
+
     /// What a stage has waited for so far, by kind.
     pub(crate) fn of(&self, stage: u32) -> Vec<WaitSum> {
         let mut sums = self.sums.get(&stage).cloned().unwrap_or_default();

@@ -38,8 +38,8 @@ type Answer = dyn Fn(StageContext, Arc<StageExit>, CallInputs) -> Answering + Se
 /// # Limits
 ///
 /// When the time of the stage or the run is up, all of the call ends, and no fallback is asked: give the attempts less time than
-/// the stage. A fallback is no attempt: its time is that of the stage. An idempotency store around it keeps its answer like any
-/// other.
+/// the stage. A fallback is no attempt: its time is that of the stage. Idempotency around it does not keep
+/// its answer, unless it is told to.
 ///
 /// # Cancel safety
 ///

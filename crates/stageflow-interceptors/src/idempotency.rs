@@ -34,12 +34,14 @@ type Fingerprinting = dyn Fn(&CallInputs) -> Option<Fingerprint> + Send + Sync;
 /// - Of concurrent calls under one key one is made, the *first*; the others wait for its answer. If it fails, panics, is cancelled or
 ///   dropped, one of them becomes the first.
 /// - The first ends when its lease does, as a timeout: so a call that hangs holds the others up no longer than that, and goes on
-///   beside none of them.
+///   beside none of them. Inside, the lease is the end of the call's time, for [`remaining`](stageflow_core::StageContext::remaining),
+///   retries, waits and child runs, and a breaker counts a call that meets it as a timeout.
 /// - The same key with another [`fingerprint`](Self::fingerprint) is refused with the code `IDEMPOTENCY_MISMATCH`.
 /// - When the store fails before the call, the call is not made.
 /// - A guard is never answered from a store: it applies to no stage of kind [`Guard`](stageflow_core::StageKind::Guard).
-/// - Skips, cancellations, denials and requests for a retry are never stored, and failures only with
-///   [`store_failures`](Self::store_failures).
+/// - Skips, cancellations, denials and requests for a retry are never stored, failures only with
+///   [`store_failures`](Self::store_failures), and what a fallback inside has answered only with
+///   [`store_fallbacks`](Self::store_fallbacks): the call keeps it, the key is free, and the event `idempotency.not_stored` tells.
 ///
 /// # Limits
 ///
@@ -47,7 +49,8 @@ type Fingerprinting = dyn Fn(&CallInputs) -> Option<Fingerprint> + Send + Sync;
 /// - If the store fails after the call, the call keeps its output and the event `idempotency.not_stored` tells: repeated, it waits
 ///   for the end of the lease and is made again.
 /// - What a call has done before it was cancelled or failed is done: the next first does it again.
-/// - A stage that is a pipeline is answered as a whole, with the guards in it: have the guards before it.
+/// - A stage that is a pipeline is answered as a whole, with the guards in it: have the guards before it. Fallbacks of the stages in
+///   it are its own affair: its answer is stored.
 ///
 /// # Events
 ///
@@ -92,12 +95,19 @@ pub struct Idempotency {
     fingerprint: Option<Arc<Fingerprinting>>,
     required: bool,
     store_failures: bool,
+    store_fallbacks: bool,
 }
 
 impl Idempotency {
     /// Answers from this store. Whoever shares the store shares the answers.
     pub fn new(store: impl IdempotencyStore) -> Self {
-        Self { store: Arc::new(store), fingerprint: None, required: false, store_failures: false }
+        Self {
+            store: Arc::new(store),
+            fingerprint: None,
+            required: false,
+            store_failures: false,
+            store_fallbacks: false,
+        }
     }
 
     /// What tells the inputs of a call from others: a number, bytes, or [`Fingerprint::of`] a value. `None` says that an input is not
@@ -125,6 +135,13 @@ impl Idempotency {
         self.store_failures = true;
         self
     }
+
+    /// Stores what a fallback has answered as well, and whatever else [stands in](stageflow_core::Call::mark_substitute) for the
+    /// answer of the stage: a repeated call then gets it again, though the stage may be well by now.
+    pub fn store_fallbacks(mut self) -> Self {
+        self.store_fallbacks = true;
+        self
+    }
 }
 
 impl fmt::Debug for Idempotency {
@@ -133,6 +150,7 @@ impl fmt::Debug for Idempotency {
             .field("fingerprint", &self.fingerprint.is_some())
             .field("required", &self.required)
             .field("store_failures", &self.store_failures)
+            .field("store_fallbacks", &self.store_fallbacks)
             .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
     Backoff, Call, ErrorClass, Interceptor, Jitter, Layer, Next, PolicyFacts, PolicyId, RetryFacts,
-    StageExit, StageResult, Value, intercept::Placement,
+    StageExit, StageResult, Value, intercept::Placement, time::Human,
 };
 
 pub use self::budget::RetryBudget;
@@ -26,6 +26,11 @@ mod sync {
 /// The name under which the policy is known elsewhere.
 pub type RetryInterceptor = Retry;
 
+/// Over how much time calls spread at most that wait for the same breaker.
+const BREAKER_SPREAD: Duration = Duration::from_secs(5);
+
+const NANOSECOND: Duration = Duration::from_nanos(1);
+
 type RetryIf = dyn Fn(&StageExit) -> bool + Send + Sync;
 
 /// A retry policy: an interceptor in [`Layer::Retry`].
@@ -36,6 +41,19 @@ type RetryIf = dyn Fn(&StageExit) -> bool + Send + Sync;
 ///
 /// Nothing is tried again that could not end in time: the policy gives up when the delay would not leave the stage and the run more
 /// time than an attempt takes at least ([`slack`](stageflow_core::StageContext::slack)).
+///
+/// # Around a breaker
+///
+/// A refusal by an open [`CircuitBreaker`](crate::CircuitBreaker) inside is waited out: the next attempt begins when the breaker has
+/// promised to admit probes, and not before, however long that is; [`hint_max`](Self::hint_max) does not cut it. With jitter of any
+/// kind it begins up to a tenth of the wait later, at most 5 s, drawn evenly, so that those who wait do not come in one instant.
+/// What the wait cannot reach in time, within [`max_elapsed`](Self::max_elapsed), or on the budgets, is given up at once, with an
+/// error that says so. The refusal takes one of the attempts, and so does another one, such as by a breaker whose probes are under
+/// way: each names a new time, which is waited for alike. While it waits `explain()` shows the breaker, and for how long it does.
+///
+/// A breaker that an operator has opened names no time: delays are then those of the policy.
+///
+/// # Events
 ///
 /// Each retry is told by a `stage.retry_scheduled` event, with attempt, delay, reason and code, and while it waits `explain()` shows
 /// attempt, delay and last error. `stage.retry_recovered` and `stage.retry_exhausted` tell how it ended. State is per call: calls
@@ -161,7 +179,8 @@ impl Retry {
         self
     }
 
-    /// How long a delay may be that the other side has asked for, such as by `Retry-After`; 60 s by default. A longer one is cut.
+    /// How long a delay may be that the other side has asked for, such as by `Retry-After`; 60 s by default. A longer one is cut,
+    /// unless it is the time of an open breaker.
     pub fn hint_max(mut self, limit: Duration) -> Self {
         self.hint_max = limit;
         self
@@ -217,15 +236,46 @@ impl Retry {
             return Decision::GiveUp("max_attempts");
         }
         let own = self.backoff.delay(state.attempts.saturating_sub(1), state.previous, random);
-        // Whoever was asked knows better than we do.
-        let delay = exit.retry_after().map_or(own, |hint| hint.min(self.hint_max));
+        let is_open = exit.breaker().is_some();
+        // Whoever was asked knows better than we do, and a breaker of ours knows it for certain.
+        let delay =
+            exit.retry_after().map_or(own, |hint| if is_open { hint } else { hint.min(self.hint_max) });
         if state.slack.is_some_and(|slack| delay >= slack) {
             return Decision::GiveUp("deadline");
         }
-        if self.max_elapsed.is_some_and(|most| state.elapsed.saturating_add(delay) > most) {
+        let within = self.max_elapsed.map(|most| most.saturating_sub(state.elapsed));
+        if within.is_some_and(|within| delay > within) {
             return Decision::GiveUp("max_elapsed");
         }
-        if self.pay(state.take_retry) { Decision::Retry(delay) } else { Decision::GiveUp("budget") }
+        if !self.pay(state.take_retry) {
+            return Decision::GiveUp("budget");
+        }
+        if !is_open || self.backoff.is_fixed() {
+            return Decision::Retry(delay);
+        }
+        // Nobody gives up for the sake of the others.
+        let slack = state.slack.map(|slack| slack.saturating_sub(NANOSECOND));
+        let room =
+            slack.into_iter().chain(within).min().map_or(Duration::MAX, |most| most.saturating_sub(delay));
+        let spread = (delay / 10).min(BREAKER_SPREAD).min(room);
+        Decision::Retry(delay.saturating_add(Backoff::constant(spread).cap(spread).delay(0, spread, random)))
+    }
+
+    /// Why an open breaker is not waited for.
+    fn not_awaited(&self, why: &'static str, exit: &StageExit, state: &State<'_>) -> Option<String> {
+        exit.breaker()?;
+        match why {
+            "deadline" => {
+                let slack = state.slack.unwrap_or_default();
+                Some(format!("there is time to wait for {} only", Human(slack)))
+            }
+            "max_elapsed" => {
+                let most = self.max_elapsed.unwrap_or_default();
+                Some(format!("the policy begins no retry later than {} after the first attempt", Human(most)))
+            }
+            "budget" => Some("the budget has no retry left".to_owned()),
+            _ => None,
+        }
     }
 }
 
@@ -285,11 +335,13 @@ impl Interceptor for Retry {
                 Decision::GiveUp(why) => {
                     let fields = [("attempts", state.attempts.to_string()), ("because", why.to_owned())];
                     ctx.record_stage_event("retry_exhausted", fields);
+                    failures.not_awaited = self.not_awaited(why, &exit, &state);
                     return Err(failures.last(exit, state.attempts));
                 }
                 Decision::Retry(delay) => {
                     let (reason, code) = (exit.to_string(), exit.error_code());
-                    let _waiting = ctx.backing_off(state.attempts + 1, delay, reason, code);
+                    let breaker = exit.breaker().map(ToString::to_string);
+                    let _waiting = ctx.backing_off(state.attempts + 1, delay, reason, code, breaker);
                     // On the heap, for those alone that wait.
                     Box::pin(tokio::time::sleep(delay)).await;
                     failures.note(&exit);

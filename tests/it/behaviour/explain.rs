@@ -68,18 +68,28 @@ async fn a_stage_without_a_permit_says_which() {
         with(Engine::builder()).build().unwrap()
     };
     let cases = [
-        ("run", engine(|it| it).start(&of_run, ())),
-        ("kind", engine(|it| it).start(&of_kind, ())),
-        ("kind", engine(|it| it.limit_kind(StageKind::Work, 1)).start(&plain, ())),
-        ("tenant", engine(|it| it.tenant_max_in_flight(1)).start(&plain, ())),
-        ("engine", engine(|it| it.max_in_flight(1)).start(&plain, ())),
+        ("run", None, engine(|it| it).start(&of_run, ())),
+        ("kind", Some("work"), engine(|it| it).start(&of_kind, ())),
+        ("kind", Some("work"), engine(|it| it.limit_kind(StageKind::Work, 1)).start(&plain, ())),
+        ("tenant", None, engine(|it| it.tenant_max_in_flight(1)).start(&plain, ())),
+        (
+            "tenant",
+            Some("acme"),
+            engine(|it| it.tenant_max_in_flight(1)).run(&plain, ()).tenant("acme").start(),
+        ),
+        ("engine", None, engine(|it| it.max_in_flight(1)).start(&plain, ())),
     ];
     idle().await;
-    for (limit, run) in cases {
+    for (limit, key, run) in cases {
         let explained = run.explain().unwrap();
-        assert_eq!(explained.reason("b"), Some(&WaitReason::Permit { limit }), "{explained}");
+        let of = key.map_or_else(String::new, |key| format!(" `{key}`"));
+        assert_eq!(
+            explained.reason("b"),
+            Some(&WaitReason::Permit { limit, key: key.map(str::to_owned) }),
+            "{explained}"
+        );
         assert!(
-            explained.to_string().contains(&format!("b    waits for a permit of the {limit} limit")),
+            explained.to_string().contains(&format!("b    waits for a permit of the {limit} limit{of}")),
             "{explained}"
         );
         assert_eq!(explained.reason("a"), Some(&WaitReason::Itself));

@@ -408,7 +408,7 @@ async fn who_waits_for_a_permit_with_a_least_time_says_so() {
     let run = engine.run(&waits, ()).deadline(9.secs()).start();
     idle().await;
     let explained = run.explain().expect("it was let in");
-    assert_eq!(explained.reason("only"), Some(&WaitReason::Permit { limit: "engine" }));
+    assert_eq!(explained.reason("only"), Some(&WaitReason::Permit { limit: "engine", key: None }));
     assert_eq!(*run.await.expect("there is time").output(), 2);
     holder.await.expect("it ends");
 }

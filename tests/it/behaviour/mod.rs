@@ -3,6 +3,7 @@
 mod absurd;
 mod backpressure;
 mod branches;
+mod breaker_waits;
 mod budget;
 mod cancel;
 mod child;
@@ -19,6 +20,7 @@ mod jwt;
 mod keep;
 mod keep_policies;
 mod kit;
+mod leases;
 mod least;
 mod lifetime;
 mod limits;

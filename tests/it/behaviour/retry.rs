@@ -51,7 +51,7 @@ async fn s_22_while_it_waits_it_says_so_and_can_be_cancelled() {
     let run = solo(asking(2)).start(());
     tokio::time::sleep(500.millis()).await;
     let waits = run.explain().expect("it was let in").to_string();
-    assert!(waits.contains("backs off for 1.0s before attempt 2 (busy)"), "{waits}");
+    assert!(waits.contains("backs off for 500ms before attempt 2 (busy)"), "{waits}");
     run.cancel("enough");
     let error = run.await.map(drop).expect_err("it is cancelled");
     let report = error.report().expect("it ran");

@@ -170,7 +170,7 @@ pub const EVENTS: &[EventSpec] = &[
         &["failure"],
     ),
     event("idempotency.mismatch", Decision, "idempotency", "A key came again with other inputs.", &["stage"]),
-    event("idempotency.not_stored", Decision, "idempotency", "An answer could not be stored.", &["reason"]),
+    event("idempotency.not_stored", Decision, "idempotency", "An answer was not stored.", &["reason"]),
     event("breaker.opened", Decision, "breaker", "A breaker opens.", BREAKER),
     event("breaker.half_open", Decision, "breaker", "A breaker lets probes through.", BREAKER),
     event("breaker.closed", Decision, "breaker", "A breaker closes.", BREAKER),

@@ -84,6 +84,7 @@ impl fmt::Display for IdempotencyFacts {
         f.write_str(if self.required { "idempotency: keys required" } else { "idempotency: keys optional" })?;
         flag(f, self.fingerprint, "inputs compared")?;
         flag(f, self.store_failures, "failures stored")?;
+        flag(f, self.store_fallbacks, "answers of fallbacks stored")?;
         optional(f, "lease", self.lease)?;
         optional(f, "answers kept", self.ttl)
     }

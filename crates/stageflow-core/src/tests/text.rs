@@ -67,14 +67,32 @@ fn reasons_read_well() {
     let reasons = [
         (WaitReason::Dependencies { stages: vec!["a".into(), "b".into()] }, "waits for `a`, `b`"),
         (WaitReason::Turn, "is ready and waits for a worker"),
-        (WaitReason::Permit { limit: "engine" }, "waits for a permit of the engine limit"),
+        (WaitReason::Permit { limit: "engine", key: None }, "waits for a permit of the engine limit"),
+        (
+            WaitReason::Permit { limit: "tenant", key: Some("acme".into()) },
+            "waits for a permit of the tenant limit `acme`",
+        ),
         (WaitReason::Itself, "is running and pending"),
         (WaitReason::NotYielding, "is running and has not yielded"),
         (WaitReason::Blocking, "is running on a blocking thread"),
         (WaitReason::ChildRun, "waits for its child run"),
         (
-            WaitReason::BackOff { next_attempt: 2, remaining: 1_500.millis(), last_error: "429".into() },
+            WaitReason::BackOff {
+                next_attempt: 2,
+                remaining: 1_500.millis(),
+                last_error: "429".into(),
+                breaker: None,
+            },
             "backs off for 1.5s before attempt 2 (429)",
+        ),
+        (
+            WaitReason::BackOff {
+                next_attempt: 2,
+                remaining: 1_500.millis(),
+                last_error: "open".into(),
+                breaker: Some("llm".into()),
+            },
+            "waits 1.5s for the breaker `llm`, before attempt 2",
         ),
         (WaitReason::Breaker { key: "llm".into() }, "waits for the breaker `llm`"),
         (WaitReason::RateLimit { key: "llm".into() }, "waits for the rate limit `llm`"),
@@ -84,6 +102,6 @@ fn reasons_read_well() {
     for (reason, text) in reasons {
         assert_eq!(reason.to_string(), text);
     }
-    let json = serde_json::to_value(WaitReason::Permit { limit: "run" }).unwrap();
+    let json = serde_json::to_value(WaitReason::Permit { limit: "run", key: None }).unwrap();
     assert_eq!(json, serde_json::json!({ "waits_for": "permit", "limit": "run" }));
 }

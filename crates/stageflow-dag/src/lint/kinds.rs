@@ -90,9 +90,9 @@ lints! {
     /// A breaker stands around a retry, and counts one call where there are several attempts.
     BreakerOutsideRetry "breaker-outside-retry" Warning
         "put the breaker inside of the retry, where its layer has it: around the stage that calls the dependency";
-    /// A breaker stays open for longer than all retries wait for it.
-    OpenOutlastsRetries "open-outlasts-retries" Warning
-        "open for a shorter time, raise `hint_max`, or give the stage a timeout below it, so that the retry gives up at once";
+    /// A retry waits for an open breaker for longer than it would for anybody else.
+    LongWaitForBreaker "long-wait-for-breaker" Warning
+        "open for a shorter time, or give the retry a `max_elapsed` or the stage a timeout below it, so that the retry gives up at once";
     /// A bulkhead keeps its place while a retry inside of it waits.
     BulkheadOutsideRetry "bulkhead-outside-retry" Warning
         "put the bulkhead inside of the retry, where its layer has it: around the stage that calls the dependency";

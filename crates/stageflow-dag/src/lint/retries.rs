@@ -230,28 +230,28 @@ pub(super) fn breaker_inside(site: &Site<'_>, found: &mut Found) {
         else {
             continue;
         };
-        let waits = retry.max_attempts - 1;
-        let wait = retry.hint_max.saturating_mul(waits);
-        // Without time for the first wait the retry gives up at once.
-        if site.slack().is_some_and(|slack| slack <= retry.hint_max)
-            || retry.max_elapsed.is_some_and(|most| most < retry.hint_max)
-        {
+        if retry.max_attempts < 2 {
             continue;
         }
         for (_, inner) in &own[index + 1..] {
             let PolicyFacts::Breaker(breaker) = inner.facts() else { continue };
             let open = breaker.shortest_open();
-            if breaker.max_wait.is_some() || wait >= open {
+            if breaker.max_wait.is_some() || open <= retry.hint_max {
                 continue;
             }
-            let wait = site.available().map_or(wait, |(time, _)| wait.min(time));
+            // What it cannot wait for it gives up at once.
+            if site.slack().is_some_and(|slack| slack <= open)
+                || retry.max_elapsed.is_some_and(|most| most < open)
+            {
+                continue;
+            }
             let message = format!(
-                "a retry waits up to {} for breaker `{}`, which stays open for {} at least",
-                Human(wait),
+                "a retry waits for breaker `{}` for {} at least when it is open, and for others at most {}",
                 breaker.dependency,
-                Human(open)
+                Human(open),
+                Human(retry.hint_max)
             );
-            found.push(Lint::OpenOutlastsRetries, message, Numbers::time(wait));
+            found.push(Lint::LongWaitForBreaker, message, Numbers::time(open));
         }
     }
 }

@@ -200,9 +200,10 @@ fn reject(ctx: &StageContext, cell: &Cell, open: BreakerOpen) -> StageExit {
     cell.machine().reject();
     let left = open.retry_after();
     emit(ctx, "breaker.rejected", open.key(), None, left);
+    let key = Arc::from(open.key().to_string());
     let exit = StageExit::failure(code::BREAKER_OPEN, ErrorClass::Transient, BoxError::from(open));
     match left {
-        Some(left) => exit.after(left).hint(format!("try again in {}", Human(left))),
+        Some(left) => exit.until_open_ends(key, left).hint(format!("try again in {}", Human(left))),
         None => exit,
     }
 }

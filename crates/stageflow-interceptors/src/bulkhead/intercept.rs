@@ -32,7 +32,12 @@ impl Bulkhead {
         if self.0.when_full != WhenFull::Wait || within.is_zero() {
             return Err(full);
         }
-        let _waiting = ctx.waiting(WaitReason::Permit { limit: "bulkhead" });
+        let name = &self.0.name;
+        let key = match tenant.filter(|_| self.0.per_tenant) {
+            Some(tenant) => format!("{name}/{tenant}"),
+            None => name.to_string(),
+        };
+        let _waiting = ctx.waiting(WaitReason::Permit { limit: "bulkhead", key: Some(key) });
         let before = ctx.elapsed();
         let permit = self.acquire_within(tenant, within).await?;
         let waited = nanos(ctx.elapsed().saturating_sub(before));

@@ -2,7 +2,10 @@
 
 use std::{any::Any, error::Error, fmt, sync::Arc};
 
-use stageflow_core::{BoxError, ErrorClass, StageExit, code, exit::Exit};
+use stageflow_core::{
+    BoxError, ErrorClass, StageExit, code,
+    exit::{Exit, FailSpec},
+};
 
 /// The failure of a fallback. It names both what went wrong in it and what it should have answered.
 #[derive(Debug)]
@@ -38,14 +41,7 @@ pub(super) fn both(own: StageExit, asked: Arc<StageExit>) -> StageExit {
         }
         Exit::Fail(spec) => {
             let error = Box::new(FallbackFailed { own: spec.error, asked });
-            let mut exit = StageExit::failure(spec.code, spec.class, error);
-            if let Some(hint) = spec.hint {
-                exit = exit.hint(hint);
-            }
-            match spec.after {
-                Some(after) => exit.after(after),
-                None => exit,
-            }
+            FailSpec { error, ..spec }.into_exit()
         }
     }
 }

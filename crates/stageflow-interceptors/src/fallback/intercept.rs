@@ -55,6 +55,7 @@ impl Interceptor for Fallback {
             match Box::pin(ask(&**answer, call, &failure, inputs.clone())).await {
                 Ok(output) => {
                     tell(call, "fallback.used", before + 1, &failure);
+                    call.mark_substitute();
                     return Ok(output);
                 }
                 Err(own) => {

@@ -75,7 +75,7 @@ impl Idempotency {
                 Begin::Done(answer) => break Turn::Done(answer),
                 Begin::Mismatch => return Err(IdempotencyError::Mismatch),
                 Begin::InFlight(wait) => {
-                    let _waiting = ctx.waiting(WaitReason::Permit { limit: "idempotency" });
+                    let _waiting = ctx.waiting(WaitReason::Permit { limit: "idempotency", key: None });
                     let before = ctx.elapsed();
                     wait.await;
                     *waited.get_or_insert(Duration::ZERO) += ctx.elapsed().saturating_sub(before);
@@ -100,17 +100,7 @@ impl Idempotency {
             return (None, Err(exit));
         }
         match exit.into_exit() {
-            Exit::Fail(spec) => {
-                let answer = Answer::Failure(StoredFailure::of(&spec));
-                let mut exit = StageExit::failure(spec.code, spec.class, spec.error);
-                if let Some(hint) = spec.hint {
-                    exit = exit.hint(hint);
-                }
-                if let Some(after) = spec.after {
-                    exit = exit.after(after);
-                }
-                (Some(answer), Err(exit))
-            }
+            Exit::Fail(spec) => (Some(Answer::Failure(StoredFailure::of(&spec))), Err(spec.into_exit())),
             Exit::Skip(reason) => (None, Err(StageExit::skip(reason))),
             Exit::Cancel(reason) => (None, Err(StageExit::cancel(reason))),
             Exit::Retry { reason, .. } => (None, Err(StageExit::retry(reason))),
@@ -120,13 +110,21 @@ impl Idempotency {
     /// Makes the call, at most for as long as its lease.
     async fn first(&self, call: &Call, next: Next<'_>, mut held: Held<'_>) -> StageResult<Value> {
         let done = match held.until {
-            Some(until) => timeout_at(until, next.run()).await,
+            Some(until) => {
+                // To those inside it is the time of the call: they wait for nothing beyond it, and know why they are dropped.
+                let left = until.saturating_duration_since(Instant::now());
+                timeout_at(until, next.run_within(left)).await
+            }
             None => Ok(next.run().await),
         };
         let Ok(result) = done else {
             let lease = held.lease.map_or(Duration::MAX, |lease| lease.time());
             return Err(IdempotencyError::LeaseEnded { lease }.into_exit());
         };
+        if !self.store_fallbacks && result.is_ok() && call.is_substitute() {
+            call.context().emit("idempotency.not_stored", [("reason", "a fallback has answered")]);
+            return result;
+        }
         let (answer, result) = self.answer(result);
         // From here on it is done: whatever becomes of the answer, the key is not given free before its time.
         if let Some(answer) = answer
@@ -166,6 +164,7 @@ impl Interceptor for Idempotency {
         facts.required = self.required;
         facts.fingerprint = self.fingerprint.is_some();
         facts.store_failures = self.store_failures;
+        facts.store_fallbacks = self.store_fallbacks;
         facts.into()
     }
 

@@ -2,12 +2,17 @@
 
 use std::{error::Error, fmt};
 
-use stageflow_core::{BoxError, ErrorClass, StageExit, code, exit::Exit};
+use stageflow_core::{
+    BoxError, ErrorClass, StageExit, code,
+    exit::{Exit, FailSpec},
+};
 
 /// What the attempts before the last have said.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     first: Option<String>,
+    /// Why the breaker that has refused the last attempt is not waited for.
+    pub(super) not_awaited: Option<String>,
 }
 
 impl Failures {
@@ -20,32 +25,21 @@ impl Failures {
     /// The exit of the last attempt, with what came before it. A request for a retry that is not granted is a failure.
     pub(super) fn last(self, exit: StageExit, attempts: u32) -> StageExit {
         let text = exit.to_string();
-        let (code, class, error, hint, after) = match exit.into_exit() {
-            Exit::Retry { reason, after } => (
-                code::RETRY_EXHAUSTED,
-                ErrorClass::Transient,
-                BoxError::from(reason.into_owned()),
-                None,
-                after,
-            ),
-            Exit::Fail(spec) => (spec.code, spec.class, spec.error, spec.hint, spec.after),
+        let mut spec = match exit.into_exit() {
+            Exit::Retry { reason, after } => {
+                let error = BoxError::from(reason.into_owned());
+                FailSpec { after, ..FailSpec::new(code::RETRY_EXHAUSTED, ErrorClass::Transient, error) }
+            }
+            Exit::Fail(spec) => spec,
             Exit::Skip(reason) => return StageExit::skip(reason),
             Exit::Cancel(reason) => return StageExit::cancel(reason),
         };
-        let error = if attempts < 2 {
-            error
-        } else {
+        if attempts > 1 || self.not_awaited.is_some() {
             let first = self.first.filter(|first| *first != text);
-            Box::new(RetriesFailed { attempts, first, last: error })
-        };
-        let mut exit = StageExit::failure(code, class, error);
-        if let Some(hint) = hint {
-            exit = exit.hint(hint);
+            let not_awaited = self.not_awaited;
+            spec.error = Box::new(RetriesFailed { attempts, first, not_awaited, last: spec.error });
         }
-        match after {
-            Some(after) => exit.after(after),
-            None => exit,
-        }
+        spec.into_exit()
     }
 }
 
@@ -54,12 +48,20 @@ impl Failures {
 struct RetriesFailed {
     attempts: u32,
     first: Option<String>,
+    not_awaited: Option<String>,
     last: BoxError,
 }
 
 impl fmt::Display for RetriesFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (attempt {}", self.last, self.attempts)?;
+        write!(f, "{}", self.last)?;
+        if let Some(why) = &self.not_awaited {
+            write!(f, ", which is not waited for: {why}")?;
+        }
+        if self.attempts < 2 {
+            return Ok(());
+        }
+        write!(f, " (attempt {}", self.attempts)?;
         match &self.first {
             Some(first) => write!(f, "; the first {first})"),
             None => f.write_str(")"),

@@ -121,7 +121,7 @@ async fn each_retry_is_an_event_and_can_be_seen_while_it_waits() {
     let run = engine.start(&pipeline(retry, flaky), ());
     tokio::time::sleep(1.secs()).await;
     let waits = run.explain().expect("it was let in").to_string();
-    assert!(waits.contains("backs off for 10s before attempt 2 (failed: reset)"), "{waits}");
+    assert!(waits.contains("backs off for 9.0s before attempt 2 (failed: reset)"), "{waits}");
     run.await.expect("it recovers");
     let lines = [
         "pipeline.started",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stageflow_core::{Code, ErrorClass, StageExit};
+use stageflow_core::{Code, ErrorClass, StageExit, code};
 
 /// A reply of a [`ScriptedModel`](crate::ScriptedModel): a text, or an error. A text by itself is one: `.on("hi", "hello")`.
 ///
@@ -31,9 +31,9 @@ impl Reply {
         Self { result: Err(ModelError::new(class, code, message.into())), delay: Duration::ZERO }
     }
 
-    /// Too many requests: transient, with the code [`ModelError::RATE_LIMITED`].
+    /// Too many requests: transient, with the code [`RATE_LIMITED`](code::RATE_LIMITED).
     pub fn rate_limited() -> Self {
-        Self::error(ErrorClass::Transient, ModelError::RATE_LIMITED, "too many requests")
+        Self::error(ErrorClass::Transient, code::RATE_LIMITED, "too many requests")
     }
 
     /// The provider is down: transient, with the code [`ModelError::UNAVAILABLE`].
@@ -76,8 +76,6 @@ pub struct ModelError {
 }
 
 impl ModelError {
-    /// The code of [`Reply::rate_limited`].
-    pub const RATE_LIMITED: Code = Code::new("RATE_LIMITED");
     /// The code of [`Reply::unavailable`].
     pub const UNAVAILABLE: Code = Code::new("MODEL_UNAVAILABLE");
     /// The code of [`Reply::context_length`].

@@ -52,7 +52,7 @@ async fn errors_have_class_code_and_cause() {
         seen.push((exit.error_class().unwrap(), exit.error_code().unwrap()));
     }
     let expected = [
-        (ErrorClass::Transient, ModelError::RATE_LIMITED),
+        (ErrorClass::Transient, stageflow_core::code::RATE_LIMITED),
         (ErrorClass::Transient, ModelError::UNAVAILABLE),
         (ErrorClass::Permanent, ModelError::CONTEXT_LENGTH),
         (ErrorClass::Denied, own),

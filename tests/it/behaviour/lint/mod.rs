@@ -42,7 +42,7 @@ fn unlimited() -> EngineBuilder {
 }
 
 /// An interceptor at another place than its own.
-struct Placed<I>(I, Placement);
+pub(super) struct Placed<I>(pub(super) I, pub(super) Placement);
 
 impl<I: Interceptor> Interceptor for Placed<I> {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {

@@ -130,10 +130,15 @@ fn of_retries() -> Vec<Case> {
                 lint(|p| only!(p.retry(each_second(3)).intercept(breaker)))
             })
         },
-        time(Lint::OpenOutlastsRetries, 120.secs(), |bad| {
-            let minutes = if bad { 4 } else { 2 };
+        time(Lint::LongWaitForBreaker, 2.mins(), |bad| {
+            let minutes = if bad { 2 } else { 1 };
             let breaker = breaker().open_for(minutes.mins()).build().expect("a breaker");
             lint(|p| only!(p.retry(each_second(3)).intercept(breaker)))
+        }),
+        time(Lint::LongWaitForBreaker, 2.mins(), |bad| {
+            let breaker = breaker().open_for(2.mins()).build().expect("a breaker");
+            let policy = each_second(3).max_elapsed(if bad { 180 } else { 60 }.secs());
+            lint(|p| only!(p.retry(policy).intercept(breaker)))
         }),
     ]
 }

@@ -88,9 +88,8 @@ async fn who_waits_is_explained_and_a_cancelled_run_leaves_nothing() {
     tokio::time::sleep(500.millis()).await;
     assert_eq!((limit.in_flight(), limit.queued()), (2, 4));
     let explained = run.explain().unwrap();
-    let waits =
-        explained.waits().iter().filter(|wait| wait.reason == WaitReason::Permit { limit: "bulkhead" });
-    assert_eq!(waits.count(), 4);
+    let expected = WaitReason::Permit { limit: "bulkhead", key: Some("db".to_owned()) };
+    assert_eq!(explained.waits().iter().filter(|wait| wait.reason == expected).count(), 4);
     run.cancel("seen enough");
     assert_eq!(run.await.unwrap_err().outcome(), Some(RunOutcome::Cancelled));
     assert_eq!((limit.in_flight(), limit.queued()), (0, 0));

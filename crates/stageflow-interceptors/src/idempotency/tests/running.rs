@@ -215,7 +215,7 @@ async fn who_waits_is_explained_and_a_first_that_is_cancelled_gives_way() {
     tokio::time::sleep(500.millis()).await;
     let waits = [&first, &other].map(|run| {
         let waits = run.explain().unwrap();
-        waits.waits().iter().any(|wait| wait.reason == WaitReason::Permit { limit: "idempotency" })
+        waits.waits().iter().any(|wait| wait.reason == WaitReason::Permit { limit: "idempotency", key: None })
     });
     assert_eq!(waits, [false, true]);
     first.cancel("changed my mind");
@@ -239,7 +239,7 @@ async fn a_fingerprint_that_misses_its_input_refuses_the_call() {
 /// A fallback stands inside: what it answers is the answer.
 #[cfg(feature = "fallback")]
 #[tokio::test(start_paused = true)]
-async fn the_answer_of_a_fallback_is_an_answer() {
+async fn the_answer_of_a_fallback_is_kept_if_asked_for() {
     let mut p = Pipeline::builder("billing");
     let n = p.input();
     let charge = stage_fn(async |_: StageContext, _: Arc<u32>| -> stageflow_core::StageResult<u32> {
@@ -251,7 +251,7 @@ async fn the_answer_of_a_fallback_is_an_answer() {
         let call = counted.fetch_add(1, Ordering::SeqCst);
         async move { Ok(call) }
     });
-    let out = p.stage("charge", charge).intercept(fallback).intercept(once()).inputs(n);
+    let out = p.stage("charge", charge).intercept(fallback).intercept(once().store_fallbacks()).inputs(n);
     let billing = p.build(out).unwrap();
     for _ in 0..2 {
         let run = billing.run(1).extension(IdempotencyKey::new("order-17")).await.unwrap();

@@ -182,7 +182,7 @@ fn failure(input: &mut &[u8], beside: &Beside) -> Option<Failure> {
     let causes = json::<Vec<String>>(input)?;
     let retold = |below, text| Some(Box::new(Retold { text, below }));
     let error = causes.into_iter().rev().fold(None, retold)?;
-    Some(Failure::new(stage, attempts, FailSpec { code, class, error, hint, after: None }))
+    Some(Failure::new(stage, attempts, FailSpec { hint, ..FailSpec::new(code, class, error) }))
 }
 
 /// An error of which only the texts are left.

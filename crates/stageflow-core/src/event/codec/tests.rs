@@ -56,7 +56,7 @@ fn any_failure() -> impl Strategy<Value = Failure> {
                 None => text.into(),
             };
             let hint = hint.map(Into::into);
-            Failure::new(&stage, attempts, FailSpec { code, class, error, hint, after: None })
+            Failure::new(&stage, attempts, FailSpec { hint, ..FailSpec::new(code, class, error) })
         },
     )
 }

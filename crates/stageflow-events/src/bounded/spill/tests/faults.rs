@@ -345,7 +345,7 @@ fn failures_come_back() {
         let error: Box<dyn Error + Send + Sync> =
             if seq == 2_990 { Box::new(Mute) } else { Box::new(io::Error::other(format!("no {seq}"))) };
         let (code, class) = (code::STAGE_FAILED, ErrorClass::Unclassified);
-        let failure = Failure::new("fetch", 1, FailSpec { code, class, error, hint: None, after: None });
+        let failure = Failure::new("fetch", 1, FailSpec::new(code, class, error));
         Event::new(
             Arc::clone(&run),
             EventRecord { seq, nanos: 0, stage: 0, attempt: 1, kind: EventKind::StageFailed(failure) },

@@ -33,13 +33,17 @@ fn events() -> String {
 }
 
 fn metrics() -> String {
-    let mut out = "| metric | kind | unit | what | attributes |\n|---|---|---|---|---|\n".to_owned();
+    let mut out =
+        "| metric | kind | unit | from | what | attributes |\n|---|---|---|---|---|---|\n".to_owned();
     for metric in METRICS {
         let (kind, attributes) = (metric.kind.as_str(), code(metric.attributes));
         let _infallible = writeln!(
             out,
-            "| `{}` | {kind} | `{}` | {} | {attributes} |",
-            metric.name, metric.unit, metric.description
+            "| `{}` | {kind} | `{}` | {} | {} | {attributes} |",
+            metric.name,
+            metric.unit,
+            metric.source.as_str(),
+            metric.description
         );
     }
     out

@@ -16,7 +16,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) struct Meter {
-    pub(crate) registry: Registry<Metric>,
+    pub(crate) registry: Registry,
     tracker: Tracker,
     seen: Vec<Seen>,
 }
@@ -27,9 +27,19 @@ impl Meter {
     }
 
     pub(crate) fn take(&mut self, event: &Event) {
+        self.take_of(event, true);
+    }
+
+    /// Takes an event; `sampled` says whether spans are made of its run, where they are made at all.
+    pub(crate) fn take_of(&mut self, event: &Event, sampled: bool) {
         let mut seen = std::mem::take(&mut self.seen);
         self.tracker.take(event, &mut seen);
         for one in seen.drain(..) {
+            if let Seen::Opened(ids) = &one
+                && !sampled
+            {
+                self.registry.add(Metric::Unsampled, &[&ids.pipeline, tenant(ids)], 1);
+            }
             self.seen(&one);
         }
         self.seen = seen;
@@ -42,15 +52,16 @@ impl Meter {
 
     /// Takes over what became of the events of a sink.
     pub(crate) fn account(&mut self, sink: &str, account: &SinkAccount) {
-        let mut set = |result, count: u64| {
-            self.registry.set(Metric::SinkEvents, &[sink, result], i64::try_from(count).unwrap_or(i64::MAX));
-        };
-        set("delivered", account.delivered);
+        self.set(Metric::SinkEvents, &[sink, "delivered"], account.delivered);
         for reason in DropReason::ALL {
-            set(reason.as_str(), account.dropped_by(reason));
+            self.set(Metric::SinkEvents, &[sink, reason.as_str()], account.dropped_by(reason));
         }
-        let in_flight = i64::try_from(account.in_flight).unwrap_or(i64::MAX);
-        self.registry.set(Metric::SinkInFlight, &[sink], in_flight);
+        self.set(Metric::SinkInFlight, &[sink], account.in_flight);
+    }
+
+    /// Takes over a number that was counted elsewhere.
+    pub(crate) fn set(&mut self, metric: Metric, values: &[&str], to: u64) {
+        self.registry.set(metric, values, i64::try_from(to).unwrap_or(i64::MAX));
     }
 
     fn seen(&mut self, seen: &Seen) {

@@ -2,7 +2,14 @@
 
 macro_rules! names {
     ($($name:ident = $text:literal, $what:literal;)*) => {
-        $(#[doc = $what] pub(crate) const $name: &str = $text;)*
+        $(
+            #[doc = $what]
+            #[cfg_attr(
+                not(any(feature = "otlp-grpc", feature = "otlp-http")),
+                allow(dead_code, reason = "some are of the exporter only")
+            )]
+            pub(crate) const $name: &str = $text;
+        )*
 
         /// All keys, each with what its values are.
         #[cfg(test)]
@@ -31,5 +38,7 @@ names! {
     DENIAL = "stageflow.denied.by", "Who denied: `auth` or `tenant`.";
     SINK = "stageflow.sink", "The sink, by the name it was given.";
     RESULT = "stageflow.sink.result", "What became of events: `delivered`, or why they were dropped.";
+    SIGNAL = "stageflow.export.signal", "What is exported: `traces` or `metrics`.";
+    EXPORT_RESULT = "stageflow.export.result", "What became of it: `exported`, `rejected`, or why it was dropped: `queue_full`, `refused`, `unreachable` or `shutdown`.";
     OVERFLOW = "otel.metric.overflow", "`true` on the one series that takes what is above the limit of a metric, in place of all others.";
 }

@@ -7,6 +7,7 @@
 mod collector;
 mod env;
 mod failures;
+mod flush;
 mod gotchas;
 mod kit;
 mod metrics;

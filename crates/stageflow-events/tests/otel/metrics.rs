@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::{
 };
 use stageflow_core::{DurationExt as _, StageContext, StageKind, stage_fn};
 use stageflow_dag::Pipeline;
-use stageflow_events::otel::{METRICS, Otel};
+use stageflow_events::{METRICS, otel::Otel};
 use stageflow_interceptors::Retry;
 
 use crate::{
@@ -77,16 +77,18 @@ async fn a_run_is_measured() {
     let tenants =
         points(&metrics, "stageflow.run.duration", &["stageflow.tenant.id", "stageflow.run.outcome"]);
     assert_eq!(tenants, [("acme completed".to_owned(), 1), ("umbrella completed".to_owned(), 1)]);
-    let stages =
-        points(&metrics, "stageflow.stage.duration", &["stageflow.stage.name", "stageflow.stage.kind"]);
-    assert_eq!(stages, [("first enrich".to_owned(), 2), ("second transform".to_owned(), 2)]);
+    let keys = ["stageflow.tenant.id", "stageflow.stage.name", "stageflow.stage.kind"];
+    let stages = points(&metrics, "stageflow.stage.duration", &keys);
+    let each =
+        ["acme first enrich", "acme second transform", "umbrella first enrich", "umbrella second transform"];
+    assert_eq!(stages, each.map(|one| (one.to_owned(), 1)));
     let took = sum_of(&metrics, "stageflow.run.duration");
     assert!((took - 8.5).abs() < 0.1, "{took}");
     assert!((sum_of(&metrics, "stageflow.stage.duration") - 8.5).abs() < 0.1);
     assert!(sum_of(&metrics, "stageflow.stage.queue_time") < 0.1, "it does not count the stage before");
     assert_eq!(
-        points(&metrics, "stageflow.stage.retries", &["stageflow.stage.name"]),
-        [("second".to_owned(), 4)]
+        points(&metrics, "stageflow.stage.retries", &["stageflow.tenant.id", "stageflow.stage.name"]),
+        [("acme second".to_owned(), 2), ("umbrella second".to_owned(), 2)]
     );
     assert!((sum_of(&metrics, "stageflow.stage.retry_delay") - 8.0).abs() < 0.1);
     for name in ["stageflow.run.active", "stageflow.stage.active"] {

@@ -148,9 +148,9 @@ impl Meter {
                 let kind = text(field("kind")).unwrap_or_default();
                 self.registry.add(Metric::BudgetExhausted, &[pipeline, kind, tenant], 1);
             }
-            "breaker.closed" => self.breaker(custom, "closed", 0),
-            "breaker.half_open" => self.breaker(custom, "half_open", 1),
-            "breaker.opened" => self.breaker(custom, "open", 2),
+            "breaker.closed" => self.breaker(event, custom, "closed", 0),
+            "breaker.half_open" => self.breaker(event, custom, "half_open", 1),
+            "breaker.opened" => self.breaker(event, custom, "open", 2),
             "breaker.rejected" => self.rejected("breaker", event),
             "bulkhead.rejected" => self.rejected("bulkhead", event),
             "rate.rejected" => self.rejected("rate", event),
@@ -171,10 +171,13 @@ impl Meter {
         self.registry.add(Metric::LimitRejections, &[limit, event.pipeline(), stage, tenant], 1);
     }
 
-    fn breaker(&mut self, custom: &CustomEvent, state: &str, number: i64) {
+    fn breaker(&mut self, event: &Event, custom: &CustomEvent, state: &str, number: i64) {
         let key = text(custom.field("key")).unwrap_or_default();
-        self.registry.set(Metric::BreakerState, &[key], number);
-        self.registry.add(Metric::BreakerChanges, &[key, state], 1);
+        let breaker = text(custom.field("breaker")).unwrap_or(key);
+        // A breaker of one tenant has it in its key; one that tenants share is no matter of the tenant whose call has changed it.
+        let tenant = if key == breaker { "" } else { event.tenant().unwrap_or_default() };
+        self.registry.set(Metric::BreakerState, &[breaker, tenant], number);
+        self.registry.add(Metric::BreakerChanges, &[breaker, state, tenant], 1);
     }
 }
 

@@ -4,10 +4,6 @@ macro_rules! names {
     ($($name:ident = $text:literal, $what:literal;)*) => {
         $(
             #[doc = $what]
-            #[cfg_attr(
-                not(any(feature = "otlp-grpc", feature = "otlp-http")),
-                allow(dead_code, reason = "some are of the exporter only")
-            )]
             pub(crate) const $name: &str = $text;
         )*
 
@@ -19,7 +15,7 @@ macro_rules! names {
 
 names! {
     PIPELINE = "stageflow.pipeline.name", "The pipeline's name.";
-    TENANT = "stageflow.tenant.id", "The tenant; `_other` above the limit of tenants, and left out for runs without one.";
+    TENANT = "stageflow.tenant.id", "The tenant; `_other` above the limit of tenants, and left out for runs without one, and for breakers that tenants share.";
     RUN_OUTCOME = "stageflow.run.outcome", "How the run ended: `completed`, `completed_with_failures`, `failed`, `cancelled`, `denied`, `timed_out`; `unknown` if the event was lost.";
     STAGE = "stageflow.stage.name", "The stage's name.";
     STAGE_KIND = "stageflow.stage.kind", "The stage's kind.";
@@ -30,7 +26,7 @@ names! {
     RETRY_BECAUSE = "stageflow.retry.because", "Why there was no further retry: `max_attempts`, `deadline`, `max_elapsed` or `budget`.";
     WAIT = "stageflow.wait.reason", "What was waited for: `permit`, `back_off`, `rate_limit`, `bulkhead`, `breaker`, `idempotency` or `admission`.";
     LIMIT = "stageflow.limit", "What refuses: `breaker`, `bulkhead` or `rate`.";
-    KEY = "stageflow.breaker.key", "The breaker: its dependency, and its tenant where each has one.";
+    BREAKER = "stageflow.breaker.name", "The breaker: its dependency, or the pipeline and the stage that it is for.";
     STATE = "stageflow.breaker.state", "What the breaker became: `closed`, `half_open` or `open`.";
     DECISION = "stageflow.admission.decision", "What became of the run: `queued`, `admitted` or `shed`.";
     BUDGET = "stageflow.budget.kind", "What was used up: `retries` or `cost`.";

@@ -108,7 +108,7 @@ macro_rules! metrics {
 use MetricKind::{Counter, Gauge, Histogram, UpDownCounter};
 
 metrics! {
-    /// All metrics. Each that is about runs has the tenant among its attributes.
+    /// All metrics. Each that is made of events has the tenant among its attributes.
     ///
     /// ```
     /// use stageflow_events::METRICS;
@@ -152,9 +152,9 @@ metrics! {
         BudgetExhausted "stageflow.budget.exhausted" ["{run}"] Counter,
             "Budgets of runs that had nothing left when something was asked of them.", [names::PIPELINE, names::BUDGET, names::TENANT];
         BreakerState "stageflow.breaker.state" ["1"] Gauge,
-            "State of a circuit breaker: 0 closed, 1 half open, 2 open.", [names::KEY];
+            "State of a circuit breaker: 0 closed, 1 half open, 2 open.", [names::BREAKER, names::TENANT];
         BreakerChanges "stageflow.breaker.transitions" ["{transition}"] Counter,
-            "Changes of the state of a circuit breaker, by the state after.", [names::KEY, names::STATE];
+            "Changes of the state of a circuit breaker, by the state after.", [names::BREAKER, names::STATE, names::TENANT];
         Admissions "stageflow.admission.decisions" ["{run}"] Counter,
             "What became of runs that had to wait to be let in.", [names::PIPELINE, names::DECISION, names::TENANT];
         AdmissionWait "stageflow.admission.wait" ["s"] Histogram(SECONDS),

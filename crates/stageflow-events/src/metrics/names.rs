@@ -24,7 +24,7 @@ names! {
     ERROR_CLASS = "stageflow.error.class", "The class of the failure.";
     RETRY_OUTCOME = "stageflow.retry.outcome", "How retries ended: `recovered` or `exhausted`.";
     RETRY_BECAUSE = "stageflow.retry.because", "Why there was no further retry: `max_attempts`, `deadline`, `max_elapsed` or `budget`.";
-    WAIT = "stageflow.wait.reason", "What was waited for: `permit`, `back_off`, `rate_limit`, `bulkhead`, `breaker`, `idempotency` or `admission`.";
+    WAIT = "stageflow.wait.reason", "What was waited for: `permit`, `back_off`, `rate_limit`, `bulkhead`, `breaker` or `idempotency`.";
     LIMIT = "stageflow.limit", "What refuses: `breaker`, `bulkhead` or `rate`.";
     BREAKER = "stageflow.breaker.name", "The breaker: its dependency, or the pipeline and the stage that it is for.";
     STATE = "stageflow.breaker.state", "What the breaker became: `closed`, `half_open` or `open`.";

@@ -9,10 +9,16 @@ use stageflow_core::{StageKind, event::StageNames};
 use crate::metrics::names;
 
 macro_rules! names {
-    ($($(#[$doc:meta])+ $name:ident = $text:expr;)*) => {$(
-        $(#[$doc])+
-        pub const $name: &str = $text;
-    )*};
+    ($(#[doc = $doc:literal] $name:ident = $text:expr;)*) => {
+        $(
+            #[doc = $doc]
+            pub const $name: &str = $text;
+        )*
+
+        /// All of them, each with what it is.
+        #[cfg(test)]
+        pub(crate) const ALL: &[(&str, &str)] = &[$(($text, $doc),)*];
+    };
 }
 
 names! {

@@ -3,6 +3,7 @@
 //! These tests wait for threads and sockets, so they run on real time; each wait has an end.
 #![expect(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
 
+mod canary;
 #[path = "../../../stageflow/examples/observed/collector.rs"]
 mod collector;
 mod env;

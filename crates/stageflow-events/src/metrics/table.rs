@@ -82,7 +82,7 @@ macro_rules! metrics {
     ($(#[$doc:meta])* $table:ident: $($source:ident { $($id:ident $name:literal [$unit:literal] $kind:expr, $description:literal, [$($key:expr),*];)* })*) => {
         /// A metric, by its place in the table.
         #[cfg_attr(
-            not(any(feature = "otlp-grpc", feature = "otlp-http")),
+            not(any(test, feature = "otlp-grpc", feature = "otlp-http")),
             expect(dead_code, reason = "there is no exporter")
         )]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What the engine's flush and shutdown do to the exporter: everything leaves or is accounted for, in the time there is, on any runtime.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -201,14 +201,15 @@ async fn a_flush_ends_under_load() {
 /// A hook that never returns has the exporter's thread, and no other.
 #[tokio::test]
 async fn a_hook_that_does_not_return_holds_no_flush_up() {
-    let gate = Arc::new(Mutex::new(()));
-    let (held, behind) = (gate.lock().unwrap(), Arc::clone(&gate));
+    let (open, closed) = std::sync::mpsc::channel::<()>();
+    let closed = Mutex::new(closed);
     let lazy = lazy("http://127.0.0.1:1").retry_for(0.secs()).flush_budget(200.millis());
-    let otel = lazy.drop_budget(100.millis()).on_loss(move |_| drop(behind.lock())).build().unwrap();
+    let otel =
+        lazy.drop_budget(100.millis()).on_loss(move |_| drop(closed.lock().unwrap().recv())).build().unwrap();
     let engine = engine(&otel);
     engine.run(&wide(8), ()).await.unwrap();
     let took = timed(engine.flush()).await;
     assert!(took < 5.secs(), "{took:?}");
     otel.on_flush();
-    drop(held);
+    drop(open);
 }

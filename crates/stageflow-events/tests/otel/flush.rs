@@ -204,8 +204,11 @@ async fn a_hook_that_does_not_return_holds_no_flush_up() {
     let (open, closed) = std::sync::mpsc::channel::<()>();
     let closed = Mutex::new(closed);
     let lazy = lazy("http://127.0.0.1:1").retry_for(0.secs()).flush_budget(200.millis());
-    let otel =
-        lazy.drop_budget(100.millis()).on_loss(move |_| drop(closed.lock().unwrap().recv())).build().unwrap();
+    let otel = lazy
+        .drop_budget(100.millis())
+        .on_loss(move |_| assert!(closed.lock().unwrap().recv().is_err()))
+        .build()
+        .unwrap();
     let engine = engine(&otel);
     engine.run(&wide(8), ()).await.unwrap();
     let took = timed(engine.flush()).await;

@@ -33,13 +33,17 @@ fn events() -> String {
 }
 
 fn metrics() -> String {
-    let mut out = "| metric | kind | unit | what | attributes |\n|---|---|---|---|---|\n".to_owned();
+    let mut out =
+        "| metric | kind | unit | from | what | attributes |\n|---|---|---|---|---|---|\n".to_owned();
     for metric in METRICS {
         let (kind, attributes) = (metric.kind.as_str(), code(metric.attributes));
         let _infallible = writeln!(
             out,
-            "| `{}` | {kind} | `{}` | {} | {attributes} |",
-            metric.name, metric.unit, metric.description
+            "| `{}` | {kind} | `{}` | {} | {} | {attributes} |",
+            metric.name,
+            metric.unit,
+            metric.source.as_str(),
+            metric.description
         );
     }
     out
@@ -70,10 +74,57 @@ fn attributes() -> String {
     out
 }
 
-/// Puts what is generated between its marks.
+/// The attributes of spans, by where they stand.
+#[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
+fn spans() -> String {
+    use crate::otel::conventions::{self as names, ALL};
+    let on: &[(&str, &[&str])] = &[
+        (
+            "every span",
+            &[
+                names::RUN_ID,
+                names::PIPELINE,
+                names::TENANT,
+                names::CORRELATION,
+                names::REQUEST,
+                names::SESSION,
+            ],
+        ),
+        ("run", &[names::PARENT_RUN_ID, names::RUN_OUTCOME, names::LOST, names::GEN_AI_WORKFLOW]),
+        ("stage, attempt", &[names::STAGE, names::STAGE_KIND]),
+        ("stage", &[names::ATTEMPTS, names::STAGE_OUTCOME, names::GEN_AI_AGENT]),
+        ("attempt", &[names::ATTEMPT]),
+        ("run, stage", &[names::CAUSE, names::INCOMPLETE, names::GEN_AI_OPERATION]),
+        ("run, stage, attempt", &[names::ERROR_TYPE, names::ERROR_CLASS, names::RECOVERABLE]),
+        ("event `stage.blocked`", &[names::BLOCKED_BY]),
+        ("event `pipeline.child_started`", &[names::CHILD_RUN_ID]),
+        ("event `exception`", &[names::EXCEPTION_TYPE, names::EXCEPTION_MESSAGE]),
+    ];
+    let mut out = "| attribute | on | value |\n|---|---|---|\n".to_owned();
+    let mut shown = 0;
+    for (place, keys) in on {
+        for (key, what) in ALL.iter().filter(|(key, _)| keys.contains(key)) {
+            let _infallible = writeln!(out, "| `{key}` | {place} |{what} |");
+            shown += 1;
+        }
+    }
+    // Names of a scope, an event, a value and the resource, and an attribute of metrics.
+    let others =
+        [names::SCOPE, names::EXCEPTION, names::RETRY_REQUESTED, names::SERVICE_NAME, names::OVERFLOW];
+    assert_eq!(shown, ALL.len() - others.len(), "an attribute has no place");
+    out
+}
+
+/// Puts what is generated between its marks. That of the exporter needs its feature.
 fn filled(page: &str) -> String {
-    let parts =
-        [("events", events()), ("metrics", metrics()), ("buckets", buckets()), ("attributes", attributes())];
+    let parts = [
+        ("events", events()),
+        ("metrics", metrics()),
+        ("buckets", buckets()),
+        ("attributes", attributes()),
+        #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
+        ("spans", spans()),
+    ];
     parts.into_iter().fold(page.to_owned(), |page, (name, text)| {
         let (begin, end) =
             (format!("<!-- {name}: made by `cargo xtask docs` -->\n"), format!("<!-- end of {name} -->"));

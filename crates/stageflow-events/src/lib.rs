@@ -48,8 +48,8 @@ pub use crate::{
     function::{FnSink, sink_fn},
     json::{Damage, Fsync, JsonLines, JsonReader, LoggedEvent},
     metrics::{
-        METRICS, MetricData, MetricKind, MetricSpec, MetricValue, Metrics, MetricsSnapshot, SeriesData,
-        grafana_dashboard,
+        METRICS, MetricData, MetricKind, MetricSource, MetricSpec, MetricValue, Metrics, MetricsSnapshot,
+        SeriesData, grafana_dashboard,
     },
     wide::{
         WideAccount, WideDecisions, WideEvents, WideIds, WideRecord, WideRun, WideStage, WideStages, WideWait,

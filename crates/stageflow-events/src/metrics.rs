@@ -1,10 +1,10 @@
 //! Metrics of events, in the process: bounded in number, readable at any instant.
 
 mod dashboard;
-mod meter;
+pub(crate) mod meter;
 pub(crate) mod names;
 mod prometheus;
-pub(crate) mod registry;
+mod registry;
 mod snapshot;
 pub(crate) mod table;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use stageflow_core::{Event, EventSink, SinkAccount, event::Taken};
 pub use self::{
     dashboard::grafana_dashboard,
     snapshot::{MetricData, MetricValue, MetricsSnapshot, SeriesData},
-    table::{METRICS, MetricKind, MetricSpec},
+    table::{METRICS, MetricKind, MetricSource, MetricSpec},
 };
 use self::{meter::Meter, registry::SeriesLimits};
 
@@ -75,7 +75,7 @@ impl Metrics {
         self.lock().registry.snapshot()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Meter> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Meter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

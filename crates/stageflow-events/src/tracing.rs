@@ -224,7 +224,7 @@ impl Interceptor for AttemptSpans {
             run_id = %ids.run_id(),
             tenant = ids.tenant_id().map(stageflow_core::TenantId::as_str),
             correlation_id = ids.correlation_id().map(stageflow_core::CorrelationId::as_str),
-            trace_id = snapshot.trace().map(|trace| tracing::field::display(format!("{:032x}", trace.trace_id()))),
+            trace_id = %format_args!("{:032x}", call.context().trace().trace_id()),
             pipeline = snapshot.pipeline(),
             stage = call.stage_name(),
             attempt = call.attempts() + 1,

@@ -2,7 +2,9 @@
 
 use std::{
     fmt,
+    future::{Future as _, poll_fn},
     sync::{Arc, OnceLock},
+    task::Poll,
     time::Duration,
 };
 
@@ -226,15 +228,19 @@ impl Engine {
         self.shared.sinks.iter().map(|sink| sink.account()).collect()
     }
 
-    /// Waits until every sink has been given everything emitted so far, or has dropped it.
+    /// Waits until every sink has been given everything emitted so far, or has dropped it, and has written it.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has no effect.
     pub async fn flush(&self) {
-        for sink in &self.shared.sinks {
-            sink.flushed().await;
-        }
+        let mut all: Vec<_> = self.shared.sinks.iter().map(|sink| Box::pin(sink.flushed())).collect();
+        // All at a time: one that takes long is no reason for another not to write in time (S-29).
+        poll_fn(|cx| {
+            all.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+            if all.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// What every unfinished stage of every live run waits for, as of now.

@@ -298,3 +298,36 @@ async fn s_30_a_sink_may_decline_a_run() {
     alone.flush().await;
     assert_eq!(deaf.len(), 4);
 }
+
+/// Writes what it has when another has written.
+struct WritesAfter {
+    written: Arc<AtomicBool>,
+    after: Option<Arc<AtomicBool>>,
+}
+
+impl EventSink for WritesAfter {
+    fn on_event(&self, _: &Event) {}
+
+    fn on_flush(&self) {
+        let is_written = |other: &Arc<AtomicBool>| other.load(Ordering::SeqCst);
+        let may_write = (0..1_000_000).any(|_| {
+            std::thread::yield_now();
+            self.after.as_ref().is_none_or(is_written)
+        });
+        self.written.store(may_write, Ordering::SeqCst);
+    }
+}
+
+/// S-29: a sink that takes long to write keeps no other from writing.
+#[tokio::test]
+async fn s_29_sinks_are_flushed_at_a_time() {
+    let (first, second) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let engine = Engine::builder()
+        .sink(WritesAfter { written: Arc::clone(&first), after: Some(Arc::clone(&second)) })
+        .sink(WritesAfter { written: Arc::clone(&second), after: None })
+        .build()
+        .expect("an engine");
+    engine.run(&solo(gives(1_u32)), ()).await.expect("it completes");
+    engine.flush().await;
+    assert!(first.load(Ordering::SeqCst) && second.load(Ordering::SeqCst));
+}

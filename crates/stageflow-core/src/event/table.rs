@@ -29,7 +29,7 @@ const fn event(
 }
 
 const ENDED: &[&str] = &["outcome", "failure", "cancelled"];
-const BREAKER: &[&str] = &["key", "reason", "open_ms", "until_ms"];
+const BREAKER: &[&str] = &["key", "breaker", "reason", "open_ms", "until_ms"];
 const WAITED: &[&str] = &[
     "permit_ns",
     "permit_count",

@@ -15,6 +15,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("Limits, breakers and budgets", &["stageflow.limit.", "stageflow.breaker.", "stageflow.budget."]),
     ("Admission", &["stageflow.admission."]),
     ("Clean-up and sinks", &["stageflow.cleanup.", "stageflow.events.", "stageflow.sink."]),
+    ("Export", &["stageflow.export."]),
 ];
 
 const WIDTH: usize = 12;

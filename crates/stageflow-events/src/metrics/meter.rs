@@ -16,7 +16,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) struct Meter {
-    pub(crate) registry: Registry<Metric>,
+    pub(crate) registry: Registry,
     tracker: Tracker,
     seen: Vec<Seen>,
 }
@@ -27,9 +27,19 @@ impl Meter {
     }
 
     pub(crate) fn take(&mut self, event: &Event) {
+        self.take_of(event, true);
+    }
+
+    /// Takes an event; `sampled` says whether spans are made of its run, where they are made at all.
+    pub(crate) fn take_of(&mut self, event: &Event, sampled: bool) {
         let mut seen = std::mem::take(&mut self.seen);
         self.tracker.take(event, &mut seen);
         for one in seen.drain(..) {
+            if let Seen::Opened(ids) = &one
+                && !sampled
+            {
+                self.registry.add(Metric::Unsampled, &[&ids.pipeline, tenant(ids)], 1);
+            }
             self.seen(&one);
         }
         self.seen = seen;
@@ -42,15 +52,16 @@ impl Meter {
 
     /// Takes over what became of the events of a sink.
     pub(crate) fn account(&mut self, sink: &str, account: &SinkAccount) {
-        let mut set = |result, count: u64| {
-            self.registry.set(Metric::SinkEvents, &[sink, result], i64::try_from(count).unwrap_or(i64::MAX));
-        };
-        set("delivered", account.delivered);
+        self.set(Metric::SinkEvents, &[sink, "delivered"], account.delivered);
         for reason in DropReason::ALL {
-            set(reason.as_str(), account.dropped_by(reason));
+            self.set(Metric::SinkEvents, &[sink, reason.as_str()], account.dropped_by(reason));
         }
-        let in_flight = i64::try_from(account.in_flight).unwrap_or(i64::MAX);
-        self.registry.set(Metric::SinkInFlight, &[sink], in_flight);
+        self.set(Metric::SinkInFlight, &[sink], account.in_flight);
+    }
+
+    /// Takes over a number that was counted elsewhere.
+    pub(crate) fn set(&mut self, metric: Metric, values: &[&str], to: u64) {
+        self.registry.set(metric, values, i64::try_from(to).unwrap_or(i64::MAX));
     }
 
     fn seen(&mut self, seen: &Seen) {
@@ -137,9 +148,9 @@ impl Meter {
                 let kind = text(field("kind")).unwrap_or_default();
                 self.registry.add(Metric::BudgetExhausted, &[pipeline, kind, tenant], 1);
             }
-            "breaker.closed" => self.breaker(custom, "closed", 0),
-            "breaker.half_open" => self.breaker(custom, "half_open", 1),
-            "breaker.opened" => self.breaker(custom, "open", 2),
+            "breaker.closed" => self.breaker(event, custom, "closed", 0),
+            "breaker.half_open" => self.breaker(event, custom, "half_open", 1),
+            "breaker.opened" => self.breaker(event, custom, "open", 2),
             "breaker.rejected" => self.rejected("breaker", event),
             "bulkhead.rejected" => self.rejected("bulkhead", event),
             "rate.rejected" => self.rejected("rate", event),
@@ -160,10 +171,13 @@ impl Meter {
         self.registry.add(Metric::LimitRejections, &[limit, event.pipeline(), stage, tenant], 1);
     }
 
-    fn breaker(&mut self, custom: &CustomEvent, state: &str, number: i64) {
+    fn breaker(&mut self, event: &Event, custom: &CustomEvent, state: &str, number: i64) {
         let key = text(custom.field("key")).unwrap_or_default();
-        self.registry.set(Metric::BreakerState, &[key], number);
-        self.registry.add(Metric::BreakerChanges, &[key, state], 1);
+        let breaker = text(custom.field("breaker")).unwrap_or(key);
+        // A breaker of one tenant has it in its key; one that tenants share is no matter of the tenant whose call has changed it.
+        let tenant = if key == breaker { "" } else { event.tenant().unwrap_or_default() };
+        self.registry.set(Metric::BreakerState, &[breaker, tenant], number);
+        self.registry.add(Metric::BreakerChanges, &[breaker, state, tenant], 1);
     }
 }
 

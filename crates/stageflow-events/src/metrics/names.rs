@@ -2,7 +2,10 @@
 
 macro_rules! names {
     ($($name:ident = $text:literal, $what:literal;)*) => {
-        $(#[doc = $what] pub(crate) const $name: &str = $text;)*
+        $(
+            #[doc = $what]
+            pub(crate) const $name: &str = $text;
+        )*
 
         /// All keys, each with what its values are.
         #[cfg(test)]
@@ -12,7 +15,7 @@ macro_rules! names {
 
 names! {
     PIPELINE = "stageflow.pipeline.name", "The pipeline's name.";
-    TENANT = "stageflow.tenant.id", "The tenant; `_other` above the limit of tenants, and left out for runs without one.";
+    TENANT = "stageflow.tenant.id", "The tenant; `_other` above the limit of tenants, and left out for runs without one, and for breakers that tenants share.";
     RUN_OUTCOME = "stageflow.run.outcome", "How the run ended: `completed`, `completed_with_failures`, `failed`, `cancelled`, `denied`, `timed_out`; `unknown` if the event was lost.";
     STAGE = "stageflow.stage.name", "The stage's name.";
     STAGE_KIND = "stageflow.stage.kind", "The stage's kind.";
@@ -21,9 +24,9 @@ names! {
     ERROR_CLASS = "stageflow.error.class", "The class of the failure.";
     RETRY_OUTCOME = "stageflow.retry.outcome", "How retries ended: `recovered` or `exhausted`.";
     RETRY_BECAUSE = "stageflow.retry.because", "Why there was no further retry: `max_attempts`, `deadline`, `max_elapsed` or `budget`.";
-    WAIT = "stageflow.wait.reason", "What was waited for: `permit`, `back_off`, `rate_limit`, `bulkhead`, `breaker`, `idempotency` or `admission`.";
+    WAIT = "stageflow.wait.reason", "What was waited for: `permit`, `back_off`, `rate_limit`, `bulkhead`, `breaker` or `idempotency`.";
     LIMIT = "stageflow.limit", "What refuses: `breaker`, `bulkhead` or `rate`.";
-    KEY = "stageflow.breaker.key", "The breaker: its dependency, and its tenant where each has one.";
+    BREAKER = "stageflow.breaker.name", "The breaker: its dependency, or the pipeline and the stage that it is for.";
     STATE = "stageflow.breaker.state", "What the breaker became: `closed`, `half_open` or `open`.";
     DECISION = "stageflow.admission.decision", "What became of the run: `queued`, `admitted` or `shed`.";
     BUDGET = "stageflow.budget.kind", "What was used up: `retries` or `cost`.";
@@ -31,5 +34,7 @@ names! {
     DENIAL = "stageflow.denied.by", "Who denied: `auth` or `tenant`.";
     SINK = "stageflow.sink", "The sink, by the name it was given.";
     RESULT = "stageflow.sink.result", "What became of events: `delivered`, or why they were dropped.";
+    SIGNAL = "stageflow.export.signal", "What is exported: `traces` or `metrics`.";
+    EXPORT_RESULT = "stageflow.export.result", "What became of it: `exported`, `rejected`, or why it was dropped: `queue_full`, `refused`, `unreachable` or `shutdown`.";
     OVERFLOW = "otel.metric.overflow", "`true` on the one series that takes what is above the limit of a metric, in place of all others.";
 }

@@ -3,13 +3,12 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt::Write as _,
-    marker::PhantomData,
 };
 
 use super::{
     names,
     snapshot::{MetricData, MetricValue, MetricsSnapshot, SeriesData},
-    table::{Instrument, MetricKind, MetricSpec},
+    table::{METRICS, Metric, MetricKind, MetricSpec},
 };
 
 /// What limits the number of series.
@@ -24,16 +23,15 @@ pub(crate) struct SeriesLimits {
 /// The tenant of what is above the limit.
 pub(crate) const OTHER: &str = "_other";
 
-/// All series of all metrics of a table.
+/// All series of all metrics.
 #[derive(Debug)]
-pub(crate) struct Registry<M> {
+pub(crate) struct Registry {
     pub(crate) limits: SeriesLimits,
     series: Vec<HashMap<String, Series>>,
     overflow: Vec<Option<MetricValue>>,
     tenants: HashSet<String>,
     /// For the key of a series.
     key: String,
-    table: PhantomData<M>,
 }
 
 #[derive(Debug)]
@@ -43,35 +41,34 @@ struct Series {
     value: MetricValue,
 }
 
-impl<M: Instrument> Registry<M> {
+impl Registry {
     pub(crate) fn new(limits: SeriesLimits) -> Self {
         Self {
             limits,
-            series: M::TABLE.iter().map(|_| HashMap::new()).collect(),
-            overflow: M::TABLE.iter().map(|_| None).collect(),
+            series: METRICS.iter().map(|_| HashMap::new()).collect(),
+            overflow: METRICS.iter().map(|_| None).collect(),
             tenants: HashSet::new(),
             key: String::new(),
-            table: PhantomData,
         }
     }
 
     /// Adds to a number.
-    pub(crate) fn add(&mut self, metric: M, values: &[&str], amount: i64) {
+    pub(crate) fn add(&mut self, metric: Metric, values: &[&str], amount: i64) {
         if let MetricValue::Number(number) = self.value(metric, values) {
             *number = number.saturating_add(amount);
         }
     }
 
     /// Sets a number.
-    pub(crate) fn set(&mut self, metric: M, values: &[&str], to: i64) {
+    pub(crate) fn set(&mut self, metric: Metric, values: &[&str], to: i64) {
         if let MetricValue::Number(number) = self.value(metric, values) {
             *number = to;
         }
     }
 
     /// Adds a value to a histogram.
-    pub(crate) fn record(&mut self, metric: M, values: &[&str], value: f64) {
-        let MetricKind::Histogram(bounds) = M::TABLE[metric.index()].kind else { return };
+    pub(crate) fn record(&mut self, metric: Metric, values: &[&str], value: f64) {
+        let MetricKind::Histogram(bounds) = METRICS[metric as usize].kind else { return };
         if let MetricValue::Histogram { buckets, count, sum, min, max } = self.value(metric, values) {
             buckets[bounds.partition_point(|bound| *bound < value)] += 1;
             *count += 1;
@@ -83,12 +80,12 @@ impl<M: Instrument> Registry<M> {
 
     /// Adds a time, in nanoseconds, to a histogram of seconds.
     #[expect(clippy::cast_precision_loss, reason = "times of many days lose nanoseconds")]
-    pub(crate) fn record_nanos(&mut self, metric: M, values: &[&str], nanos: u64) {
+    pub(crate) fn record_nanos(&mut self, metric: Metric, values: &[&str], nanos: u64) {
         self.record(metric, values, nanos as f64 / 1e9);
     }
 
-    fn value(&mut self, metric: M, values: &[&str]) -> &mut MetricValue {
-        let spec = &M::TABLE[metric.index()];
+    fn value(&mut self, metric: Metric, values: &[&str]) -> &mut MetricValue {
+        let spec = &METRICS[metric as usize];
         let tenant_at = spec.attributes.iter().position(|key| *key == names::TENANT);
         let is_other = tenant_at.and_then(|at| values.get(at)).is_some_and(|tenant| self.is_beyond(tenant));
         let value = |at: usize| match values.get(at) {
@@ -100,17 +97,17 @@ impl<M: Instrument> Registry<M> {
             // With its length before it, no value can pass for two.
             let _infallible = write!(self.key, "{}:{}", value(at).len(), value(at));
         }
-        let series = &mut self.series[metric.index()];
+        let series = &mut self.series[metric as usize];
         if !series.contains_key(&self.key) {
             if series.len() >= self.limits.series {
-                return self.overflow[metric.index()].get_or_insert_with(|| MetricValue::zero(spec));
+                return self.overflow[metric as usize].get_or_insert_with(|| MetricValue::zero(spec));
             }
             let values = (0..spec.attributes.len()).map(|at| value(at).to_owned()).collect();
             series.insert(self.key.clone(), Series { values, value: MetricValue::zero(spec) });
         }
         match series.get_mut(&self.key) {
             Some(series) => &mut series.value,
-            None => self.overflow[metric.index()].get_or_insert_with(|| MetricValue::zero(spec)),
+            None => self.overflow[metric as usize].get_or_insert_with(|| MetricValue::zero(spec)),
         }
     }
 
@@ -128,7 +125,7 @@ impl<M: Instrument> Registry<M> {
 
     /// All metrics of which there is something.
     pub(crate) fn snapshot(&self) -> MetricsSnapshot {
-        let rows = M::TABLE.iter().zip(&self.series).zip(&self.overflow);
+        let rows = METRICS.iter().zip(&self.series).zip(&self.overflow);
         let metrics = rows.filter_map(|((spec, series), overflow)| {
             let mut series: Vec<_> = series.values().map(|one| one.data(spec)).collect();
             series.sort_by(|one, other| one.attributes.cmp(&other.attributes));

@@ -83,6 +83,11 @@ impl SeriesData {
 }
 
 impl MetricsSnapshot {
+    #[cfg(any(feature = "otlp-grpc", feature = "otlp-http"))]
+    pub(crate) fn empty() -> Self {
+        Self { metrics: Vec::new() }
+    }
+
     /// All metrics, in the order of [`METRICS`](crate::METRICS).
     pub fn metrics(&self) -> &[MetricData] {
         &self.metrics

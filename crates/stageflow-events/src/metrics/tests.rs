@@ -1,8 +1,10 @@
-//! Series of metrics on their own.
+//! The table of metrics, and series on their own.
+
+use std::collections::HashSet;
 
 use super::{
     registry::{OTHER, Registry, SeriesLimits},
-    table::Metric,
+    table::{METRICS, Metric, MetricKind},
 };
 
 const LIMITS: SeriesLimits = SeriesLimits { series: 3, tenants: 2 };
@@ -50,5 +52,23 @@ fn buckets_include_their_upper_bound() {
     let text = registry.snapshot().to_prometheus();
     for (bound, below) in [("0.00025", 1), ("0.001", 2), ("0.0025", 3), ("600", 3), ("+Inf", 4)] {
         assert!(text.contains(&format!("le=\"{bound}\"}} {below}\n")), "{bound}: {text}");
+    }
+}
+
+/// Names, units and buckets are as the conventions want them, and no metric has a series for each run.
+#[test]
+fn the_table_follows_the_conventions() {
+    let names: HashSet<_> = METRICS.iter().map(|metric| metric.name).collect();
+    assert_eq!((names.len(), Metric::ALL.len()), (METRICS.len(), METRICS.len()));
+    for metric in METRICS {
+        assert!(metric.name.starts_with("stageflow.") && !metric.name.ends_with("_total"), "{}", metric.name);
+        let is_allowed = |b: u8| b.is_ascii_lowercase() || b == b'.' || b == b'_';
+        assert!(metric.name.bytes().all(is_allowed), "{}", metric.name);
+        assert!(metric.description.ends_with('.') && !metric.attributes.is_empty(), "{}", metric.name);
+        if let MetricKind::Histogram(bounds) = metric.kind {
+            assert!(bounds.is_sorted(), "{}", metric.name);
+        }
+        // Ids of runs and requests would make a series of each run.
+        assert!(metric.attributes.iter().all(|key| !key.ends_with("run.id")), "{}", metric.name);
     }
 }

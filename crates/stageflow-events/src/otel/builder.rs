@@ -5,16 +5,16 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
 
 use super::{
-    Otel,
+    Budgets, Otel,
     account::Loss,
     conventions as names,
     env::{Compression, Protocol, Settings, Target},
     error::OtelError,
     export::{Exporter, Hook, Plan, Shared},
-    metrics::{Meter, SeriesLimits},
     sampler::Sampler,
     spans::{SpanLimits, text},
 };
+use crate::Metrics;
 
 /// Builds an [`Otel`]. Of what is said twice the later counts, variables included.
 ///
@@ -29,14 +29,15 @@ use super::{
 /// | batch | 512 spans, or what there is after 1 s |
 /// | retries | for 60 s, from 0.25 s apart to 5 s, with jitter |
 /// | metrics | every 60 s, at most 2 000 series a metric and 100 tenants |
+/// | wait of a flush of the engine | 5 s |
 /// | wait of the last drop | 1 s |
 #[must_use = "a builder does nothing until `build`"]
 pub struct OtelBuilder {
     settings: Settings,
     retry_for: Duration,
-    limits: SeriesLimits,
+    metrics: Metrics,
     messages: bool,
-    drop_budget: Duration,
+    budgets: Budgets,
     hook: Hook,
     failed: Option<OtelError>,
 }
@@ -46,9 +47,9 @@ impl OtelBuilder {
         Self {
             settings: Settings::default(),
             retry_for: Duration::from_secs(60),
-            limits: SeriesLimits { series: 2_000, tenants: 100 },
+            metrics: Metrics::new(),
             messages: false,
-            drop_budget: Duration::from_secs(1),
+            budgets: Budgets { flush: Duration::from_secs(5), drop: Duration::from_secs(1) },
             hook: Arc::new(say),
             failed: None,
         }
@@ -185,13 +186,13 @@ impl OtelBuilder {
 
     /// How many series a metric may have. Further ones become one with the attribute `otel.metric.overflow`.
     pub fn series(mut self, limit: usize) -> Self {
-        self.limits.series = limit;
+        self.metrics = self.metrics.max_series(limit);
         self
     }
 
     /// How many tenants metrics tell apart. Further ones are `_other`.
     pub fn tenants(mut self, limit: usize) -> Self {
-        self.limits.tenants = limit;
+        self.metrics = self.metrics.max_tenants(limit);
         self
     }
 
@@ -220,10 +221,17 @@ impl OtelBuilder {
         self
     }
 
+    /// How long `Engine::flush` and `Engine::shutdown` wait at most for the collector to have everything. Zero: they do not wait, and
+    /// nothing leaves earlier for them.
+    pub fn flush_budget(mut self, budget: Duration) -> Self {
+        self.budgets.flush = budget;
+        self
+    }
+
     /// How long the drop of the last clone blocks to have everything exported, where nobody has called
     /// [`shutdown`](Otel::shutdown) before.
     pub fn drop_budget(mut self, budget: Duration) -> Self {
-        self.drop_budget = budget;
+        self.budgets.drop = budget;
         self
     }
 
@@ -261,9 +269,9 @@ impl OtelBuilder {
             interval: settings.interval,
             retry_for: self.retry_for,
         };
-        let shared = Shared::new(plan, settings.queue, Meter::new(self.limits), self.hook);
+        let shared = Shared::new(plan, settings.queue, self.metrics, self.hook);
         let exporter = if is_off { None } else { Some(Exporter::start(shared)?) };
-        Ok(Otel::new(exporter, spans, settings.sampler, records, self.drop_budget, settings.warnings))
+        Ok(Otel::new(exporter, spans, settings.sampler, records, self.budgets, settings.warnings))
     }
 }
 

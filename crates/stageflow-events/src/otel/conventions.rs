@@ -6,11 +6,19 @@
 
 use stageflow_core::{StageKind, event::StageNames};
 
+use crate::metrics::names;
+
 macro_rules! names {
-    ($($(#[$doc:meta])+ $name:ident = $text:literal;)*) => {$(
-        $(#[$doc])+
-        pub const $name: &str = $text;
-    )*};
+    ($(#[doc = $doc:literal] $name:ident = $text:expr;)*) => {
+        $(
+            #[doc = $doc]
+            pub const $name: &str = $text;
+        )*
+
+        /// All of them, each with what it is.
+        #[cfg(test)]
+        pub(crate) const ALL: &[(&str, &str)] = &[$(($text, $doc),)*];
+    };
 }
 
 names! {
@@ -20,13 +28,13 @@ names! {
     /// The run's id.
     RUN_ID = "stageflow.run.id";
     /// How the run ended: `completed`, `completed_with_failures`, `failed`, `cancelled`, `denied` or `timed_out`.
-    RUN_OUTCOME = "stageflow.run.outcome";
+    RUN_OUTCOME = names::RUN_OUTCOME;
     /// The id of the run that this one is a child of.
     PARENT_RUN_ID = "stageflow.parent.run.id";
     /// The pipeline's name.
-    PIPELINE = "stageflow.pipeline.name";
+    PIPELINE = names::PIPELINE;
     /// The tenant.
-    TENANT = "stageflow.tenant.id";
+    TENANT = names::TENANT;
     /// The correlation id.
     CORRELATION = "stageflow.correlation.id";
     /// The request's id.
@@ -34,11 +42,11 @@ names! {
     /// The session's id, by the general conventions.
     SESSION = "session.id";
     /// The stage's name.
-    STAGE = "stageflow.stage.name";
+    STAGE = names::STAGE;
     /// The stage's kind.
-    STAGE_KIND = "stageflow.stage.kind";
+    STAGE_KIND = names::STAGE_KIND;
     /// How the stage ended: `completed`, `skipped`, `failed`, `cancelled` or `blocked`.
-    STAGE_OUTCOME = "stageflow.stage.outcome";
+    STAGE_OUTCOME = names::STAGE_OUTCOME;
     /// How many attempts there were.
     ATTEMPTS = "stageflow.stage.attempts";
     /// Which attempt this is, from 1.
@@ -56,10 +64,10 @@ names! {
     /// Whether another run may help, on a failure.
     RECOVERABLE = "stageflow.error.recoverable";
     /// The class of a failure.
-    ERROR_CLASS = "stageflow.error.class";
+    ERROR_CLASS = names::ERROR_CLASS;
 
     /// What failed: here the stable code of the failure.
-    ERROR_TYPE = "error.type";
+    ERROR_TYPE = names::ERROR_TYPE;
     /// The error type of an attempt that asked for another one, and did not fail.
     RETRY_REQUESTED = "retry_requested";
     /// The event of a failure, by the general conventions.
@@ -79,7 +87,7 @@ names! {
     /// The name of the service that all this comes from.
     SERVICE_NAME = "service.name";
     /// True on the one series that takes what is above the limit of a metric.
-    OVERFLOW = "otel.metric.overflow";
+    OVERFLOW = names::OVERFLOW;
 }
 
 /// What a run or a stage is to generative AI: operation, key of its name.

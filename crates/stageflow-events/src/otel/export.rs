@@ -29,8 +29,9 @@ use super::{
     clock,
     env::Target,
     error::OtelError,
-    metrics::Meter,
+    metrics::otlp,
 };
+use crate::metrics::{Metrics, MetricsSnapshot, table::Metric};
 
 /// A span on its way.
 #[derive(Debug)]
@@ -63,9 +64,14 @@ pub(crate) struct Shared {
     pub(crate) spans: Lane<Item>,
     /// Only the account is used: there is one request at a time.
     pub(crate) points: Lane<()>,
-    pub(crate) meter: Mutex<Meter>,
+    /// Counts what is exported as metrics.
+    pub(crate) metrics: Metrics,
+    /// Since when it is added up.
+    since: u64,
     pub(crate) reporter: Mutex<Reporter>,
     last_error: Mutex<Option<String>>,
+    /// Of the last flush or shutdown.
+    last_receipt: Mutex<Option<ExportReceipt>>,
     ended: AtomicBool,
 }
 
@@ -84,13 +90,15 @@ pub(crate) struct Exporter {
 }
 
 impl Shared {
-    pub(crate) fn new(plan: Plan, queue: usize, meter: Meter, hook: Hook) -> Self {
+    pub(crate) fn new(plan: Plan, queue: usize, metrics: Metrics, hook: Hook) -> Self {
         Self {
             spans: Lane::new(queue),
             points: Lane::new(usize::MAX),
-            meter: Mutex::new(meter),
+            metrics,
+            since: clock::unix_nanos(),
             reporter: Mutex::new(Reporter::new(hook)),
             last_error: Mutex::default(),
+            last_receipt: Mutex::default(),
             ended: AtomicBool::new(false),
             plan,
         }
@@ -127,14 +135,34 @@ impl Shared {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
 
+    fn note_receipt(&self, receipt: &ExportReceipt) {
+        *self.last_receipt.lock().unwrap_or_else(PoisonError::into_inner) = Some(receipt.clone());
+    }
+
+    pub(crate) fn last_receipt(&self) -> Option<ExportReceipt> {
+        self.last_receipt.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// All metrics as of now, and the number of data points.
-    pub(crate) fn collect(&self) -> (Vec<opentelemetry_proto::tonic::metrics::v1::Metric>, u64) {
+    /// All metrics as of now, with the accounts of the exporter.
+    pub(crate) fn read(&self) -> MetricsSnapshot {
+        let mut meter = self.metrics.lock();
         let accounts = [(Signal::Traces, self.spans.account()), (Signal::Metrics, self.points.account())];
-        self.meter.lock().unwrap_or_else(PoisonError::into_inner).collect(accounts)
+        for (signal, account) in accounts {
+            for (result, count) in account.results() {
+                meter.set(Metric::ExportItems, &[signal.as_str(), result], count);
+            }
+            meter.set(Metric::ExportQueued, &[signal.as_str()], account.in_flight);
+        }
+        meter.registry.snapshot()
+    }
+
+    /// The same as they are sent, and the number of data points.
+    pub(crate) fn collect(&self) -> (Vec<opentelemetry_proto::tonic::metrics::v1::Metric>, u64) {
+        otlp(&self.read(), self.since)
     }
 }
 

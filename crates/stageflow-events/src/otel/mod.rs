@@ -12,7 +12,7 @@
 //! | a span or a request of yours within a stage | the attempt, by [`context`] or [`StageContext::traceparent`](stageflow_core::StageContext::traceparent) |
 //!
 //! A stage that never started is an event of its run's span. Payloads, metadata and user ids are never exported, messages of errors
-//! only [on demand](OtelBuilder::with_messages). The names are in [`conventions`], the metrics in [`METRICS`].
+//! only [on demand](OtelBuilder::with_messages). The names are in [`conventions`], the metrics in [`METRICS`](crate::METRICS).
 
 mod account;
 mod builder;
@@ -32,14 +32,13 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{ContextSnapshot, Event, EventSink};
+use stageflow_core::{ContextSnapshot, Event, EventSink, SinkAccount};
 
 pub use self::{
     account::{ExportAccount, ExportReceipt, Loss, LossReason, Signal},
     builder::OtelBuilder,
     env::{Compression, Protocol},
     error::OtelError,
-    metrics::{METRICS, MetricKind, MetricSpec},
     provider::context,
     sampler::Sampler,
 };
@@ -47,6 +46,7 @@ use self::{
     export::{Exporter, Item, Shared},
     spans::{Assembler, SpanLimits},
 };
+use crate::MetricsSnapshot;
 
 /// Exports spans and metrics of events to a collector. Clones are the same exporter.
 ///
@@ -82,8 +82,15 @@ struct Inner {
     sampler: Sampler,
     /// Whether spans are exported.
     records: bool,
-    drop_budget: Duration,
+    budgets: Budgets,
     warnings: Vec<String>,
+}
+
+/// How long what blocks may block.
+#[derive(Clone, Copy, Debug)]
+struct Budgets {
+    flush: Duration,
+    drop: Duration,
 }
 
 impl Otel {
@@ -97,11 +104,11 @@ impl Otel {
         limits: SpanLimits,
         sampler: Sampler,
         records: bool,
-        drop_budget: Duration,
+        budgets: Budgets,
         warnings: Vec<String>,
     ) -> Self {
         let assembler = Mutex::new(Assembler::new(limits));
-        Self(Arc::new(Inner { exporter, assembler, sampler, records, drop_budget, warnings }))
+        Self(Arc::new(Inner { exporter, assembler, sampler, records, budgets, warnings }))
     }
 
     fn shared(&self) -> Option<&Arc<Shared>> {
@@ -138,6 +145,21 @@ impl Otel {
         self.receipt().last_error
     }
 
+    /// The metrics that it exports, as they are now, as [`Metrics::read`](crate::Metrics::read) has them: for Prometheus, or a page of
+    /// your own, without a second sink. Empty where metrics are not exported.
+    pub fn read_metrics(&self) -> MetricsSnapshot {
+        let metrics = self.shared().filter(|shared| shared.plan.metrics.is_some());
+        metrics.map_or_else(MetricsSnapshot::empty, |shared| shared.read())
+    }
+
+    /// Takes over the account of a sink, under a name of yours, to be exported with the metrics: call it from time to time, for each
+    /// sink that is to be shown.
+    pub fn set_sink(&self, name: &str, account: &SinkAccount) {
+        if let Some(shared) = self.shared() {
+            shared.metrics.set_sink(name, account);
+        }
+    }
+
     fn receipt(&self) -> ExportReceipt {
         self.shared().map_or_else(
             || ExportReceipt {
@@ -150,8 +172,16 @@ impl Otel {
         )
     }
 
-    /// Has everything exported that the engine has delivered so far, metrics included, or as much as can be within `budget`. Call
-    /// [`Engine::flush`] before, or events may still be on their way here.
+    /// The receipt of the last flush or shutdown, such as that of [`Engine::flush`] or `Engine::shutdown`; `None` before the first.
+    ///
+    /// [`Engine::flush`]: https://docs.rs/stageflow/latest/stageflow/struct.Engine.html#method.flush
+    pub fn last_receipt(&self) -> Option<ExportReceipt> {
+        self.shared().and_then(|shared| shared.last_receipt())
+    }
+
+    /// Has everything exported that the engine has delivered so far, metrics included, or as much as can be within `budget`.
+    /// [`Engine::flush`] does the same, for events that are still on their way here as well, within
+    /// [`flush_budget`](OtelBuilder::flush_budget).
     ///
     /// [`Engine::flush`]: https://docs.rs/stageflow/latest/stageflow/struct.Engine.html#method.flush
     ///
@@ -175,7 +205,7 @@ impl Otel {
     /// Like [`shutdown`](Self::shutdown), and blocks the thread meanwhile: for the end of `main`. No runtime has to go on for it,
     /// unless the collector lives on this one.
     pub fn shutdown_blocking(&self, budget: Duration) -> ExportReceipt {
-        self.0.end(budget).unwrap_or_else(|| self.receipt())
+        self.0.finish(budget, true).unwrap_or_else(|| self.receipt())
     }
 
     async fn finish(&self, budget: Duration, end: bool) -> ExportReceipt {
@@ -186,18 +216,23 @@ impl Otel {
     }
 }
 
+/// What an answer may come late.
+const GRACE: Duration = Duration::from_millis(500);
+
 impl Inner {
-    fn end(&self, budget: Duration) -> Option<ExportReceipt> {
+    /// Blocks the thread.
+    fn finish(&self, budget: Duration, end: bool) -> Option<ExportReceipt> {
         let (told, receipt) = mpsc::channel();
-        self.exporter.as_ref()?.order(budget, true, move |receipt| drop(told.send(receipt)));
-        receipt.recv().ok()
+        self.exporter.as_ref()?.order(budget, end, move |receipt| drop(told.send(receipt)));
+        // Somewhat longer than it takes to answer in time: a hook that does not return must not keep this thread as well.
+        receipt.recv_timeout(budget.saturating_add(GRACE)).ok()
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.exporter.as_ref().is_some_and(|exporter| !exporter.shared.has_ended()) {
-            let _told_by_the_hook = self.end(self.drop_budget);
+            let _told_by_the_hook = self.finish(self.budgets.drop, true);
         }
     }
 }
@@ -206,13 +241,22 @@ impl EventSink for Otel {
     fn on_event(&self, event: &Event) {
         let Some(shared) = self.shared() else { return };
         let sampled = self.0.records && self.0.sampler.samples(event.run().snapshot());
-        shared.meter.lock().unwrap_or_else(PoisonError::into_inner).take(event, sampled || !self.0.records);
+        if shared.plan.metrics.is_some() {
+            shared.metrics.lock().take_of(event, sampled || !self.0.records);
+        }
         if sampled {
             let mut ended = Vec::new();
             self.0.assembler.lock().unwrap_or_else(PoisonError::into_inner).take(event, &mut ended);
             if !ended.is_empty() {
                 shared.push(ended.into_iter().map(Item::Own));
             }
+        }
+    }
+
+    /// Has everything exported, within [`flush_budget`](OtelBuilder::flush_budget); [`last_receipt`](Self::last_receipt) says what came of it.
+    fn on_flush(&self) {
+        if !self.0.budgets.flush.is_zero() {
+            let _kept = self.0.finish(self.0.budgets.flush, false);
         }
     }
 

@@ -20,8 +20,9 @@ pub(crate) fn watched(builder: OtelBuilder) -> (Otel, Arc<Mutex<Vec<Loss>>>) {
     (otel, losses)
 }
 
+/// Exports to this address; a flush of the engine does not wait for that.
 pub(crate) fn to(endpoint: &str) -> OtelBuilder {
-    Otel::builder().grpc(endpoint).without_metrics().service("tests")
+    Otel::builder().grpc(endpoint).without_metrics().service("tests").flush_budget(Duration::ZERO)
 }
 
 pub(crate) fn engine(otel: &Otel) -> Engine {

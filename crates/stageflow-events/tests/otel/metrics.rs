@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::{
 };
 use stageflow_core::{DurationExt as _, StageContext, StageKind, stage_fn};
 use stageflow_dag::Pipeline;
-use stageflow_events::otel::{METRICS, Otel};
+use stageflow_events::{METRICS, MetricSource, otel::Otel};
 use stageflow_interceptors::Retry;
 
 use crate::{
@@ -77,16 +77,18 @@ async fn a_run_is_measured() {
     let tenants =
         points(&metrics, "stageflow.run.duration", &["stageflow.tenant.id", "stageflow.run.outcome"]);
     assert_eq!(tenants, [("acme completed".to_owned(), 1), ("umbrella completed".to_owned(), 1)]);
-    let stages =
-        points(&metrics, "stageflow.stage.duration", &["stageflow.stage.name", "stageflow.stage.kind"]);
-    assert_eq!(stages, [("first enrich".to_owned(), 2), ("second transform".to_owned(), 2)]);
+    let keys = ["stageflow.tenant.id", "stageflow.stage.name", "stageflow.stage.kind"];
+    let stages = points(&metrics, "stageflow.stage.duration", &keys);
+    let each =
+        ["acme first enrich", "acme second transform", "umbrella first enrich", "umbrella second transform"];
+    assert_eq!(stages, each.map(|one| (one.to_owned(), 1)));
     let took = sum_of(&metrics, "stageflow.run.duration");
     assert!((took - 8.5).abs() < 0.1, "{took}");
     assert!((sum_of(&metrics, "stageflow.stage.duration") - 8.5).abs() < 0.1);
     assert!(sum_of(&metrics, "stageflow.stage.queue_time") < 0.1, "it does not count the stage before");
     assert_eq!(
-        points(&metrics, "stageflow.stage.retries", &["stageflow.stage.name"]),
-        [("second".to_owned(), 4)]
+        points(&metrics, "stageflow.stage.retries", &["stageflow.tenant.id", "stageflow.stage.name"]),
+        [("acme second".to_owned(), 2), ("umbrella second".to_owned(), 2)]
     );
     assert!((sum_of(&metrics, "stageflow.stage.retry_delay") - 8.0).abs() < 0.1);
     for name in ["stageflow.run.active", "stageflow.stage.active"] {
@@ -117,17 +119,73 @@ async fn losses_are_a_metric() {
     assert!(items.contains(&("traces rejected".to_owned(), 2)), "{items:?}");
 }
 
+/// A run that the sampler leaves out is in all metrics, and counted as left out.
 #[tokio::test]
 async fn metrics_of_runs_that_are_not_sampled_are_complete() {
     let (receiver, endpoint) = Receiver::start(Manner::default()).await;
     let sampler = stageflow_events::otel::Sampler::AlwaysOff;
     let otel = Otel::builder().grpc(&endpoint).sampler(sampler).build().unwrap();
     let engine = engine(&otel);
-    engine.run(&crate::kit::wide(2), ()).await.unwrap();
+    engine.run(&crate::kit::wide(2), ()).tenant("acme").await.unwrap();
     engine.flush().await;
     assert!(otel.shutdown(SECONDS_5).await.is_complete());
     let metrics = receiver.metrics();
     assert_eq!(points(&metrics, "stageflow.stage.duration", &["stageflow.stage.name"]).len(), 3);
-    assert_eq!(points(&metrics, "stageflow.export.unsampled", &[]), [(String::new(), 1)]);
+    let keys = ["stageflow.pipeline.name", "stageflow.tenant.id"];
+    assert_eq!(points(&metrics, "stageflow.export.unsampled", &keys), [("wide acme".to_owned(), 1)]);
     assert!(receiver.spans().is_empty());
+}
+
+/// What is read in the process is what a collector is sent, sinks and the exporter's own included; without metrics there is nothing.
+#[tokio::test]
+async fn what_is_read_in_the_process_is_what_is_sent() {
+    let (receiver, endpoint) = Receiver::start(Manner::default()).await;
+    let (otel, _) = watched(Otel::builder().grpc(&endpoint).batch(512, 60.secs()).flush_budget(0.secs()));
+    let engine = engine(&otel);
+    engine.run(&crate::kit::wide(4), ()).tenant("acme").await.unwrap();
+    engine.flush().await;
+    let account = engine.sink_accounts()[0];
+    otel.set_sink("otel", &account);
+    let before = otel.read_metrics();
+    let queued = [("stageflow.export.signal", "traces")];
+    let spans = i64::try_from(otel.spans().offered).unwrap();
+    assert_eq!((before.sum("stageflow.export.queued", &queued), spans > 3), (spans, true));
+    assert!(otel.shutdown(SECONDS_5).await.is_complete());
+    let sent = receiver.metrics();
+    assert_eq!(
+        points(&sent, "stageflow.export.queued", &["stageflow.export.signal"])[1],
+        ("traces".to_owned(), 0)
+    );
+    let delivered = ("otel delivered".to_owned(), i64::try_from(account.delivered).unwrap());
+    let keys = ["stageflow.sink", "stageflow.sink.result"];
+    assert!(points(&sent, "stageflow.sink.events", &keys).contains(&delivered));
+    let now = otel.read_metrics();
+    assert_eq!(now.metrics().len(), sent.len());
+    for metric in now.metrics().iter().filter(|metric| metric.spec.source != MetricSource::Exporter) {
+        let sum: i64 = points(&sent, metric.spec.name, &[]).iter().map(|(_, number)| number).sum();
+        assert_eq!(now.sum(metric.spec.name, &[]), sum, "{}", metric.spec.name);
+    }
+    assert!(now.to_prometheus().contains("stageflow_export_items_total{stageflow_export_signal=\"traces\""));
+    assert_eq!(now.of_tenant("acme").sum("stageflow.run.duration", &[]), 1);
+
+    let (otel, _) = watched(Otel::builder().grpc(&endpoint).without_metrics());
+    crate::kit::engine(&otel).run(&crate::kit::wide(4), ()).await.unwrap();
+    assert!(otel.read_metrics().metrics().is_empty());
+}
+
+/// The metrics of the exporter itself; all others are looked at in the tests of running pipelines. A new one needs a test.
+#[test]
+fn the_metrics_of_the_exporter_are_those_that_are_looked_at_here() {
+    let own = METRICS.iter().filter(|spec| spec.source == MetricSource::Exporter);
+    let looked = ["stageflow.export.unsampled", "stageflow.export.items", "stageflow.export.queued"];
+    assert_eq!(own.map(|spec| spec.name).collect::<Vec<_>>(), looked);
+    let source = include_str!("metrics.rs");
+    for name in looked {
+        assert!(
+            source.matches(&format!("points(&metrics, \"{name}\"")).count()
+                + source.matches(&format!("points(&sent, \"{name}\"")).count()
+                > 0,
+            "{name}"
+        );
+    }
 }

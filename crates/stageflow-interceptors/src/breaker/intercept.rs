@@ -29,7 +29,7 @@ const LONGEST_LEASE: Duration = Duration::from_secs(300);
 /// attempt of the stage has begun says nothing about the dependency, whatever its end: a limit inside has refused it, or a store
 /// has answered. So does one that is dropped, unless the time of the stage is up: that is a timeout.
 ///
-/// It emits `breaker.opened`, `breaker.half_open` and `breaker.closed` with the fields `key` and `reason`, and `breaker.rejected`
+/// It emits `breaker.opened`, `breaker.half_open` and `breaker.closed` with the fields `key`, `breaker`, which is the key without its tenant, and `reason`, and `breaker.rejected`
 /// with `key`. Where there is an end to it, `until_ms` is its time in the run and `open_ms` how far away that is.
 ///
 /// # Cancel safety
@@ -229,7 +229,8 @@ fn emit(
     reason: Option<&'static str>,
     left: Option<Duration>,
 ) {
-    let mut fields: Vec<(&str, FieldValue)> = vec![("key", key.to_string().into())];
+    let mut fields: Vec<(&str, FieldValue)> =
+        vec![("key", key.to_string().into()), ("breaker", key.name().into())];
     fields.extend(reason.map(|reason| ("reason", reason.into())));
     if let Some(left) = left {
         fields.push(("open_ms", millis(left)));

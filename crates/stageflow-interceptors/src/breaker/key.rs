@@ -71,12 +71,18 @@ impl BreakerKey {
     pub fn tenant(&self) -> Option<&str> {
         self.tenant.as_ref().map(TenantId::as_str)
     }
+
+    /// What it prints without its tenant.
+    pub(super) fn name(&self) -> String {
+        self.stage
+            .as_ref()
+            .map_or_else(|| self.dependency.to_string(), |stage| format!("{}/{stage}", self.dependency))
+    }
 }
 
 impl fmt::Display for BreakerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.dependency)?;
-        self.stage.as_ref().map_or(Ok(()), |stage| write!(f, "/{stage}"))?;
+        f.write_str(&self.name())?;
         self.tenant.as_ref().map_or(Ok(()), |tenant| write!(f, "/{tenant}"))
     }
 }

@@ -136,6 +136,27 @@ async fn each_line_of_a_request_has_its_correlation_id() {
     assert_eq!(retries, 2);
 }
 
+/// A run that was given no trace has one all the same: the lines of its stages have it, and those of its events.
+#[tokio::test]
+async fn each_line_of_a_run_that_begins_a_trace_has_its_id() {
+    let engine = logging();
+    let run = engine.run(&request("teal"), 1).tenant("logs-teal").await.expect("it recovers");
+    engine.flush().await;
+    let own = run.run_id().to_string();
+    let own: Vec<_> =
+        lines_with(&own).into_iter().filter(|line| !line.contains("pipeline=\"child\"")).collect();
+    let id = |line: &String| {
+        let (_, id) = line.split_once("trace_id=").unwrap_or_else(|| panic!("no trace: {line}"));
+        id.trim_start_matches('"').chars().take_while(char::is_ascii_hexdigit).collect::<String>()
+    };
+    let ids: std::collections::BTreeSet<_> = own.iter().map(id).collect();
+    assert_eq!((ids.len(), ids.first().map(String::len)), (1, Some(32)), "{ids:?}");
+    assert!(
+        own.iter().filter(|line| line.contains("teal before")).count() == 1 && own.len() > 10,
+        "{own:#?}"
+    );
+}
+
 /// Levels follow what happened; messages of errors can be left out.
 #[tokio::test]
 async fn lines_are_as_loud_as_what_they_tell() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stageflow::{
     BackpressureMonitor, FailurePolicy,
-    events::{METRICS, MetricKind, MetricValue, Metrics, SinkExt, sink_fn},
+    events::{METRICS, MetricKind, MetricSource, MetricValue, Metrics, SinkExt, sink_fn},
     interceptors::{CircuitBreaker, Retry},
     prelude::*,
 };
@@ -95,7 +95,7 @@ async fn breakers_admission_and_sinks_are_measured() {
     switch.open();
     engine.flush().await;
     let now = metrics.read();
-    assert_eq!(now.sum("stageflow.breaker.state", &[("stageflow.breaker.key", "api")]), 2);
+    assert_eq!(now.sum("stageflow.breaker.state", &[("stageflow.breaker.name", "api")]), 2);
     assert_eq!(now.sum("stageflow.limit.rejections", &[("stageflow.limit", "breaker")]), 1);
     assert_eq!(now.sum("stageflow.stage.not_run", &[]), 1);
     let admitted = [("stageflow.admission.decision", "admitted")];
@@ -249,7 +249,8 @@ async fn prometheus_can_read_them() {
 #[test]
 fn each_metric_of_runs_has_the_tenant() {
     for metric in METRICS {
-        let is_of_runs = metric.attributes.contains(&"stageflow.pipeline.name");
+        let is_of_runs =
+            metric.source == MetricSource::Events || metric.attributes.contains(&"stageflow.pipeline.name");
         assert_eq!(is_of_runs, metric.attributes.contains(&TENANT), "{}", metric.name);
         assert!(
             metric.name.starts_with("stageflow.") && metric.description.ends_with('.'),

@@ -3,6 +3,7 @@
 mod canary;
 mod logs;
 mod lost;
+mod measured;
 mod metrics;
 mod table;
 mod waits;

@@ -1,7 +1,7 @@
 //! A bounded queue of items that are to be exported, with an account that adds up at every instant.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -24,9 +24,20 @@ pub(crate) struct Lane<T> {
     pub(crate) changed: Notify,
 }
 
+/// Items that left the queue together: the number of the first, and how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    first: u64,
+    pub(crate) count: u64,
+}
+
 #[derive(Debug)]
 struct State<T> {
     waiting: VecDeque<T>,
+    /// The number of the next item that is taken in.
+    next: u64,
+    /// Batches of which it is not known yet what becomes of them.
+    under_way: BTreeMap<u64, u64>,
     account: ExportAccount,
     /// Since when the oldest has waited.
     since: Option<Instant>,
@@ -39,6 +50,8 @@ impl<T> Lane<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         let state = State {
             waiting: VecDeque::new(),
+            next: 0,
+            under_way: BTreeMap::new(),
             account: ExportAccount::default(),
             since: None,
             urgent: false,
@@ -66,6 +79,7 @@ impl<T> Lane<T> {
                 state.account.dropped_full += 1;
             } else {
                 state.account.in_flight += 1;
+                state.next += 1;
                 state.waiting.push_back(item);
             }
         }
@@ -80,52 +94,52 @@ impl<T> Lane<T> {
         late
     }
 
-    /// Items that are counted though they stand in no queue: `false` after the end.
-    pub(crate) fn offer(&self, count: u64) -> bool {
+    /// Items that are counted though they stand in no queue: nothing after the end.
+    pub(crate) fn offer(&self, count: u64) -> Option<Batch> {
         let mut state = self.lock();
         state.account.offered += count;
         if state.closed {
             state.account.dropped_shutdown += count;
-        } else {
-            state.account.in_flight += count;
+            return None;
         }
-        !state.closed
+        state.account.in_flight += count;
+        let first = state.next;
+        state.next += count;
+        Some(state.leaves(first, count))
     }
 
     /// The next batch, or how long to wait for one; for ever where there is nothing.
-    pub(crate) fn take(&self, batch: usize, delay: Duration) -> Result<Vec<T>, Option<Duration>> {
+    pub(crate) fn take(&self, batch: usize, delay: Duration) -> Result<(Batch, Vec<T>), Option<Duration>> {
         let mut state = self.lock();
         let Some(since) = state.since.filter(|_| !state.waiting.is_empty()) else { return Err(None) };
         let left = delay.saturating_sub(since.elapsed());
         if state.waiting.len() < batch && !state.urgent && !left.is_zero() {
             return Err(Some(left));
         }
+        let first = state.next - state.waiting.len() as u64;
         let count = batch.min(state.waiting.len());
         let taken = state.waiting.drain(..count).collect();
         if state.waiting.is_empty() {
             state.since = None;
         }
-        Ok(taken)
+        Ok((state.leaves(first, count as u64), taken))
     }
 
-    /// So many items have arrived, and so many of them were rejected.
-    pub(crate) fn arrived(&self, count: u64, rejected: u64) {
+    /// A batch has arrived, and so many of it were rejected.
+    pub(crate) fn arrived(&self, batch: Batch, rejected: u64) {
         let mut state = self.lock();
-        // What the end has written off stays so.
-        let count = count.min(state.account.in_flight);
+        let count = state.is_over(batch);
         let rejected = rejected.min(count);
-        state.account.in_flight -= count;
         state.account.exported += count - rejected;
         state.account.rejected += rejected;
         drop(state);
         self.changed.notify_waiters();
     }
 
-    /// So many items are lost.
-    pub(crate) fn lost(&self, count: u64, reason: LossReason) {
+    /// A batch is lost.
+    pub(crate) fn lost(&self, batch: Batch, reason: LossReason) {
         let mut state = self.lock();
-        let count = count.min(state.account.in_flight);
-        state.account.in_flight -= count;
+        let count = state.is_over(batch);
         match reason {
             LossReason::QueueFull => state.account.dropped_full += count,
             LossReason::Rejected => state.account.rejected += count,
@@ -159,6 +173,7 @@ impl<T> Lane<T> {
         let mut state = self.lock();
         state.closed = true;
         state.waiting.clear();
+        state.under_way.clear();
         let left = std::mem::take(&mut state.account.in_flight);
         state.account.dropped_shutdown += left;
         left
@@ -168,11 +183,12 @@ impl<T> Lane<T> {
         self.lock().account
     }
 
-    /// Waits until nothing is on its way.
-    pub(crate) async fn emptied(&self) {
+    /// Waits until it is known what became of everything that was offered before; what comes meanwhile is no reason to wait.
+    pub(crate) async fn settled(&self) {
+        let mark = self.lock().next;
         loop {
             let changed = self.changed.notified();
-            if self.account().in_flight == 0 {
+            if self.lock().oldest() >= mark {
                 return;
             }
             changed.await;
@@ -181,5 +197,25 @@ impl<T> Lane<T> {
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    fn leaves(&mut self, first: u64, count: u64) -> Batch {
+        self.under_way.insert(first, count);
+        Batch { first, count }
+    }
+
+    /// How many items of a batch are decided on now: none, where the end has written them off.
+    fn is_over(&mut self, batch: Batch) -> u64 {
+        let count = self.under_way.remove(&batch.first).unwrap_or(0);
+        self.account.in_flight -= count;
+        count
+    }
+
+    /// The number of the oldest item on its way, or of the next one.
+    fn oldest(&self) -> u64 {
+        let waiting = self.next - self.waiting.len() as u64;
+        self.under_way.first_key_value().map_or(waiting, |(first, _)| waiting.min(*first))
     }
 }

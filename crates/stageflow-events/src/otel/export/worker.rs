@@ -1,7 +1,10 @@
 //! The thread of an exporter: batches of spans, metrics at intervals, attempts and their back-off, flush and end.
 
 use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
     sync::{Arc, PoisonError, atomic::Ordering},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -24,6 +27,7 @@ use tokio::{
 
 use super::{
     Command, Item, Lane, Shared,
+    lane::Batch,
     report::tell,
     transport::{Fault, Request, Taken, Transport},
 };
@@ -61,48 +65,100 @@ impl Worker {
         if let Some(transport) = &metrics {
             work.spawn(send_metrics(Arc::clone(&shared), Arc::clone(transport)));
         }
-        while let Some(Command { until, end, reply }) = orders.recv().await {
-            let began = clock::now();
-            if end {
-                shared.spans.close();
-            }
-            flush(&shared, metrics.as_ref(), until).await;
-            if end {
-                shared.ended.store(true, Ordering::SeqCst);
-                work.abort_all();
-                let left = [
-                    (Signal::Traces, shared.spans.write_off()),
-                    (Signal::Metrics, shared.points.write_off()),
-                ];
-                for (signal, count) in left.into_iter().filter(|(_, count)| *count > 0) {
-                    shared.lost(signal, count, LossReason::Shutdown, String::new());
+        let mut waiting = Vec::new();
+        while let Some(command) = orders.recv().await {
+            waiting.push(Waiting::new(command, &shared));
+            while !waiting.is_empty() {
+                if attend(&shared, metrics.as_ref(), &mut orders, &mut waiting).await {
+                    shared.ended.store(true, Ordering::SeqCst);
+                    work.abort_all();
+                    shared.write_off();
+                    return waiting.into_iter().for_each(|one| one.answer(&shared));
                 }
-                let rest = shared.reporter.lock().unwrap_or_else(PoisonError::into_inner).rest();
-                tell(rest);
-            }
-            reply(ExportReceipt { took: began.elapsed(), ..shared.receipt() });
-            if end {
-                return;
             }
         }
     }
 }
 
-/// Has everything exported that was offered before, spans first, as the metrics count them.
-async fn flush(shared: &Arc<Shared>, metrics: Option<&Arc<Transport>>, until: Instant) {
-    let all = async {
-        shared.spans.hurry(true);
-        shared.spans.emptied().await;
-        if let Some(transport) = metrics {
-            shared.points.hurry(true);
-            shared.points.emptied().await;
-            // On a task of its own: it goes on, and is counted, when the time is up.
-            let _panicked = tokio::spawn(collect_and_send(Arc::clone(shared), Arc::clone(transport))).await;
+/// Somebody who waits for an answer.
+struct Waiting {
+    command: Command,
+    began: Instant,
+}
+
+impl Waiting {
+    fn new(command: Command, shared: &Shared) -> Self {
+        if command.end {
+            shared.spans.close();
         }
-    };
-    let _late = timeout(until.saturating_duration_since(clock::now()), all).await;
+        Self { command, began: clock::now() }
+    }
+
+    fn answer(self, shared: &Shared) {
+        let receipt = ExportReceipt { took: self.began.elapsed(), ..shared.receipt() };
+        shared.note_receipt(&receipt);
+        (self.command.reply)(receipt);
+    }
+}
+
+/// Has everything exported for those who wait, and answers each when that is done or its time is up; who comes meanwhile waits for
+/// the next round, but not longer than it wants. True where somebody who is to be answered wants the end: that is for the caller.
+async fn attend(
+    shared: &Arc<Shared>,
+    metrics: Option<&Arc<Transport>>,
+    orders: &mut mpsc::UnboundedReceiver<Command>,
+    waiting: &mut Vec<Waiting>,
+) -> bool {
+    enum Step {
+        Done,
+        Asked(Option<Command>),
+    }
+    let mut first = waiting.len();
+    let mut all = pin!(flush(shared, metrics));
+    let mut is_over = false;
+    while first > 0 {
+        let until = waiting.iter().map(|one| one.command.until).min().unwrap_or_else(clock::now);
+        let step = poll_fn(|cx| match all.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Step::Done),
+            Poll::Pending => orders.poll_recv(cx).map(Step::Asked),
+        });
+        let step = timeout(until.saturating_duration_since(clock::now()), step).await;
+        let ready: Vec<usize> = match step {
+            Ok(Step::Asked(Some(command))) => {
+                waiting.push(Waiting::new(command, shared));
+                continue;
+            }
+            Ok(Step::Done) => (0..first).collect(),
+            // Nobody can ask any more.
+            Ok(Step::Asked(None)) => (0..waiting.len()).collect(),
+            Err(_late) => {
+                (0..waiting.len()).filter(|at| waiting[*at].command.until <= clock::now()).collect()
+            }
+        };
+        is_over = ready.iter().any(|at| waiting[*at].command.end);
+        if is_over {
+            break;
+        }
+        for at in ready.into_iter().rev() {
+            first -= usize::from(at < first);
+            waiting.remove(at).answer(shared);
+        }
+    }
     shared.spans.hurry(false);
     shared.points.hurry(false);
+    is_over
+}
+
+/// Has everything exported that was offered before, spans first, as the metrics count them.
+async fn flush(shared: &Arc<Shared>, metrics: Option<&Arc<Transport>>) {
+    shared.spans.hurry(true);
+    shared.spans.settled().await;
+    if let Some(transport) = metrics {
+        shared.points.hurry(true);
+        shared.points.settled().await;
+        // On a task of its own: it goes on, and is counted, when the time is up.
+        let _panicked = tokio::spawn(collect_and_send(Arc::clone(shared), Arc::clone(transport))).await;
+    }
 }
 
 async fn send_spans(shared: Arc<Shared>, transport: Transport) {
@@ -121,8 +177,8 @@ async fn send_spans(shared: Arc<Shared>, transport: Transport) {
             told_full = full;
         }
         while sending.try_join_next().is_some() {}
-        let batch = match shared.spans.take(shared.plan.batch, shared.plan.delay) {
-            Ok(batch) => batch,
+        let (batch, items) = match shared.spans.take(shared.plan.batch, shared.plan.delay) {
+            Ok(taken) => taken,
             Err(wait) => {
                 let changed = shared.spans.more.notified();
                 match wait {
@@ -135,9 +191,8 @@ async fn send_spans(shared: Arc<Shared>, transport: Transport) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (shared, transport) = (Arc::clone(&shared), transport.clone());
         sending.spawn(async move {
-            let count = batch.len() as u64;
-            let request = Request::Traces(of_spans(&shared, batch));
-            shared.deliver((Signal::Traces, &shared.spans), &transport, request, count).await;
+            let request = Request::Traces(of_spans(&shared, items));
+            shared.deliver((Signal::Traces, &shared.spans), &transport, request, batch).await;
             drop(place);
         });
     }
@@ -153,9 +208,10 @@ async fn send_metrics(shared: Arc<Shared>, transport: Arc<Transport>) {
 
 async fn collect_and_send(shared: Arc<Shared>, transport: Arc<Transport>) {
     let (metrics, points) = shared.collect();
-    if points == 0 || !shared.points.offer(points) {
+    if points == 0 {
         return;
     }
+    let Some(batch) = shared.points.offer(points) else { return };
     let request = Request::Metrics(ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
             resource: Some(shared.plan.resource.clone()),
@@ -167,7 +223,7 @@ async fn collect_and_send(shared: Arc<Shared>, transport: Arc<Transport>) {
             ..ResourceMetrics::default()
         }],
     });
-    shared.deliver((Signal::Metrics, &shared.points), &transport, request, points).await;
+    shared.deliver((Signal::Metrics, &shared.points), &transport, request, batch).await;
 }
 
 fn of_spans(shared: &Shared, items: Vec<Item>) -> ExportTraceServiceRequest {
@@ -203,7 +259,7 @@ impl Shared {
         lane: (Signal, &Lane<T>),
         transport: &Transport,
         request: Request,
-        count: u64,
+        batch: Batch,
     ) {
         let (signal, lane) = lane;
         let target = match signal {
@@ -218,8 +274,8 @@ impl Shared {
             let late = |_| Err(Fault::lost(format!("no answer within {limit:?}")));
             let fault = match sent.unwrap_or_else(late) {
                 Ok(Taken { rejected, message }) => {
-                    let rejected = rejected.min(count);
-                    lane.arrived(count, rejected);
+                    let rejected = rejected.min(batch.count);
+                    lane.arrived(batch, rejected);
                     if rejected > 0 {
                         self.note_error(message.clone());
                         self.lost(signal, rejected, LossReason::Rejected, message);
@@ -241,8 +297,8 @@ impl Shared {
                 self.back_off(lane, delay, fault.after.is_some()).await;
                 continue;
             };
-            lane.lost(count, reason);
-            return self.lost(signal, count, reason, fault.text);
+            lane.lost(batch, reason);
+            return self.lost(signal, batch.count, reason, fault.text);
         }
     }
 
@@ -258,6 +314,16 @@ impl Shared {
             }
             drop(timeout(left, changed).await);
         }
+    }
+
+    /// Counts what is still on its way as lost, and tells of all losses that were not told yet.
+    fn write_off(&self) {
+        let left = [(Signal::Traces, self.spans.write_off()), (Signal::Metrics, self.points.write_off())];
+        for (signal, count) in left.into_iter().filter(|(_, count)| *count > 0) {
+            self.lost(signal, count, LossReason::Shutdown, String::new());
+        }
+        let rest = self.reporter.lock().unwrap_or_else(PoisonError::into_inner).rest();
+        tell(rest);
     }
 
     fn lost(&self, signal: Signal, count: u64, reason: LossReason, detail: String) {

@@ -22,6 +22,8 @@ pub enum WaitReason {
         /// How many runs stand before it in the queue.
         ahead: usize,
     },
+    /// The engine's authentication, which has not let the run in yet.
+    Authentication,
     /// A permit under a concurrency limit.
     Permit {
         /// Whose limit: `run`, `kind`, `tenant` or `engine`.
@@ -64,7 +66,8 @@ pub enum WaitReason {
 }
 
 impl WaitReason {
-    /// What kind of wait it is; `None` for what is not counted as one: work, and the turn of a stage, which is its queue time.
+    /// What kind of wait it is; `None` for what is not counted as one: work, authentication, and the
+    /// turn of a stage, which is its queue time.
     pub fn kind(&self) -> Option<WaitKind> {
         Some(match self {
             Self::Permit { limit: "bulkhead" } => WaitKind::Bulkhead,
@@ -76,6 +79,7 @@ impl WaitReason {
             Self::RateLimit { .. } => WaitKind::RateLimit,
             Self::Dependencies { .. }
             | Self::Turn
+            | Self::Authentication
             | Self::Itself
             | Self::NotYielding
             | Self::Blocking
@@ -170,6 +174,7 @@ impl fmt::Display for WaitReason {
             }
             Self::Turn => f.write_str("is ready and waits for a worker"),
             Self::Admission { ahead } => write!(f, "waits to be let in, behind {ahead} other runs"),
+            Self::Authentication => f.write_str("waits for the authentication of the run"),
             Self::Permit { limit } => write!(f, "waits for a permit of the {limit} limit"),
             Self::Itself => f.write_str("is running and pending"),
             Self::NotYielding => f.write_str("is running and has not yielded"),

@@ -364,18 +364,18 @@ async fn what_a_gate_attaches_is_of_the_run_alone() {
     });
     let engine = Engine::builder().interceptor(Door(Layer::Tenant, || Ok(()), true)).build().unwrap();
     assert_eq!(*within(engine.run(&nested, ())).await.unwrap().output(), (1, 0));
-    let text = serde_json::to_string(&ContextSnapshotOf(&engine).of().await).unwrap();
+    let text = serde_json::to_string(&SnapshotOf(&engine).of().await).unwrap();
     assert!(!text.contains("attached") && !text.contains("let in"), "{text}");
 }
 
 /// The snapshot of a run of an engine.
-struct ContextSnapshotOf<'a>(&'a Engine);
+struct SnapshotOf<'a>(&'a Engine);
 
-impl ContextSnapshotOf<'_> {
+impl SnapshotOf<'_> {
     async fn of(&self) -> stageflow::ContextSnapshot {
         let take = stage_fn(|ctx: StageContext, (): ()| std::future::ready(Ok(ctx.snapshot().clone())));
         let done = within(self.0.run(&pipeline(|p| p.stage("take", take).inputs(())), ())).await;
-        done.unwrap().output().clone()
+        done.expect("it is let in").output().clone()
     }
 }
 
@@ -406,7 +406,7 @@ async fn s_16_a_run_may_end_while_it_is_asked_about() {
     );
 
     let mut run = Box::pin(engine.run(&pipeline, 1).extension(right()).into_future());
-    assert!(futures_poll(run.as_mut()).await);
+    assert!(is_pending(run.as_mut()).await);
     drop(run);
     idle().await;
     assert_eq!((engine.drain(1.secs()).await, log.lines().len()), (0, 0));
@@ -415,7 +415,7 @@ async fn s_16_a_run_may_end_while_it_is_asked_about() {
 }
 
 /// Whether a future is pending after one poll.
-async fn futures_poll<F: Future + ?Sized>(mut future: std::pin::Pin<&mut F>) -> bool {
+async fn is_pending<F: Future + ?Sized>(mut future: std::pin::Pin<&mut F>) -> bool {
     std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_pending())).await
 }
 

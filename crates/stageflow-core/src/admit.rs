@@ -37,12 +37,13 @@ use crate::{
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// let of = |user: &str| RunAdmission::for_test(ContextSnapshot::builder().user(user));
-/// assert!(Staff.admit(&of("ada")).await.is_ok());
-/// assert!(Staff.admit(&of("eve")).await.is_err());
-/// # }
+/// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+/// let admits = |user: &str| {
+///     let run = RunAdmission::for_test(ContextSnapshot::builder().user(user));
+///     let admitted = pin!(Staff.admit(&run)).poll(&mut Context::from_waker(Waker::noop()));
+///     matches!(admitted, Poll::Ready(Ok(())))
+/// };
+/// assert!(admits("ada") && !admits("eve"));
 /// ```
 pub struct RunAdmission {
     snapshot: Arc<ContextSnapshot>,

@@ -8,7 +8,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     context::StageContext,
-    exit::{ErrorClass, StageExit, StageResult},
+    exit::{StageExit, StageResult},
     input::{InputItem, Inputs},
     intercept::{AnyInterceptor, Interceptor},
     scope::StageScope,
@@ -188,9 +188,18 @@ pub struct Next<'a> {
     call: &'a Arc<Call>,
     /// How many interceptors stand outside of what runs next.
     depth: usize,
-    /// Where a security interceptor is told that what went wrong is not its own.
-    inner_failed: Option<&'a AtomicBool>,
+    /// What a security interceptor has let through, and how that ended: one of the constants below.
+    passed: Option<&'a AtomicU8>,
 }
+
+/// It has not let the call through.
+const NOT_PASSED: u8 = 0;
+
+/// It has let the call through.
+const PASSED: u8 = 1;
+
+/// What lies inside has left without an output.
+const INNER_FAILED: u8 = 2;
 
 impl Clone for Next<'_> {
     fn clone(&self) -> Self {
@@ -255,14 +264,17 @@ impl Future for Run<'_> {
         let this = &mut *self;
         if !this.has_begun {
             this.has_begun = true;
+            if let Some(passed) = this.next.passed {
+                passed.store(PASSED, Ordering::Relaxed);
+            }
             this.inner = FutureSlot::take();
             begin(&mut this.inner, this.next.call, this.next.depth);
         }
         let done = std::task::ready!(this.inner.poll(cx));
         std::mem::take(&mut this.inner).keep();
         if let Err(exit) = &done {
-            if let Some(inner_failed) = this.next.inner_failed {
-                inner_failed.store(true, Ordering::Relaxed);
+            if let Some(passed) = this.next.passed {
+                passed.store(INNER_FAILED, Ordering::Relaxed);
             }
             let call = this.next.call;
             if this.next.depth == call.chain.len() && exit.is_not_begun() {
@@ -288,14 +300,14 @@ fn begin(slot: &mut FutureSlot, call: &Arc<Call>, depth: usize) {
 /// Calls an interceptor.
 pub(crate) async fn around<I: Interceptor>(call: Arc<Call>, depth: usize) -> StageResult<Value> {
     let own = call.interceptor::<I>(depth)?;
-    own.around(&call, Next { call: &call, depth: depth + 1, inner_failed: None }).await
+    own.around(&call, Next { call: &call, depth: depth + 1, passed: None }).await
 }
 
-/// Calls a security interceptor: whatever goes wrong in it denies the call. Only a failure from inside stays what it is.
+/// Calls a security interceptor: whatever it does but let the call through denies it. How what lies inside left stays what it is.
 pub(crate) async fn guard<I: Interceptor>(call: Arc<Call>, depth: usize) -> StageResult<Value> {
     let own = call.interceptor::<I>(depth)?;
-    let inner_failed = AtomicBool::new(false);
-    let next = Next { call: &call, depth: depth + 1, inner_failed: Some(&inner_failed) };
+    let passed = AtomicU8::new(NOT_PASSED);
+    let next = Next { call: &call, depth: depth + 1, passed: Some(&passed) };
     let done = match catch_unwind(AssertUnwindSafe(|| own.around(&call, next))) {
         Ok(future) => {
             let mut future = pin!(future);
@@ -310,9 +322,9 @@ pub(crate) async fn guard<I: Interceptor>(call: Arc<Call>, depth: usize) -> Stag
     let name = || call.chain.get(depth).map_or("", AnyInterceptor::name);
     match done {
         None => Err(StageExit::deny(format!("`{}` panicked", name()))),
-        Some(Err(exit)) if exit.is_failure() && !inner_failed.load(Ordering::Relaxed) => {
-            let denied = exit.error_class() == Some(ErrorClass::Denied);
-            Err(if denied { exit } else { StageExit::deny(format!("`{}` {exit}", name())) })
+        Some(Err(exit)) if passed.load(Ordering::Relaxed) != INNER_FAILED => Err(exit.denied_by(name())),
+        Some(Ok(_)) if passed.load(Ordering::Relaxed) == NOT_PASSED => {
+            Err(StageExit::deny(format!("`{}` answered in place of the stage", name())))
         }
         Some(done) => done,
     }

@@ -161,7 +161,9 @@ impl FailureCollector {
     /// A failure was observed while so many stages had completed: where and why the run stops, if it does.
     #[doc(hidden)]
     pub fn observe(&self, at: Duration, failure: Failure, completed: usize) -> Option<Stopped> {
-        let asked = self.rules.ask(&failure);
+        let denied = failure.class() == ErrorClass::Denied;
+        // A denial ends the run whatever they say.
+        let asked = if denied { None } else { self.rules.ask(&failure) };
         let mut state = self.lock();
         let stage = failure.stage().to_owned();
         let class = failure.class();

@@ -151,6 +151,16 @@ impl StageExit {
         Self::failure(code::DENIED, ErrorClass::Denied, reason.into())
     }
 
+    /// The denial that any exit of the security interceptor `name` is.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn denied_by(self, name: &str) -> Self {
+        if self.error_class() == Some(ErrorClass::Denied) {
+            return self;
+        }
+        Self::deny(format!("`{name}` {self}"))
+    }
+
     #[doc(hidden)]
     pub fn internal(message: &'static str) -> Self {
         Self::failure(code::INTERNAL, ErrorClass::Permanent, message.into())

@@ -1,10 +1,11 @@
 //! `around(call, next)`: the one mechanism for everything that changes how a stage is called.
 
-use std::{any::Any, fmt, future::Future, sync::Arc};
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
 
 use serde::Serialize;
 
 use crate::{
+    admit::RunAdmission,
     call::{self, Call, Next},
     exit::StageResult,
     facts::{PolicyFacts, PolicyId},
@@ -50,9 +51,24 @@ pub trait Interceptor: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What the inner call gives, or a verdict of its own. In [`Layer::Authenticate`] and [`Layer::Tenant`] an
-    /// error or panic of its own denies the call.
+    /// What the inner call gives, or a verdict of its own. Right in [`Layer::Authenticate`] and [`Layer::Tenant`] whatever it does but
+    /// run `next` denies the call: every exit and panic of its own, and an answer in place of the stage.
     fn around(&self, call: &Call, next: Next<'_>) -> impl Future<Output = StageResult<Value>> + Send;
+
+    /// Decides on a run as a whole, before anything of it is evaluated: no condition, no stage. It is asked once per run, of those that
+    /// an engine has right in [`Layer::Authenticate`] and [`Layer::Tenant`], in their order; child runs are let in with their parent.
+    /// Unless it is written, every run is let in, and each call decides for itself.
+    ///
+    /// # Errors
+    ///
+    /// Every error, of whatever kind, and every panic denies: the run ends as `Denied`.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped when the run is cancelled or its deadline passes.
+    fn admit(&self, _run: &RunAdmission) -> impl Future<Output = StageResult<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Its name in listings and errors.
     fn name(&self) -> String {
@@ -135,7 +151,12 @@ impl Placement {
 trait DynInterceptor: Any + Send + Sync {
     fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize);
     fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize);
+    fn admit(self: Arc<Self>, run: Arc<RunAdmission>) -> Admitting;
 }
+
+/// A decision on a run, on its way.
+#[doc(hidden)]
+pub type Admitting = Pin<Box<dyn Future<Output = StageResult<()>> + Send>>;
 
 impl<I: Interceptor> DynInterceptor for I {
     fn begin(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {
@@ -144,6 +165,10 @@ impl<I: Interceptor> DynInterceptor for I {
 
     fn begin_guarded(&self, slot: &mut FutureSlot, call: Arc<Call>, depth: usize) {
         slot.put_with(move || call::guard::<I>(call, depth));
+    }
+
+    fn admit(self: Arc<Self>, run: Arc<RunAdmission>) -> Admitting {
+        Box::pin(async move { Interceptor::admit(&*self, &run).await })
     }
 }
 
@@ -238,6 +263,18 @@ impl AnyInterceptor {
             Placement::At(layer) => matches!(layer, Layer::Idempotency | Layer::Deadline | Layer::Inner),
             Placement::Outside(_) | Placement::Inside(_) => true,
         }
+    }
+
+    /// Whether it keeps out, so that whatever goes wrong in it is a denial.
+    #[doc(hidden)]
+    pub fn fails_closed(&self) -> bool {
+        self.fails_closed
+    }
+
+    /// Asks it about a run.
+    #[doc(hidden)]
+    pub fn admit(&self, run: Arc<RunAdmission>) -> Admitting {
+        Arc::clone(&self.inner).admit(run)
     }
 
     /// Begins a call at the place of this interceptor. The future owns the call, through which the interceptor lives as long.

@@ -13,12 +13,13 @@
 //! | [`budget`] | [`Budget`]: what a run and its child runs may use together |
 //! | [`exit`] | [`StageExit`], [`ErrorClass`], [`ClassifyExt`] |
 //! | [`outcome`] | how stages and runs end |
-//! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps |
+//! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps; [`RunAdmission`]: on what it decides |
 //! | [`facts`] | [`PolicyFacts`]: what an interceptor says of itself |
 //! | [`event`] | [`Event`], [`EventClass`], [`EventSink`], [`SinkAccount`], [`Recorder`] |
 //! | [`wait`] | [`WaitReason`]: why a stage is not finished yet |
 //! | [`code`] | the stable error codes |
 
+mod admit;
 #[doc(hidden)]
 mod backoff;
 pub mod budget;
@@ -52,6 +53,7 @@ pub mod value;
 pub mod wait;
 
 pub use crate::{
+    admit::RunAdmission,
     backoff::{Backoff, Growth, Jitter},
     budget::{Budget, BudgetExhausted, BudgetReport, Reservation, RunBudget},
     call::{Call, Next, Run},

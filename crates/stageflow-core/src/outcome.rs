@@ -118,6 +118,11 @@ pub enum CancelCause {
         /// The stage whose call it was.
         stage: String,
     },
+    /// An interceptor of the engine did not let the run in.
+    NotAdmitted {
+        /// Its name.
+        by: String,
+    },
     /// The run's deadline passed.
     Deadline,
     /// The run's future or handle was dropped.
@@ -143,6 +148,7 @@ impl fmt::Display for CancelCause {
             Self::Stage { stage, reason } => write!(f, "`{stage}` ended the run: {reason}"),
             Self::Failure { stage } => write!(f, "`{stage}` failed"),
             Self::Denied { stage } => write!(f, "`{stage}` was denied"),
+            Self::NotAdmitted { by } => write!(f, "`{by}` did not let the run in"),
             Self::Deadline => f.write_str("the deadline passed"),
             Self::Dropped => f.write_str("the run was dropped"),
             Self::Parent { reason } => write!(f, "the parent run was cancelled: {reason}"),
@@ -165,7 +171,7 @@ pub enum RunOutcome {
     Failed,
     /// Somebody or something cancelled it.
     Cancelled,
-    /// A call was denied.
+    /// A call was denied, or the run as a whole.
     Denied,
     /// The deadline passed.
     TimedOut,
@@ -229,7 +235,7 @@ impl Failure {
         self.0.class
     }
 
-    /// The stage that failed.
+    /// The stage that failed; empty where the run was not let in, so that no stage has.
     pub fn stage(&self) -> &str {
         &self.0.stage
     }
@@ -271,6 +277,9 @@ impl PartialEq for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.stage.is_empty() {
+            return write!(f, "the run was not let in [{}]", self.0.code);
+        }
         write!(f, "stage `{}` failed", self.0.stage)?;
         if self.0.attempts > 1 {
             write!(f, " after {} attempts", self.0.attempts)?;

@@ -5,6 +5,7 @@ use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    admit::Attached,
     budget::Budget,
     extensions::Extensions,
     id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},
@@ -101,6 +102,8 @@ pub struct ContextSnapshot {
     metadata: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     extensions: Extensions,
+    #[serde(skip)]
+    pub(crate) attached: Attached,
 }
 
 /// The version of the serialised form.
@@ -185,6 +188,19 @@ impl ContextSnapshot {
     /// All extensions.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
+    }
+
+    /// What interceptors of the engine attached when they let in the run, or the run it is a child of, as far as it is a `T`.
+    pub fn attached<T: Any + Send + Sync>(&self) -> impl Iterator<Item = &T> {
+        self.attached.of()
+    }
+
+    /// The same as the snapshot of a child run of `parent`: what the parent was let in with, it is.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn within(mut self, parent: &Self) -> Self {
+        self.attached = parent.attached.clone();
+        self
     }
 
     /// A builder that starts from a copy of this snapshot, under a new run id; the original is unchanged.
@@ -350,6 +366,7 @@ impl SnapshotBuilder {
             budget: self.budget,
             metadata: self.metadata,
             extensions: self.extensions,
+            attached: Attached::default(),
         }
     }
 }

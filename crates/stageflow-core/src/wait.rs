@@ -22,6 +22,8 @@ pub enum WaitReason {
         /// How many runs stand before it in the queue.
         ahead: usize,
     },
+    /// The engine's authentication, which has not let the run in yet.
+    Authentication,
     /// A permit under a concurrency limit.
     Permit {
         /// Whose limit: `run`, `kind`, `tenant`, `engine`, `bulkhead` or `idempotency`.
@@ -70,7 +72,8 @@ pub enum WaitReason {
 }
 
 impl WaitReason {
-    /// What kind of wait it is; `None` for what is not counted as one: work, and the turn of a stage, which is its queue time.
+    /// What kind of wait it is; `None` for what is not counted as one: work, authentication, and the
+    /// turn of a stage, which is its queue time.
     pub fn kind(&self) -> Option<WaitKind> {
         Some(match self {
             Self::Permit { limit: "bulkhead", .. } => WaitKind::Bulkhead,
@@ -83,6 +86,7 @@ impl WaitReason {
             Self::RateLimit { .. } => WaitKind::RateLimit,
             Self::Dependencies { .. }
             | Self::Turn
+            | Self::Authentication
             | Self::Itself
             | Self::NotYielding
             | Self::Blocking
@@ -181,6 +185,7 @@ impl fmt::Display for WaitReason {
                 write!(f, "waits for a permit of the {limit} limit")?;
                 key.as_ref().map_or(Ok(()), |key| write!(f, " `{key}`"))
             }
+            Self::Authentication => f.write_str("waits for the authentication of the run"),
             Self::Itself => f.write_str("is running and pending"),
             Self::NotYielding => f.write_str("is running and has not yielded"),
             Self::Blocking => f.write_str("is running on a blocking thread"),

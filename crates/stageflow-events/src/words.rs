@@ -8,7 +8,7 @@ pub(crate) fn cancel_word(cause: &CancelCause) -> &'static str {
         CancelCause::Requested { .. } => "requested",
         CancelCause::Stage { .. } => "stage",
         CancelCause::Failure { .. } => "failure",
-        CancelCause::Denied { .. } => "denied",
+        CancelCause::Denied { .. } | CancelCause::NotAdmitted { .. } => "denied",
         CancelCause::Deadline => "deadline",
         CancelCause::Dropped => "dropped",
         CancelCause::Parent { .. } => "parent",

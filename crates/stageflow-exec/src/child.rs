@@ -99,7 +99,7 @@ fn snapshot(
     };
     let builder = plan.policies().budget.into_iter().fold(builder, SnapshotBuilder::budget);
     let shared = &parent.shared;
-    builder.build_with(|| RunId::from_parts(started, &*shared.random))
+    builder.build_with(|| RunId::from_parts(started, &*shared.random)).within(&parent.snapshot)
 }
 
 /// What the child's end means for the stage.

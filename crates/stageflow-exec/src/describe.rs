@@ -171,10 +171,13 @@ impl fmt::Display for InterceptorDescription {
 impl fmt::Display for EngineDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "engine\n{}", self.limits)?;
-        let authenticates =
-            |one: &InterceptorDescription| one.placement == Placement::At(Layer::Authenticate);
-        if !self.interceptors.iter().any(authenticates) {
+        let at_authenticate =
+            |one: &&InterceptorDescription| one.placement == Placement::At(Layer::Authenticate);
+        let mut authenticating = self.interceptors.iter().filter(at_authenticate).peekable();
+        if authenticating.peek().is_none() {
             write!(f, "\n  authentication: none, but for what pipelines and stages have of their own")?;
+        } else if authenticating.any(|one| matches!(one.facts, PolicyFacts::Authenticate(_))) {
+            write!(f, "\n  authentication: of each run, before anything of it is evaluated")?;
         }
         match self.interceptors.as_slice() {
             [] => write!(f, "\n  interceptors: none")?,

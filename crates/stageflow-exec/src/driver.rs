@@ -16,6 +16,7 @@ use crate::{
     admission::Admission,
     cleanup::Cleaning,
     ending::EndCause,
+    gate::Gate,
     report::RunReport,
     run::RunCore,
     timer,
@@ -27,6 +28,8 @@ pub(crate) struct Driver {
     pub(crate) run: Arc<RunCore>,
     /// Where the engine has a monitor.
     admission: Option<Box<Admission>>,
+    /// Where the engine has security interceptors.
+    gate: Option<Box<Gate>>,
     worker: Option<Worker>,
     phase: Phase,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -38,6 +41,7 @@ pub(crate) struct Driver {
 enum Phase {
     Starting,
     Waiting,
+    Asking,
     Beginning,
     Working,
     Stopping,
@@ -54,6 +58,7 @@ impl Driver {
     /// Drives a run that has been offered to a monitor.
     pub(crate) fn admitted(run: Arc<RunCore>, admission: Option<Box<Admission>>) -> Self {
         Self {
+            gate: Gate::of(&run),
             run,
             admission,
             worker: None,
@@ -213,6 +218,7 @@ impl Drop for Driver {
         // Nodes that were woken meanwhile.
         while run.queues.pop_resumed().is_some() {}
         run.drop_clean_ups();
+        drop(self.gate.take());
         drop(self.admission.take());
         self.run.shared.live.leave(&self.run);
     }
@@ -228,17 +234,27 @@ impl Future for Driver {
                 Phase::Starting => {
                     this.run.emit(NO_STAGE, 0, EventKind::PipelineStarted);
                     let waits = this.admission.as_ref().is_some_and(|admission| admission.is_waiting());
-                    this.phase = if waits { Phase::Waiting } else { Phase::Beginning };
+                    this.phase = if waits { Phase::Waiting } else { Phase::Asking };
                 }
                 Phase::Waiting => {
                     if let Some(admission) = &mut this.admission {
                         std::task::ready!(admission.poll(&this.run, cx));
                     }
+                    this.phase = Phase::Asking;
+                }
+                Phase::Asking => {
+                    if let Some(gate) = &mut this.gate {
+                        std::task::ready!(gate.poll(&this.run, cx));
+                        this.gate = None;
+                    }
                     this.phase = Phase::Beginning;
                 }
                 Phase::Beginning => {
                     let mut worker = Worker::new(&this.run);
-                    worker.start_roots(&this.run);
+                    // Not even conditions over the input are looked at for a run that has ended before it began.
+                    if !this.run.is_stopping() {
+                        worker.start_roots(&this.run);
+                    }
                     this.worker = Some(worker);
                     this.phase = Phase::Working;
                 }

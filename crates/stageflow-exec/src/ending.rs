@@ -16,6 +16,8 @@ pub(crate) enum EndCause {
     Failure { stage: String },
     /// A call was denied.
     Denied { stage: String },
+    /// An interceptor of the engine did not let the run in.
+    NotAdmitted { by: String },
     /// The deadline passed.
     Deadline,
     /// Anything else that cancels.
@@ -29,6 +31,7 @@ impl EndCause {
             Self::Committed => CancelCause::Dropped,
             Self::Failure { stage } => CancelCause::Failure { stage: stage.clone() },
             Self::Denied { stage } => CancelCause::Denied { stage: stage.clone() },
+            Self::NotAdmitted { by } => CancelCause::NotAdmitted { by: by.clone() },
             Self::Deadline => CancelCause::Deadline,
             Self::Cancel(cause) => cause.clone(),
         }

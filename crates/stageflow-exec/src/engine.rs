@@ -78,6 +78,8 @@ pub(crate) struct EngineShared {
     pub(crate) may_answer: bool,
     pub(crate) live: LiveRuns,
     pub(crate) interceptors: Vec<AnyInterceptor>,
+    /// Those of them that decide on runs as a whole, outermost first.
+    pub(crate) gates: Box<[AnyInterceptor]>,
     pub(crate) sinks: Vec<Arc<SinkHandle>>,
     pub(crate) on_lint: Option<FirstRuns>,
     pub(crate) cache: ChainCache,

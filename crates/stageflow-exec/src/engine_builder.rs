@@ -17,6 +17,7 @@ use crate::{
     describe::LimitsDescription,
     engine::{Engine, EngineShared},
     first_runs::FirstRuns,
+    gate,
     limits::{EngineLimits, Limit},
     live::LiveRuns,
     sinks::SinkHandle,
@@ -44,6 +45,9 @@ pub struct EngineBuilder {
 
 impl EngineBuilder {
     /// Adds an interceptor around every stage of every run.
+    ///
+    /// One that stands right in [`Layer::Authenticate`] or [`Layer::Tenant`] decides on every run as a whole as well, before anything of
+    /// it is evaluated: see [`Interceptor::admit`].
     pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
         self.interceptors.push(AnyInterceptor::new(interceptor));
         self
@@ -273,6 +277,7 @@ impl EngineBuilder {
                 timeouts: self.timeouts,
                 may_answer: self.interceptors.iter().any(AnyInterceptor::may_answer),
                 live,
+                gates: gate::gates(&self.interceptors),
                 interceptors: self.interceptors,
                 on_lint: self.on_lint,
                 sinks: self.sinks,

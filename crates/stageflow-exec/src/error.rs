@@ -49,7 +49,7 @@ impl RunError {
         }
     }
 
-    /// The first failure observed, if a stage failed.
+    /// The first failure observed, if a stage failed, or why the run was not let in.
     pub fn failure(&self) -> Option<Failure> {
         self.report()?.cause()
     }
@@ -103,6 +103,7 @@ impl fmt::Display for RunError {
             outcome => {
                 let verb = if outcome == RunOutcome::Denied { "was denied" } else { "failed" };
                 match report.cause() {
+                    Some(failure) if failure.stage().is_empty() => write!(f, "pipeline `{name}` {verb}")?,
                     Some(failure) => write!(f, "pipeline `{name}` {verb} at stage `{}`", failure.stage())?,
                     None => write!(f, "pipeline `{name}` {verb}")?,
                 }

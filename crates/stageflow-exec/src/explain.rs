@@ -72,12 +72,14 @@ impl Explanation {
         });
         let stopping = run.is_stopping();
         let ahead = run.ahead();
+        let at_gate = run.known_details().is_some_and(|details| details.is_at_gate);
         let waits = run.unfinished().map(|stage| {
             let cell = run.cell(stage);
             let reason = match cell.state() {
                 State::Waiting => match run.undecided_sources(stage) {
                     stages if stages.is_empty() => {
-                        ahead.map_or(WaitReason::Turn, |ahead| WaitReason::Admission { ahead })
+                        let turn = if at_gate { WaitReason::Authentication } else { WaitReason::Turn };
+                        ahead.map_or(turn, |ahead| WaitReason::Admission { ahead })
                     }
                     stages => WaitReason::Dependencies { stages },
                 },

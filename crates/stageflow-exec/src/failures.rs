@@ -13,7 +13,9 @@ impl RunCore {
     /// At which failure and why the run stopped, if that is what stopped it.
     pub(crate) fn stopped(&self) -> Option<Stopped> {
         match self.ending.cause() {
-            Some(EndCause::Failure { .. } | EndCause::Denied { .. }) => self.collector().stopped(),
+            Some(EndCause::Failure { .. } | EndCause::Denied { .. } | EndCause::NotAdmitted { .. }) => {
+                self.collector().stopped()
+            }
             _ => None,
         }
     }

@@ -25,6 +25,7 @@ mod error;
 mod explain;
 mod failures;
 mod first_runs;
+mod gate;
 mod handle;
 mod helper;
 mod limits;

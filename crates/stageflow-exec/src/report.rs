@@ -92,7 +92,8 @@ impl RunReport {
         self.run.plan.index_of(name).map(|stage| self.stage_at(stage))
     }
 
-    /// The cause where the run failed: the first failure observed, or the denial of a run that was denied.
+    /// The cause where the run failed: the first failure observed, or the denial of a run that was denied. That of a run which was not
+    /// let in is of no stage: the name of its stage is empty.
     pub fn cause(&self) -> Option<Failure> {
         self.run.cause()
     }

@@ -109,6 +109,8 @@ pub(crate) struct Details {
     pub(crate) waited: Waited,
     /// The run's number in the queue of the monitor, while it waits there.
     pub(crate) place: Option<u64>,
+    /// Whether it waits for the engine's authentication.
+    pub(crate) is_at_gate: bool,
     /// How long it waited there, in nanoseconds, if it did.
     pub(crate) queued: Option<u64>,
     /// How much work of a stage goes on elsewhere.
@@ -403,7 +405,7 @@ impl RunCore {
     pub(crate) fn judge(&self) -> RunOutcome {
         match self.ending.cause() {
             Some(EndCause::Failure { .. }) => RunOutcome::Failed,
-            Some(EndCause::Denied { .. }) => RunOutcome::Denied,
+            Some(EndCause::Denied { .. } | EndCause::NotAdmitted { .. }) => RunOutcome::Denied,
             Some(EndCause::Deadline) => RunOutcome::TimedOut,
             Some(EndCause::Cancel(_)) | None => RunOutcome::Cancelled,
             Some(EndCause::Committed) => {

@@ -4,6 +4,7 @@
 //! Information in Computer Systems*, 1975): no credentials, bad ones, and an authenticator that fails, panics or hangs.
 
 mod admit;
+mod asks;
 mod credentials;
 mod error;
 mod intercept;
@@ -62,7 +63,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// }
 /// ```
 pub trait Authenticator: Send + Sync + 'static {
-    /// Tells whose credentials these are. Put no part of the secret into the principal or the error: both are seen in events.
+    /// Tells whose credentials these are. Put no part of the secret into the principal: its ids are seen in events.
     ///
     /// # Errors
     ///
@@ -100,7 +101,7 @@ async fn ask<A: Authenticator>(
     })
     .await;
     let principal = match answer {
-        Some(Ok(answer)) => answer.map_err(|error| error.redacted(credentials))?,
+        Some(Ok(answer)) => answer?,
         Some(Err(_)) => return Err(AuthError::new(AuthReason::TimedOut)),
         None => return Err(AuthError::new(AuthReason::Panicked)),
     };

@@ -173,7 +173,7 @@ impl Retry {
         self
     }
 
-    /// How long all attempts and delays together may take: no retry begins later.
+    /// How long after the beginning of the first attempt a retry may begin, delays included. It ends no attempt that has begun.
     pub fn max_elapsed(mut self, limit: Duration) -> Self {
         self.max_elapsed = Some(limit);
         self

@@ -1,6 +1,6 @@
 //! Policies that are fine one by one and go wrong together: a pipeline that answers support tickets, before and after the lint.
 //!
-//! `cargo run --example lint --features breaker,bulkhead,idempotency,retry` prints what is found, and what is left once it is mended.
+//! `cargo run --example lint` prints what is found, and what is left once it is mended.
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
 use std::{error::Error, sync::Arc};

@@ -1,6 +1,7 @@
 //! What a user of the public API sees, one module per subject; `keep` says which assertion of the reference is where.
 
 mod absurd;
+mod admitted;
 mod backpressure;
 mod branches;
 mod breaker_waits;

@@ -2,7 +2,7 @@
 
 use stageflow::{
     Call, EngineBuilder, ErrorClass, FailurePolicy, Interceptor, Layer, Next, Placement, RunOutcome, Value,
-    code, prelude::*,
+    code, interceptors::Retry, prelude::*,
 };
 
 use super::kit::{Log, error_of, exits, gives, logging, pipeline, solo, within};
@@ -86,6 +86,60 @@ async fn a_denial_is_never_tolerated() {
         let error = error_of(guarded(Layer::Authenticate, Fault::Fails).run(&tolerant, ())).await;
         assert_eq!(error.outcome(), Some(RunOutcome::Denied));
     }
+}
+
+/// What a guard does in place of letting a call through.
+type Instead = fn() -> StageResult<Value>;
+
+struct Evades(Layer, Instead);
+
+impl Interceptor for Evades {
+    async fn around(&self, _: &Call, _next: Next<'_>) -> StageResult<Value> {
+        (self.1)()
+    }
+
+    fn placement(&self) -> Placement {
+        Placement::At(self.0)
+    }
+}
+
+/// S-20: whatever a guard does but let the call through is a denial: neither a skip nor an answer looks like success, and nothing is
+/// tried again.
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_evades_denies() {
+    let evasions: [(&str, Instead); 4] = [
+        ("skipped", || Err(StageExit::skip("not today"))),
+        ("cancelled", || Err(StageExit::cancel("enough"))),
+        ("asks for a retry", || Err(StageExit::retry("the key server is down").after(1.secs()))),
+        ("answered", || Ok(Value::new(7_u32))),
+    ];
+    for layer in [Layer::Authenticate, Layer::Tenant] {
+        for (word, evasion) in evasions {
+            let log = Log::default();
+            let ran = solo(logging(&log, |log, _| async move {
+                log.add("ran");
+                Ok(1_u32)
+            }));
+            let engine = Engine::builder().retry(Retry::default()).interceptor(Evades(layer, evasion));
+            let error = within(error_of(engine.build().unwrap().run(&ran, ()))).await;
+            let what = format!("{layer:?} {word}");
+            assert_eq!((error.outcome(), error.code()), (Some(RunOutcome::Denied), code::DENIED), "{what}");
+            let failure = error.failure().unwrap();
+            assert!(failure.message().contains(word) && failure.message().contains("Evades"), "{failure:?}");
+            assert!(log.lines().is_empty() && failure.stage() == "only", "{what}");
+            assert!(error.report().unwrap().duration().is_zero(), "{what}: nothing is waited for");
+        }
+    }
+    // Elsewhere each of them is what it is.
+    for (engine, outcome) in [
+        (Evades(Layer::Inner, evasions[0].1), RunOutcome::Completed),
+        (Evades(Layer::Inner, evasions[1].1), RunOutcome::Cancelled),
+    ] {
+        let engine = Engine::builder().interceptor(engine).build().unwrap();
+        assert_eq!(error_of(engine.run(&solo(gives(1_u32)), ())).await.outcome(), Some(outcome));
+    }
+    let engine = Engine::builder().interceptor(Evades(Layer::Inner, evasions[3].1)).build().unwrap();
+    assert_eq!(*engine.run(&solo(gives(1_u32)), ()).await.unwrap().output(), 7);
 }
 
 /// S-20: a failure of the stage behind the guard stays what it is.

@@ -153,8 +153,20 @@ pub const EVENTS: &[EventSpec] = &[
         "A run is let through.",
         &["principal", "by", "tenant", "organisation"],
     ),
-    event("auth.denied", Terminal, "authentication", "A call is denied.", &["reason", "principal"]),
-    event("tenant.denied", Terminal, "tenant guard", "A call is denied.", &["reason", "principal"]),
+    event(
+        "auth.denied",
+        Terminal,
+        "authentication",
+        "A call, or a run as a whole, is denied.",
+        &["reason", "principal"],
+    ),
+    event(
+        "tenant.denied",
+        Terminal,
+        "tenant guard",
+        "A call, or a run as a whole, is denied.",
+        &["reason", "principal"],
+    ),
     event(
         "idempotency.waited",
         Decision,

@@ -5,7 +5,7 @@ use stageflow_core::{PolicyFacts, time::Human};
 use super::{
     Found, Lint,
     report::Numbers,
-    site::{Policy, Site},
+    site::{Origin, Policy, Site},
 };
 
 pub(super) fn stored_failures(site: &Site<'_>, found: &mut Found) {
@@ -67,6 +67,11 @@ pub(super) fn fallback_inside(site: &Site<'_>, found: &mut Found) {
 pub(super) fn outside_authentication(site: &Site<'_>, found: &mut Found) {
     let asks = |policy: &Policy<'_>| matches!(policy.facts(), PolicyFacts::Authenticate(_));
     let Some(first) = site.policies.iter().position(asks) else { return };
+    // The engine's decides on runs before anything of them is called.
+    let of_engine = |policy: &Policy<'_>| policy.origin == Origin::Engine && policy.any.fails_closed();
+    if site.policies.iter().any(|policy| asks(policy) && of_engine(policy)) {
+        return;
+    }
     for policy in &site.policies[..first] {
         let what = match policy.facts() {
             PolicyFacts::Idempotency(_) => "answers calls of anybody who has the key".to_owned(),

@@ -51,7 +51,7 @@ pub(super) struct Policy<'a> {
     /// The level it belongs to.
     pub(super) level: usize,
     pub(super) any: &'a AnyInterceptor,
-    origin: Origin,
+    pub(super) origin: Origin,
 }
 
 impl<'a> Policy<'a> {

@@ -146,7 +146,7 @@ metrics! {
         Answers "stageflow.stage.answers" ["{call}"] Counter,
             "Calls that something else than the stage has answered.", [names::PIPELINE, names::STAGE, names::ANSWER, names::TENANT];
         Denials "stageflow.stage.denials" ["{call}"] Counter,
-            "Calls that authentication or a tenant guard has denied.", [names::PIPELINE, names::STAGE, names::DENIAL, names::TENANT];
+            "Calls, and runs as a whole, that authentication or a tenant guard has denied.", [names::PIPELINE, names::STAGE, names::DENIAL, names::TENANT];
         LimitRejections "stageflow.limit.rejections" ["{call}"] Counter,
             "Calls that a rate limit, a bulkhead or a breaker has refused.", [names::LIMIT, names::PIPELINE, names::STAGE, names::TENANT];
         BudgetExhausted "stageflow.budget.exhausted" ["{run}"] Counter,

@@ -113,7 +113,7 @@ pub struct WideDecisions {
     pub fallback_failed: u64,
     /// Calls that were answered from a store.
     pub replayed: u64,
-    /// Calls that authentication or a tenant guard denied.
+    /// Calls that authentication or a tenant guard denied; of a run, as well those that were about it as a whole.
     pub denied: u64,
 }
 

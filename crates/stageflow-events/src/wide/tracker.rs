@@ -321,7 +321,8 @@ impl Run {
             Some(EventKind::PipelineEnded { outcome, failure, cancelled }) => {
                 if let Some(failure) = failure {
                     (code, class) = failure_words(failure);
-                    failed_stage = Some(failure.stage().to_owned());
+                    // A run that was not let in has failed at no stage.
+                    failed_stage = Some(failure.stage().to_owned()).filter(|stage| !stage.is_empty());
                 }
                 cause = cancelled.as_deref().map(cancel_word);
                 outcome.as_str()

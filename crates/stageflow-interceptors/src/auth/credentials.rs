@@ -77,11 +77,6 @@ impl Credentials {
     pub(super) fn id(&self) -> u64 {
         self.id
     }
-
-    /// The text without the secret in it.
-    pub(super) fn redact(&self, text: String) -> String {
-        if self.secret.is_empty() { text } else { text.replace(&*self.secret, "[secret]") }
-    }
 }
 
 /// A number that no other credentials and no other admission of the process have.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error, fmt};
 
 use stageflow_core::{StageExit, UserId, text::OneLine};
 
-use super::{Credentials, Principal};
+use super::Principal;
 
 /// Why somebody was not let in, in one word for dashboards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,9 +81,18 @@ impl AuthReason {
     }
 }
 
-/// Somebody was not let in. As a failure of a stage it has the code `DENIED`, and the run ends as `Denied`.
+/// Somebody was not let in. As a failure it has the code `DENIED`, and the run ends as `Denied`.
 ///
-/// Where the text of an authenticator holds the secret it was given, `[secret]` stands in its place.
+/// Nothing of the credentials is in it: what an authenticator has to say about them is a text of its program (`&'static str`), and
+/// never one that it made while it looked at them.
+///
+/// ```compile_fail
+/// use stageflow_interceptors::{AuthError, Credentials};
+///
+/// fn leak(shown: &Credentials) -> AuthError {
+///     AuthError::invalid(shown.expose_secret())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthError {
     reason: AuthReason,
@@ -97,7 +106,7 @@ impl AuthError {
     }
 
     /// The credentials are not good.
-    pub fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn invalid(detail: &'static str) -> Self {
         Self::new(AuthReason::Invalid).detail(detail)
     }
 
@@ -107,7 +116,7 @@ impl AuthError {
     }
 
     /// It could not be found out whether the credentials are good: a denial like any other.
-    pub fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn unavailable(detail: &'static str) -> Self {
         Self::new(AuthReason::Unavailable).detail(detail)
     }
 
@@ -119,11 +128,6 @@ impl AuthError {
     /// Names whom it is about.
     pub(super) fn of(mut self, principal: &Principal) -> Self {
         self.principal = Some(principal.user().clone());
-        self
-    }
-
-    pub(super) fn redacted(mut self, credentials: &Credentials) -> Self {
-        self.detail = self.detail.map(|detail| credentials.redact(detail.into_owned()).into());
         self
     }
 

@@ -3,19 +3,20 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    AuthenticateFacts, Call, ContextSnapshot, FieldValue, Interceptor, Layer, Next, PolicyFacts, RunId,
-    StageContext, StageKind, StageResult, Value, intercept::Placement,
+    AuthenticateFacts, Call, ContextSnapshot, FieldValue, Interceptor, Layer, Next, PolicyFacts,
+    RunAdmission, RunId, StageKind, StageResult, Value, intercept::Placement,
 };
 
 use super::{
     Admitted, AuthError, AuthReason, Authenticated, Authenticator, Credentials, Principal, TIMEOUT, ask,
-    runs::Runs,
+    asks::Asks, runs::Runs,
 };
-use crate::clock;
 
 /// Lets nobody through but those whom an [`Authenticator`] knows.
 ///
-/// It is an interceptor in [`Layer::Authenticate`], outermost of all. Of a run's snapshot it takes the proof of an admission
+/// It is an interceptor in [`Layer::Authenticate`], outermost of all. As one of an engine it decides on every run before anything of it
+/// is evaluated, conditions included, and its child runs are let in with it; as one of a pipeline or a stage it decides when
+/// a stage is called. Of a run's snapshot it takes the proof of an admission
 /// ([`Admitted::apply`]), or else the [`Credentials`]; whatever else the caller says about itself counts for nothing. Clones share what
 /// is known about runs: give one to the engine, and one with more scopes to a stage.
 ///
@@ -24,13 +25,14 @@ use crate::clock;
 /// - No code of a stage runs before the authenticator has said yes. An error, a panic and a timeout of it are a no.
 /// - The authenticator is asked once per run and credentials, however many stages begin at once; a no holds for the whole run. A
 ///   child run takes over the answer of its parent.
-/// - Every call is checked again: that the principal has not expired, that the run's tenant and user are its own where the run names
-///   them, and that it has the scopes. A stage that has begun is not stopped when the principal expires, nor are its retries.
+/// - A run is let in if the principal has not expired, the run's tenant and user are its own where the run names them, and it has the
+///   scopes that [`require`](Self::require) asks for. Every call is checked again: that the principal has not expired, and that it has
+///   the scopes of its stage. A stage that has begun is not stopped when the principal expires, nor are its retries.
 ///
 /// # Limits
 ///
 /// Proofs of admission and credentials are never serialised: a run that is read back needs new ones. Answers of the last `max_runs` runs
-/// are kept, and older ones asked for again.
+/// are kept, and older ones asked for again; what an engine has let in needs none of them.
 ///
 /// ```
 /// use stageflow_core::StageKind;
@@ -73,6 +75,13 @@ enum Where {
     Everywhere,
     Kind(StageKind),
     Stage(Box<str>),
+}
+
+/// What is attached to a run that was let in. Nobody else can make one.
+struct LetIn {
+    /// By the answers of which one, clones of it included.
+    by: u64,
+    principal: Principal,
 }
 
 /// What a run has shown.
@@ -145,6 +154,9 @@ impl<A: Authenticator> Authenticate<A> {
 
     /// The principal of a run that was let through, for the code of its stages.
     pub fn principal(&self, run: &ContextSnapshot) -> Option<Principal> {
+        if let Some(principal) = self.let_in(run) {
+            return Some(principal.clone()).filter(|known| !known.is_expired());
+        }
         let shown = Shown::of(run, &*self.authenticator).ok()?;
         let id = run.identity().run_id();
         let principal = match shown.accepted(id, &self.runs) {
@@ -160,13 +172,18 @@ impl<A: Authenticator> Authenticate<A> {
     }
 
     /// Lets `check` look at who calls, if that is proven.
-    pub(super) async fn verify(
+    pub(super) async fn verify<T>(
         &self,
-        ctx: &StageContext,
-        check: impl FnOnce(&Principal) -> Result<(), AuthError> + Send,
-    ) -> Result<(), AuthError> {
+        ctx: &impl Asks,
+        check: impl FnOnce(&Principal) -> Result<T, AuthError> + Send,
+    ) -> Result<T, AuthError> {
+        // Its ids were compared then, and they are the same for ever.
+        if let Some(principal) = self.let_in(ctx.snapshot()) {
+            principal.check_expiry(|| ctx.now())?;
+            return check(principal);
+        }
         let shown = Shown::of(ctx.snapshot(), &*self.authenticator)?;
-        let run = ctx.identity().run_id();
+        let run = ctx.snapshot().identity().run_id();
         let answer;
         let principal = match shown.accepted(run, &self.runs) {
             Some(principal) => principal,
@@ -184,13 +201,18 @@ impl<A: Authenticator> Authenticate<A> {
                 principal
             }
         };
-        principal.check_expiry(|| clock::now(ctx))?;
-        principal.check_run(ctx.identity())?;
+        principal.check_expiry(|| ctx.now())?;
+        principal.check_run(ctx.snapshot().identity())?;
         check(principal)
     }
 
+    /// The principal that this has let in for the run, or for the run it is a child of.
+    fn let_in<'a>(&self, run: &'a ContextSnapshot) -> Option<&'a Principal> {
+        run.attached::<LetIn>().find(|one| one.by == self.runs.id).map(|one| &one.principal)
+    }
+
     /// What the first call of a run finds out for all of them.
-    async fn first(&self, ctx: &StageContext, shown: &Shown<'_>) -> Result<Principal, AuthError> {
+    async fn first(&self, ctx: &impl Asks, shown: &Shown<'_>) -> Result<Principal, AuthError> {
         let of_parent = || self.runs.known((ctx.snapshot().parent()?.run, shown.id()));
         let (principal, by) = match shown {
             Shown::Proof(proof) => (proof.principal().clone(), "admission"),
@@ -199,21 +221,22 @@ impl<A: Authenticator> Authenticate<A> {
                 None => (ask(&*self.authenticator, credentials, self.timeout).await?, "credentials"),
             },
         };
-        principal.check_expiry(|| clock::now(ctx))?;
-        principal.check_run(ctx.identity())?;
+        principal.check_expiry(|| ctx.now())?;
+        principal.check_run(ctx.snapshot().identity())?;
         let mut fields: Vec<(&str, FieldValue)> =
             vec![("principal", principal.user().as_str().into()), ("by", by.into())];
         fields.extend(principal.tenant().map(|tenant| ("tenant", tenant.as_str().into())));
         fields.extend(principal.organisation().map(|name| ("organisation", name.into())));
-        ctx.emit("auth.accepted", fields);
+        ctx.tell("auth.accepted", fields);
         Ok(principal)
     }
 
-    fn check_scopes(&self, call: &Call, principal: &Principal) -> Result<(), AuthError> {
+    /// Of a run as a whole, or of one call.
+    fn check_scopes(&self, call: Option<&Call>, principal: &Principal) -> Result<(), AuthError> {
         let asked = |at: &Where| match at {
             Where::Everywhere => true,
-            Where::Kind(kind) => *kind == call.stage_kind(),
-            Where::Stage(name) => **name == *call.stage_name(),
+            Where::Kind(kind) => call.is_some_and(|call| *kind == call.stage_kind()),
+            Where::Stage(name) => call.is_some_and(|call| **name == *call.stage_name()),
         };
         match self.rules.iter().find(|(at, scope)| asked(at) && !principal.has_scope(scope)) {
             Some((_, scope)) => {
@@ -225,7 +248,15 @@ impl<A: Authenticator> Authenticate<A> {
     }
 
     async fn check(&self, call: &Call) -> Result<(), AuthError> {
-        self.verify(call.context(), |principal| self.check_scopes(call, principal)).await
+        self.verify(call.context(), |principal| self.check_scopes(Some(call), principal)).await
+    }
+
+    async fn check_run(&self, run: &RunAdmission) -> Result<LetIn, AuthError> {
+        let let_in = |principal: &Principal| {
+            self.check_scopes(None, principal)?;
+            Ok(LetIn { by: self.runs.id, principal: principal.clone() })
+        };
+        self.verify(run, let_in).await
     }
 }
 
@@ -255,22 +286,35 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Emits that a call was denied, and why.
-pub(super) fn tell(ctx: &StageContext, event: &str, error: &AuthError) {
+/// Emits that a call or a run was denied, and why.
+pub(super) fn tell(ctx: &impl Asks, event: &str, error: &AuthError) {
     let mut fields: Vec<(&str, FieldValue)> = vec![("reason", error.reason().as_str().into())];
     fields.extend(error.principal().map(|user| ("principal", user.as_str().into())));
-    ctx.emit(event, fields);
+    ctx.tell(event, fields);
 }
 
 /// Events: `auth.accepted` (`principal`, `by`, `tenant`, `organisation`) when a run is let through, by its `credentials`, its
 /// `admission` or its `parent`, and `auth.denied` (`reason`, and
-/// `principal` where it is known) for each call that is not.
+/// `principal` where it is known) for each run and each call that is not.
 impl<A: Authenticator> Interceptor for Authenticate<A> {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
         match self.check(call).await {
             Ok(()) => next.run().await,
             Err(error) => {
                 tell(call.context(), "auth.denied", &error);
+                Err(error.into_exit())
+            }
+        }
+    }
+
+    async fn admit(&self, run: &RunAdmission) -> StageResult<()> {
+        match self.check_run(run).await {
+            Ok(let_in) => {
+                run.attach(let_in);
+                Ok(())
+            }
+            Err(error) => {
+                tell(run, "auth.denied", &error);
                 Err(error.into_exit())
             }
         }

@@ -3,15 +3,16 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use stageflow_core::{
-    Call, Interceptor, Layer, Next, PolicyFacts, StageResult, TenantGuardFacts, TenantId, Value,
-    intercept::Placement,
+    Call, ContextSnapshot, Interceptor, Layer, Next, PolicyFacts, RunAdmission, StageResult,
+    TenantGuardFacts, TenantId, Value, intercept::Placement,
 };
 
-use super::{AuthError, AuthReason, Authenticate, Authenticator, Principal, intercept::tell};
+use super::{AuthError, AuthReason, Authenticate, Authenticator, Principal, asks::Asks, intercept::tell};
 
 /// Lets no run through but those for the tenant of their principal.
 ///
-/// It is an interceptor in [`Layer::Tenant`]. Whose run it is it learns from the [`Authenticate`] it was made of, and so it denies as
+/// It is an interceptor in [`Layer::Tenant`]. As one of an engine it decides on every run before anything of it is evaluated, and on
+/// each call again. Whose run it is it learns from the [`Authenticate`] it was made of, and so it denies as
 /// well where that one stands around nothing.
 ///
 /// ```
@@ -49,10 +50,10 @@ impl<A: Authenticator> TenantGuard<A> {
         self
     }
 
-    fn check(&self, call: &Call, principal: &Principal) -> Result<(), AuthError> {
+    fn check(&self, run: &ContextSnapshot, principal: &Principal) -> Result<(), AuthError> {
         let denied = |reason| Err(AuthError::new(reason).of(principal));
         // Where both have one it is the same one: `verify` has seen to that.
-        let (Some(run), Some(_)) = (call.snapshot().identity().tenant_id(), principal.tenant()) else {
+        let (Some(run), Some(_)) = (run.identity().tenant_id(), principal.tenant()) else {
             return denied(AuthReason::NoTenant);
         };
         if self.tenants.as_ref().is_some_and(|allowed| !allowed.contains(run)) {
@@ -66,18 +67,25 @@ impl<A: Authenticator> TenantGuard<A> {
         }
         Ok(())
     }
+
+    async fn decide(&self, asks: &impl Asks) -> StageResult<()> {
+        let checked = self.auth.verify(asks, |principal| self.check(asks.snapshot(), principal)).await;
+        checked.map_err(|error| {
+            tell(asks, "tenant.denied", &error);
+            error.into_exit()
+        })
+    }
 }
 
-/// Events: `tenant.denied` (`reason`, and `principal` where it is known) for each call that is not let through.
+/// Events: `tenant.denied` (`reason`, and `principal` where it is known) for each run and each call that is not let through.
 impl<A: Authenticator> Interceptor for TenantGuard<A> {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
-        match self.auth.verify(call.context(), |principal| self.check(call, principal)).await {
-            Ok(()) => next.run().await,
-            Err(error) => {
-                tell(call.context(), "tenant.denied", &error);
-                Err(error.into_exit())
-            }
-        }
+        self.decide(call.context()).await?;
+        next.run().await
+    }
+
+    async fn admit(&self, run: &RunAdmission) -> StageResult<()> {
+        self.decide(run).await
     }
 
     fn name(&self) -> String {

@@ -35,8 +35,6 @@ enum Does {
     Fail,
     Panic,
     Hang,
-    /// Puts the secret into its error.
-    Leak,
 }
 
 /// An authenticator that counts how often it is asked.
@@ -67,9 +65,6 @@ impl Authenticator for Keys {
             Does::Fail => return Err(AuthError::unavailable("the directory does not answer")),
             Does::Panic => panic!("the authenticator is broken"),
             Does::Hang => std::future::pending().await,
-            Does::Leak => {
-                return Err(AuthError::invalid(format!("no key {} here", credentials.expose_secret())));
-            }
             Does::Know | Does::KnowFor(_) => {}
         }
         if !credentials.matches(GOOD) {

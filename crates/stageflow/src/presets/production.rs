@@ -35,7 +35,8 @@ impl Production {
         Self(engine)
     }
 
-    /// Lets nobody run anything but those whom the authenticator knows. A run that names a tenant has to name that of its principal.
+    /// Lets nobody run anything but those whom the authenticator knows, which is decided when a run begins, before anything of it
+    /// is evaluated. A run that names a tenant has to name that of its principal.
     ///
     /// ```
     /// use stageflow::{

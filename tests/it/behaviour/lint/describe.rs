@@ -31,6 +31,7 @@ engine
   in flight: 100, of kind agent 5, per tenant 10
   nesting: at most 16 deep
   admission: every run
+  authentication: of each run, before anything of it is evaluated
   interceptors, outermost first:
     authentication: within 10s, 1 rule (Authenticate)
     tenant guard: tenants: 2, organisations: any (Tenant)

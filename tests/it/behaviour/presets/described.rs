@@ -26,6 +26,7 @@ engine
   in flight: 512, per tenant 256
   nesting: at most 16 deep
   admission: 256 active, 256 waiting for at most 2.0s, refused from 1.5 to 1 of the active
+  authentication: of each run, before anything of it is evaluated
   interceptors, outermost first:
     authentication: within 10s (Authenticate)
     tenant guard: tenants: any, organisations: any (Tenant)

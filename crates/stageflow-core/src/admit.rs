@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     event::{CustomEvent, FieldValue},
+    id::{TenantId, UserId},
     snapshot::{ContextSnapshot, Identity, SnapshotBuilder},
 };
 
@@ -49,12 +50,13 @@ pub struct RunAdmission {
     snapshot: Arc<ContextSnapshot>,
     emit: Box<dyn Fn(CustomEvent) + Send + Sync>,
     attached: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
+    whose: OnceLock<(UserId, Option<TenantId>)>,
 }
 
 impl RunAdmission {
     #[doc(hidden)]
     pub fn new(snapshot: Arc<ContextSnapshot>, emit: impl Fn(CustomEvent) + Send + Sync + 'static) -> Self {
-        Self { snapshot, emit: Box::new(emit), attached: Mutex::default() }
+        Self { snapshot, emit: Box::new(emit), attached: Mutex::default(), whose: OnceLock::new() }
     }
 
     /// One without an engine, for tests of interceptors: its events go nowhere.
@@ -87,9 +89,18 @@ impl RunAdmission {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(value));
     }
 
-    /// The run is let in: what was attached counts from now on.
+    /// Says whose the run is. Once it is let in, these are its ids where it has named none itself; what it has named stays. The
+    /// first to say it is believed.
+    pub fn identify(&self, user: UserId, tenant: Option<TenantId>) {
+        self.whose.get_or_init(|| (user, tenant));
+    }
+
+    /// The run is let in: what was attached and said of it counts from now on.
     #[doc(hidden)]
     pub fn let_in(&self) {
+        if let Some((user, tenant)) = self.whose.get() {
+            self.snapshot.identify(user.clone(), tenant.clone());
+        }
         let attached = std::mem::take(&mut *self.attached.lock().unwrap_or_else(PoisonError::into_inner));
         if !attached.is_empty() {
             self.snapshot.attached.0.get_or_init(|| attached.into());

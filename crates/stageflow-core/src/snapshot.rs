@@ -1,6 +1,11 @@
 //! Who runs this, for whom, until when: immutable, and the same for every stage of a run.
 
-use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +24,31 @@ pub struct Identity {
     run: RunId,
     request: Option<RequestId>,
     session: Option<SessionId>,
-    user: Option<UserId>,
-    tenant: Option<TenantId>,
+    user: Late<UserId>,
+    tenant: Late<TenantId>,
     interaction: Option<InteractionId>,
     correlation: Option<CorrelationId>,
+}
+
+/// An id that may become known when a run is let in, if nobody has said it before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    from = "Option<T>",
+    into = "Option<T>",
+    bound(serialize = "T: Clone + Serialize", deserialize = "T: Deserialize<'de>")
+)]
+struct Late<T>(OnceLock<T>);
+
+impl<T> From<Option<T>> for Late<T> {
+    fn from(id: Option<T>) -> Self {
+        Self(id.map_or_else(OnceLock::new, OnceLock::from))
+    }
+}
+
+impl<T> From<Late<T>> for Option<T> {
+    fn from(id: Late<T>) -> Self {
+        id.0.into_inner()
+    }
 }
 
 impl Identity {
@@ -43,12 +69,12 @@ impl Identity {
 
     /// The user it runs for.
     pub fn user_id(&self) -> Option<&UserId> {
-        self.user.as_ref()
+        self.user.0.get()
     }
 
     /// The tenant it runs for.
     pub fn tenant_id(&self) -> Option<&TenantId> {
-        self.tenant.as_ref()
+        self.tenant.0.get()
     }
 
     /// The interaction it answers.
@@ -130,6 +156,14 @@ impl ContextSnapshot {
         &self.identity
     }
 
+    /// Whose the run is, as far as it has not said so.
+    pub(crate) fn identify(&self, user: UserId, tenant: Option<TenantId>) {
+        self.identity.user.0.get_or_init(|| user);
+        if let Some(tenant) = tenant {
+            self.identity.tenant.0.get_or_init(|| tenant);
+        }
+    }
+
     /// The run that started this one.
     pub fn parent(&self) -> Option<&Parent> {
         self.parent.as_ref()
@@ -209,8 +243,8 @@ impl ContextSnapshot {
             run: None,
             request: self.identity.request.clone(),
             session: self.identity.session.clone(),
-            user: self.identity.user.clone(),
-            tenant: self.identity.tenant.clone(),
+            user: self.identity.user_id().cloned(),
+            tenant: self.identity.tenant_id().cloned(),
             interaction: self.identity.interaction.clone(),
             correlation: self.identity.correlation.clone(),
             parent: self.parent.clone(),
@@ -352,8 +386,8 @@ impl SnapshotBuilder {
                 run: self.run.unwrap_or_else(new_id),
                 request: self.request,
                 session: self.session,
-                user: self.user,
-                tenant: self.tenant,
+                user: self.user.into(),
+                tenant: self.tenant.into(),
                 interaction: self.interaction,
                 correlation: self.correlation,
             },

@@ -432,3 +432,51 @@ async fn an_authenticator_of_a_pipeline_decides_at_its_calls() {
     let report = report_of(guarded.run(()).extension(right())).await;
     assert_eq!(report.outcome(), RunOutcome::Completed);
 }
+
+/// A run that says nothing of whose it is has the ids of the principal from the moment it is let in; so do its child runs, and what is
+/// counted of it.
+#[tokio::test(start_paused = true)]
+async fn s_20_a_run_that_names_nobody_is_the_principals() {
+    async fn whose(ctx: StageContext, _: Arc<()>) -> StageResult<String> {
+        let ids = ctx.identity();
+        Ok(format!(
+            "{:?} of {:?}",
+            ids.user_id().map(stageflow::UserId::as_str),
+            ids.tenant_id().map(stageflow::TenantId::as_str)
+        ))
+    }
+    let inner = pipeline(|p: &mut stageflow::Builder<()>| {
+        let n = p.input();
+        p.stage("whose", stage_fn(whose)).inputs(n)
+    });
+    let outer = pipeline(|p: &mut stageflow::Builder<()>| {
+        let n = p.input();
+        let mine = p.stage("mine", stage_fn(whose)).inputs(n);
+        let child = p.stage("child", inner.clone()).inputs(n);
+        p.stage(
+            "both",
+            stage_fn(async |_: StageContext, (a, b): (Arc<String>, Arc<String>)| Ok(format!("{a}, {b}"))),
+        )
+        .inputs((mine, child))
+    });
+    let (recorder, metrics) = (Recorder::new(), stageflow::events::Metrics::new());
+    let engine = Engine::builder().interceptor(Authenticate::new(keys()));
+    let engine = engine.sink(recorder.clone()).sink(metrics.clone()).build().unwrap();
+
+    let run = engine.run(&outer, ()).extension(right()).await.unwrap();
+    assert_eq!(run.output(), "Some(\"ada\") of Some(\"acme\"), Some(\"ada\") of Some(\"acme\")");
+    assert!(recorder.events().iter().all(|event| event.tenant() == Some("acme")), "{:?}", recorder.lines());
+    engine.flush().await;
+    let read = metrics.read();
+    assert_eq!(read.sum("stageflow.run.duration", &[("stageflow.tenant.id", "acme")]), 2);
+    let active = read.metrics().iter().find(|metric| metric.spec.name == "stageflow.run.active").unwrap();
+    assert!(active.series.iter().all(|series| format!("{:?}", series.value).contains('0')), "{active:?}");
+
+    // Whoever is not let in stays a stranger.
+    recorder.clear();
+    assert_eq!(
+        error_of(engine.run(&outer, ()).extension(Credentials::api_key("wrong"))).await.outcome(),
+        Some(RunOutcome::Denied)
+    );
+    assert!(recorder.events().iter().all(|event| event.tenant().is_none()));
+}

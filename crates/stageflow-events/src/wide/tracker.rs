@@ -157,6 +157,12 @@ impl Run {
     fn take(&mut self, event: &Event, seen: &mut Vec<Seen>) {
         let now = nanos(event.elapsed());
         self.last = self.last.max(now);
+        // Whose it is may have become known when it was let in.
+        if self.ids.tenant.is_none() && event.tenant().is_some() {
+            seen.push(Seen::Closed(Arc::clone(&self.ids)));
+            self.ids = Arc::new(WideIds::of(event));
+            seen.push(Seen::Opened(Arc::clone(&self.ids)));
+        }
         if let EventKind::Gap { losses, .. } = event.kind() {
             // Numbers that are missing show by themselves, but for those at the end.
             if let Some((_, last)) = losses.numbers().filter(|(_, last)| *last >= self.next_seq) {

@@ -310,6 +310,8 @@ impl<A: Authenticator> Interceptor for Authenticate<A> {
     async fn admit(&self, run: &RunAdmission) -> StageResult<()> {
         match self.check_run(run).await {
             Ok(let_in) => {
+                let principal = &let_in.principal;
+                run.identify(principal.user().clone(), principal.tenant().cloned());
                 run.attach(let_in);
                 Ok(())
             }

@@ -164,14 +164,14 @@ pub(super) async fn denials() -> Measured {
         assert_eq!(report_of(wrong()).await.outcome(), stageflow::RunOutcome::Denied);
     }
     m.read(&strict).await;
-    assert_eq!(m.series("stageflow.stage.denials"), ["solo only auth acme = 2"]);
+    assert_eq!(m.series("stageflow.stage.denials"), ["solo - auth acme = 2"]);
     let auth = Authenticate::new(Keys);
     let guard = TenantGuard::new(&auth).allow(["globex"]);
     let guarded = m.of(Engine::builder().interceptor(auth).interceptor(guard));
     let known = guarded.run(&work, ()).tenant("acme").extension(Credentials::api_key("t0p"));
     assert_eq!(report_of(known).await.outcome(), stageflow::RunOutcome::Denied);
     m.read(&guarded).await;
-    assert_eq!(m.series("stageflow.stage.denials"), ["solo only auth acme = 2", "solo only tenant acme = 1"]);
+    assert_eq!(m.series("stageflow.stage.denials"), ["solo - auth acme = 2", "solo - tenant acme = 1"]);
     assert_eq!(m.series("stageflow.run.duration"), ["solo denied acme = 3 in 0"]);
     m
 }

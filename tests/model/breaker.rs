@@ -206,18 +206,18 @@ fn s_25_who_waits_takes_the_slot_of_a_probe_that_was_dropped() {
     });
 }
 
-/// Two succeed past the lock while somebody looks: nobody's success is lost, or counted twice.
+/// Two succeed past the lock and somebody looks meanwhile: no success is lost, or counted twice.
 #[test]
 fn successes_past_the_lock_are_counted_once_whoever_looks_meanwhile() {
-    crate::check(2, || {
+    crate::check(4, || {
         let cell = Cell::closed(20);
-        let tickets = [0; 2].map(|_| cell.gate.admit_closed(0).expect("it is closed"));
-        let [a, b] = tickets.map(|ticket| spawn(&cell, move |cell| cell.succeed(ticket, 1)));
+        let [own, other] = [0; 2].map(|_| cell.gate.admit_closed(0).expect("it is closed"));
+        let other = spawn(&cell, move |cell| cell.succeed(other, 1));
         let seen = cell.machine().totals().succeeded;
-        a.join().expect("no panic");
-        b.join().expect("no panic");
+        cell.succeed(own, 1);
+        other.join().expect("no panic");
         let mut machine = cell.machine();
-        assert!(seen <= 2);
+        assert!(seen <= 1);
         assert_eq!((machine.totals().succeeded, machine.tally(1).calls, machine.totals().late), (2, 2, 0));
     });
 }

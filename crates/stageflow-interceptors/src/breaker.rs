@@ -150,6 +150,7 @@ impl Shared {
         nanos(at.saturating_duration_since(self.origin))
     }
 
+    #[inline]
     fn now(&self, ctx: &StageContext) -> u64 {
         clock::now(ctx).saturating_sub(self.began)
     }
@@ -158,6 +159,7 @@ impl Shared {
         self.origin + Duration::from_nanos(at)
     }
 
+    #[inline]
     fn cells(&self) -> MutexGuard<'_, Lru<BreakerKey, Arc<Cell>>> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -78,10 +78,18 @@ impl Limiter {
         assert!(granted <= allowed, "{granted} were let through, {allowed} are allowed");
     }
 
+    /// `Shared::admit`.
+    fn arrive(&self, now: u64, within: u64) -> Arrival {
+        match self.bucket.pass(now, &Self::one()) {
+            Some(taken) => Arrival::Granted(taken),
+            None => self.bucket.arrive(now, &Self::one(), within, 8),
+        }
+    }
+
     /// `RateRequest::try_acquire`.
     fn try_acquire(&self) -> bool {
         let now = self.clock.load(SeqCst);
-        match self.bucket.arrive(now, &Self::one(), 0, 8) {
+        match self.arrive(now, 0) {
             Arrival::Granted(_) => self.goes(),
             Arrival::TooLate(_) => return false,
             _ => unreachable!("nobody queues who may not wait"),
@@ -92,7 +100,7 @@ impl Limiter {
     /// `RateRequest::acquire`.
     fn acquire(&self) {
         let now = self.clock.load(SeqCst);
-        match self.bucket.arrive(now, &Self::one(), u64::MAX, 8) {
+        match self.arrive(now, u64::MAX) {
             Arrival::Granted(_) => self.goes(),
             Arrival::Queued { id, wake } => self.turn(id, &wake),
             _ => unreachable!("it may wait for ever"),
@@ -114,7 +122,7 @@ impl Limiter {
     /// Comes, and leaves again, as a cancelled run does: `Drop` of `Place`.
     fn come_and_go(&self) {
         let now = self.clock.load(SeqCst);
-        match self.bucket.arrive(now, &Self::one(), u64::MAX, 8) {
+        match self.arrive(now, u64::MAX) {
             Arrival::Granted(_) => self.goes(),
             Arrival::Queued { id, .. } => self.bucket.leave(id),
             _ => unreachable!("it may wait for ever"),

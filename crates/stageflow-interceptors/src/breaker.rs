@@ -4,6 +4,7 @@
 //! state per key and hands out permits; [`intercept`] puts that around the calls of stages.
 
 mod builder;
+mod gate;
 mod intercept;
 mod key;
 mod lru;
@@ -31,10 +32,11 @@ use tokio::{sync::Notify, time::Instant};
 use crate::clock;
 
 use self::{
+    gate::{Gate, Locked},
     lru::Lru,
     permit::Entry,
     rules::Rules,
-    state::{Change, Machine, Mode, Ticket, To},
+    state::{Change, Machine, Mode, To},
 };
 
 pub use self::{
@@ -47,6 +49,14 @@ pub use self::{
     permit::{BreakerOpen, BreakerPermit},
     rules::BreakerConfigError,
 };
+
+/// What `gate` uses, so that `tests/model` can run it under a model checker.
+mod sync {
+    pub(super) use std::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    };
+}
 
 /// How long a probe keeps its slot if nothing is known about how long it may take.
 const LEASE: Duration = Duration::from_secs(60);
@@ -115,7 +125,7 @@ struct Shared {
 #[derive(Debug)]
 struct Cell {
     key: BreakerKey,
-    machine: Mutex<Machine>,
+    gate: Gate,
     /// An operator decides here: it is not forgotten while others can be.
     forced: AtomicBool,
     /// Tells whoever waits that asking again may help.
@@ -123,12 +133,15 @@ struct Cell {
 }
 
 impl Cell {
-    fn admit_closed(&self, at: u64) -> Option<Ticket> {
-        self.machine().admit_closed(at)
+    fn machine(&self) -> Locked<'_> {
+        self.gate.lock()
     }
 
-    fn machine(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The right to make a call if it is closed, as whoever has the table says.
+    #[inline]
+    fn admit_closed(self: &Arc<Self>, at: u64) -> Option<Entry> {
+        let ticket = self.gate.admit_closed(at)?;
+        Some(Entry::new(Arc::clone(self), ticket))
     }
 }
 
@@ -137,6 +150,7 @@ impl Shared {
         nanos(at.saturating_duration_since(self.origin))
     }
 
+    #[inline]
     fn now(&self, ctx: &StageContext) -> u64 {
         clock::now(ctx).saturating_sub(self.began)
     }
@@ -145,33 +159,55 @@ impl Shared {
         self.origin + Duration::from_nanos(at)
     }
 
+    #[inline]
     fn cells(&self) -> MutexGuard<'_, Lru<BreakerKey, Arc<Cell>>> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of a key; from now on something is.
     fn cell(&self, key: &BreakerKey) -> Arc<Cell> {
+        self.cell_in(&mut self.cells(), key)
+    }
+
+    fn cell_in(&self, cells: &mut Lru<BreakerKey, Arc<Cell>>, key: &BreakerKey) -> Arc<Cell> {
         let make = || {
             Arc::new(Cell {
                 key: key.clone(),
-                machine: Mutex::new(Machine::new(Arc::clone(&self.rules), self.initially)),
+                gate: Gate::new(Machine::new(Arc::clone(&self.rules), self.initially)),
                 forced: AtomicBool::new(false),
                 changed: Notify::new(),
             })
         };
-        self.cells().get(key, make, |cell| cell.forced.load(Ordering::Relaxed))
+        cells.get(key, make, |cell| cell.forced.load(Ordering::Relaxed))
     }
 
-    /// The same for the call of a stage.
-    fn cell_of(&self, call: &Call) -> Arc<Cell> {
+    /// Asks for the call of a stage; gives what is to be asked where it is not closed.
+    #[inline]
+    fn enter(&self, call: &Call, at: u64) -> Result<Entry, Arc<Cell>> {
         let tenant = call.snapshot().identity().tenant_id().filter(|_| self.per_tenant);
-        if self.per_stage {
-            let (pipeline, stage) = (call.snapshot().pipeline(), call.stage_name());
-            let newest = self.cells().newest(|key| key.is_of_stage(pipeline, stage, tenant));
-            return newest.unwrap_or_else(|| self.cell(&self.key_of(call)));
+        let is_it = |key: &BreakerKey| match self.per_stage {
+            false => key.is(&self.dependency, tenant),
+            true => key.is_of_stage(call.snapshot().pipeline(), call.stage_name(), tenant),
+        };
+        if let Some(newest) = self.cells().newest(is_it) {
+            return newest.admit_closed(at).ok_or_else(|| Arc::clone(newest));
         }
-        let newest = self.cells().newest(|key| key.is(&self.dependency, tenant));
-        newest.unwrap_or_else(|| self.cell(&self.key(tenant)))
+        self.enter_anew(call, at)
+    }
+
+    #[inline(never)]
+    fn enter_anew(&self, call: &Call, at: u64) -> Result<Entry, Arc<Cell>> {
+        self.enter_as(&self.key_of(call), at)
+    }
+
+    /// The same for a key.
+    fn enter_as(&self, key: &BreakerKey, at: u64) -> Result<Entry, Arc<Cell>> {
+        let mut cells = self.cells();
+        let cell = self.cell_in(&mut cells, key);
+        match cell.gate.admit_closed(at) {
+            Some(ticket) => Ok(Entry::new(cell, ticket)),
+            None => Err(cell),
+        }
     }
 
     /// The key of the call of a stage.
@@ -246,8 +282,12 @@ impl CircuitBreaker {
     /// The breaker is open, or half-open with all its probes under way.
     pub fn try_acquire(&self, key: &BreakerKey, now: Instant) -> Result<BreakerPermit, BreakerOpen> {
         let lease = self.shared.probe_lease.unwrap_or(LEASE);
-        let cell = self.shared.cell(key);
-        match self.ask(cell, self.shared.nanos(now), lease).0 {
+        let now = self.shared.nanos(now);
+        let asked = match self.shared.enter_as(key, now) {
+            Ok(entry) => Ok(entry),
+            Err(cell) => self.ask(cell, now, lease).0,
+        };
+        match asked {
             Ok(entry) => Ok(BreakerPermit::new(&self.shared, entry)),
             Err((cell, open)) => {
                 cell.machine().reject();

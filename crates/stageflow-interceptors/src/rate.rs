@@ -25,7 +25,7 @@ pub use self::{
     intercept::RateCall, request::RateRequest,
 };
 
-use self::{bucket::Bucket, gcra::Quota, intercept::Hooks};
+use self::{bucket::Bucket, charge::Held, gcra::Quota, intercept::Hooks};
 use crate::{
     clock,
     limit::{Keyed, WhenFull},
@@ -164,8 +164,12 @@ impl Shared {
         RateError::UnknownDimension { limiter: Arc::clone(&self.name), dimension: dimension.into() }
     }
 
-    fn bucket(&self, tenant: Option<&str>, now: u64) -> Arc<Bucket> {
-        self.buckets.get(self.per_tenant.then(|| tenant.unwrap_or_default()), now)
+    #[inline]
+    fn bucket(&self, tenant: Option<&str>, now: u64) -> Held<'_> {
+        match self.per_tenant {
+            false => Held::Lent(self.buckets.without_key()),
+            true => Held::Kept(self.buckets.get(Some(tenant.unwrap_or_default()), now)),
+        }
     }
 
     /// What listings call the key of a tenant.

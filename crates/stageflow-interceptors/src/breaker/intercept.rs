@@ -88,14 +88,17 @@ impl Interceptor for CircuitBreaker {
 
 impl CircuitBreaker {
     /// Asks for the call.
+    #[inline]
     fn enter(&self, call: &Call) -> Result<Entry, Refused> {
         let ctx = call.context();
-        let cell = self.shared.cell_of(call);
         let now = self.shared.now(ctx);
-        if let Some(ticket) = cell.admit_closed(now) {
-            return Ok(Entry::new(cell, ticket));
+        match self.shared.enter(call, now) {
+            Ok(entry) => Ok(entry),
+            Err(cell) => {
+                let asked = self.ask_in(ctx, cell, now, self.lease(ctx));
+                asked.map_err(|(cell, open)| Box::new((cell, now, open)))
+            }
         }
-        self.ask_in(ctx, cell, now, self.lease(ctx)).map_err(|(cell, open)| Box::new((cell, now, open)))
     }
 
     /// Waits where that is wanted.
@@ -144,6 +147,7 @@ impl CircuitBreaker {
         }
     }
 
+    #[cold]
     fn ask_in(&self, ctx: &StageContext, cell: Arc<Cell>, now: u64, lease: Duration) -> Asked {
         let (asked, change) = self.ask(cell, now, lease);
         if let Some(change) = change {
@@ -173,25 +177,35 @@ struct Watched<'a> {
 }
 
 impl Watched<'_> {
+    /// The engine ends a call whose time is up, and that of a run that is cancelled, by dropping it.
+    #[cold]
+    fn dropped(&mut self) {
+        if self.call.context().remaining().is_some_and(|left| left.is_zero()) {
+            self.end(BreakerOutcome::Failure { retry_after: None });
+        }
+    }
+
     fn end(&mut self, outcome: BreakerOutcome) {
-        let Some(entry) = self.entry.take() else { return };
+        let Some(entry) = &mut self.entry else { return };
         let ctx = self.call.context();
-        // Nobody has asked the dependency.
-        if self.call.attempts() == self.attempts {
-            return;
+        // Where no attempt has begun nobody has asked the dependency.
+        if self.call.attempts() != self.attempts {
+            let shared = &self.breaker.shared;
+            let now = shared.now(ctx);
+            let is_done = outcome == BreakerOutcome::Success && entry.count_success(now);
+            if !is_done && let Some(change) = entry.tell(shared, outcome, now, || ctx.random_u64()) {
+                tell(ctx, &change);
+            }
         }
-        let shared = &self.breaker.shared;
-        if let Some(change) = entry.record(shared, outcome, shared.now(ctx), || ctx.random_u64()) {
-            tell(ctx, &change);
-        }
+        self.entry = None;
     }
 }
 
 impl Drop for Watched<'_> {
-    /// The engine ends a call whose time is up, and that of a run that is cancelled, by dropping it.
+    #[inline]
     fn drop(&mut self) {
-        if self.entry.is_some() && self.call.context().remaining().is_some_and(|left| left.is_zero()) {
-            self.end(BreakerOutcome::Failure { retry_after: None });
+        if self.entry.is_some() {
+            self.dropped();
         }
     }
 }

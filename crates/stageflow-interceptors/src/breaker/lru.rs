@@ -38,9 +38,10 @@ impl<K: Clone + Eq + Hash, V: Clone> Lru<K, V> {
     }
 
     /// The value of the key that was asked for last, if it is this one. That takes no search.
-    pub(crate) fn newest(&self, is_it: impl FnOnce(&K) -> bool) -> Option<V> {
+    #[inline]
+    pub(crate) fn newest(&self, is_it: impl FnOnce(&K) -> bool) -> Option<&V> {
         let node = self.nodes.get(self.newest)?;
-        is_it(&node.key).then(|| node.value.clone())
+        is_it(&node.key).then_some(&node.value)
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
@@ -51,7 +52,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Lru<K, V> {
     /// only if there is no other.
     pub(crate) fn get(&mut self, key: &K, make: impl FnOnce() -> V, stays: impl Fn(&V) -> bool) -> V {
         if let Some(known) = self.newest(|newest| newest == key) {
-            return known;
+            return known.clone();
         }
         if let Some(&at) = self.places.get(key) {
             self.unlink(at);

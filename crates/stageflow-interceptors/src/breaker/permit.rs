@@ -60,9 +60,41 @@ impl Entry {
         Self { cell, ticket: Some(ticket) }
     }
 
+    /// Says that the call has succeeded, if that can do no more than count.
+    #[inline]
+    pub(super) fn count_success(&mut self, now: u64) -> bool {
+        let counted = self.ticket.is_some_and(|ticket| self.cell.gate.count_success(ticket, now));
+        if counted {
+            self.ticket = None;
+        }
+        counted
+    }
+
+    #[cold]
+    fn forget(&self, ticket: Ticket) {
+        if self.cell.machine().forget(ticket) {
+            self.cell.changed.notify_waiters();
+        }
+    }
+
     /// Says how the call ended; the random number is drawn for failures alone, and before the lock.
     pub(super) fn record(
         mut self,
+        shared: &Shared,
+        outcome: BreakerOutcome,
+        now: u64,
+        random: impl FnOnce() -> u64,
+    ) -> Option<BreakerTransition> {
+        if outcome == BreakerOutcome::Success && self.count_success(now) {
+            return None;
+        }
+        self.tell(shared, outcome, now, random)
+    }
+
+    /// The same for what may do more than count.
+    #[inline(never)]
+    pub(super) fn tell(
+        &mut self,
         shared: &Shared,
         outcome: BreakerOutcome,
         now: u64,
@@ -80,11 +112,10 @@ impl Entry {
 }
 
 impl Drop for Entry {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take()
-            && self.cell.machine().forget(ticket)
-        {
-            self.cell.changed.notify_waiters();
+        if let Some(ticket) = self.ticket.take() {
+            self.forget(ticket);
         }
     }
 }

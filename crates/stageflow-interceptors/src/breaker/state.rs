@@ -1,6 +1,6 @@
 //! The breaker of one key as a state machine: of the time, what happens, a random number and its state, and nothing else.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use stageflow_core::time::nanos;
 
@@ -16,7 +16,7 @@ pub(crate) struct Machine {
     rules: Arc<Rules>,
     mode: Mode,
     /// Goes up with every change of the mode. What was admitted under another one changes nothing any more.
-    generation: u64,
+    generation: NonZeroU64,
     time_window: Option<TimeWindow>,
     count_window: Option<CountWindow>,
     failures_in_a_row: u32,
@@ -25,7 +25,7 @@ pub(crate) struct Machine {
     /// How long the last trip has kept it open.
     open_span: u64,
     closed_at: u64,
-    next_probe: u64,
+    next_probe: NonZeroU64,
     totals: BreakerTotals,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Mode {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HalfOpen {
     /// The number of each probe that is under way, and when its lease ends.
-    leases: Vec<(u64, u64)>,
+    leases: Vec<(NonZeroU64, u64)>,
     succeeded: u32,
     slow: u32,
 }
@@ -50,12 +50,25 @@ pub(crate) struct HalfOpen {
 /// What an admitted call gives back with its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
-    generation: u64,
-    probe: Option<u64>,
+    generation: NonZeroU64,
+    probe: Option<NonZeroU64>,
     admitted_at: u64,
 }
 
 impl Ticket {
+    /// That of a call which a closed breaker admits.
+    pub(crate) fn closed(generation: NonZeroU64, now: u64) -> Self {
+        Self { generation, probe: None, admitted_at: now }
+    }
+
+    pub(crate) fn is_of(&self, generation: u64) -> bool {
+        self.generation.get() == generation
+    }
+
+    pub(crate) fn took(&self, now: u64) -> u64 {
+        now.saturating_sub(self.admitted_at)
+    }
+
     pub(crate) fn is_probe(&self) -> bool {
         self.probe.is_some()
     }
@@ -86,18 +99,29 @@ pub(crate) enum To {
     Forced(Forced),
 }
 
+impl Rules {
+    /// Which share of these calls is too large, if one is.
+    fn broken_by(&self, tally: Tally) -> Option<BreakerReason> {
+        if self.failure_rate.is_some_and(|rate| tally.reaches(tally.failed, rate)) {
+            return Some(BreakerReason::FailureRate);
+        }
+        let slow = self.slow.is_some_and(|rule| tally.reaches(tally.slow, rule.rate));
+        slow.then_some(BreakerReason::SlowCalls)
+    }
+}
+
 impl Machine {
     pub(crate) fn new(rules: Arc<Rules>, forced: Option<Forced>) -> Self {
         Self {
             mode: forced.map_or(Mode::Closed, Mode::Forced),
-            generation: 1,
+            generation: NonZeroU64::MIN,
             time_window: rules.time_window.map(TimeWindow::new),
             count_window: rules.count_window.map(CountWindow::new),
             failures_in_a_row: 0,
             trips: 0,
             open_span: 0,
             closed_at: 0,
-            next_probe: 0,
+            next_probe: NonZeroU64::MIN,
             totals: BreakerTotals::default(),
             rules,
         }
@@ -108,7 +132,7 @@ impl Machine {
     }
 
     pub(crate) fn generation(&self) -> u64 {
-        self.generation
+        self.generation.get()
     }
 
     pub(crate) fn totals(&self) -> BreakerTotals {
@@ -140,9 +164,10 @@ impl Machine {
             Mode::HalfOpen(half) => {
                 half.leases.retain(|(_, end)| *end > now);
                 if half.leases.len() + (half.succeeded as usize) < wanted {
-                    self.next_probe += 1;
-                    half.leases.push((self.next_probe, now.saturating_add(nanos(lease).max(1))));
-                    Ok(Some(self.next_probe))
+                    let probe = self.next_probe;
+                    self.next_probe = probe.saturating_add(1);
+                    half.leases.push((probe, now.saturating_add(nanos(lease).max(1))));
+                    Ok(Some(probe))
                 } else {
                     let lapse = half.leases.iter().map(|(_, end)| *end).min().unwrap_or(u64::MAX);
                     let until = lapse.min(now.saturating_add(self.rules.open_for));
@@ -155,13 +180,44 @@ impl Machine {
         (admitted.map(|probe| Ticket { generation, probe, admitted_at: now }), change)
     }
 
-    /// The same where that changes nothing: `None` if it has to be asked by [`admit`](Self::admit).
-    pub(crate) fn admit_closed(&mut self, now: u64) -> Option<Ticket> {
-        if self.mode != Mode::Closed {
-            return None;
+    /// Its generation, if it is closed: then it admits all, and asking changes nothing.
+    pub(crate) fn closed_as(&self) -> Option<u64> {
+        (self.mode == Mode::Closed).then_some(self.generation.get())
+    }
+
+    /// From when on a call is slow.
+    pub(crate) fn slow_from(&self) -> u64 {
+        self.rules.slow.map_or(u64::MAX, |rule| rule.threshold)
+    }
+
+    /// The time before which successes that are not slow do nothing but count: it is closed, and they can make no share of failed
+    /// or slow calls one that opens it. They could where there was none to judge by, or one that has grown as others have left.
+    pub(crate) fn only_counts_until(&self) -> Option<u64> {
+        let rules = &self.rules;
+        let stays = |tally: Tally| {
+            (tally.failed | tally.slow) == 0
+                || (tally.calls >= rules.min_calls && rules.broken_by(tally).is_none())
+        };
+        let time = self.time_window.as_ref();
+        let only_counts = self.mode == Mode::Closed
+            && time.is_none_or(|window| stays(window.newest_tally()))
+            && self.count_window.as_ref().is_none_or(|window| stays(window.tally()));
+        only_counts.then(|| time.map_or(u64::MAX, TimeWindow::end))
+    }
+
+    /// So many calls have succeeded, one after the other, before the time up to which successes only count.
+    pub(crate) fn add_successes(&mut self, calls: u64) {
+        if calls == 0 {
+            return;
         }
-        self.totals.admitted += 1;
-        Some(Ticket { generation: self.generation, probe: None, admitted_at: now })
+        self.totals.succeeded += calls;
+        self.failures_in_a_row = 0;
+        if let Some(window) = &mut self.time_window {
+            window.add_successes(calls);
+        }
+        if let Some(window) = &mut self.count_window {
+            window.add_successes(calls);
+        }
     }
 
     /// A call that was not admitted is not made, and does not wait until it is.
@@ -185,7 +241,7 @@ impl Machine {
                 return None;
             }
         };
-        let took = now.saturating_sub(ticket.admitted_at);
+        let took = ticket.took(now);
         let slow = self.rules.slow.is_some_and(|rule| took >= rule.threshold);
         self.totals.succeeded += u64::from(!failed);
         self.totals.failed += u64::from(failed);
@@ -274,13 +330,7 @@ impl Machine {
         // Shares are above zero: where nothing has failed and nothing was slow, none is reached.
         let to_judge = |tally: &Tally| tally.calls >= rules.min_calls && (tally.failed | tally.slow) != 0;
         let judged = time.into_iter().chain(count).filter(to_judge);
-        let mut judged = judged.filter_map(|tally| {
-            if rules.failure_rate.is_some_and(|rate| tally.reaches(tally.failed, rate)) {
-                return Some(BreakerReason::FailureRate);
-            }
-            let slow = rules.slow.is_some_and(|rule| tally.reaches(tally.slow, rule.rate));
-            slow.then_some(BreakerReason::SlowCalls)
-        });
+        let mut judged = judged.filter_map(|tally| rules.broken_by(tally));
         judged.next()
     }
 
@@ -305,7 +355,7 @@ impl Machine {
             Mode::Forced(forced) => To::Forced(*forced),
         };
         self.totals.opened += u64::from(matches!(mode, Mode::Open { .. }));
-        self.generation += 1;
+        self.generation = self.generation.saturating_add(1);
         self.mode = mode;
         self.failures_in_a_row = 0;
         if let Some(window) = &mut self.time_window {

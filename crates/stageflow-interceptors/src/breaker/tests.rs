@@ -10,6 +10,7 @@ use super::{
     state::{Machine, Ticket},
 };
 
+mod gate;
 mod keys;
 mod model;
 mod reference;

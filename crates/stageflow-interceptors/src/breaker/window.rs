@@ -16,6 +16,10 @@ impl Tally {
         Self { calls: 1, failed: failed.into(), slow: slow.into() }
     }
 
+    fn of_successes(calls: u64) -> Self {
+        Self { calls: u32::try_from(calls).unwrap_or(u32::MAX), failed: 0, slow: 0 }
+    }
+
     fn add(&mut self, other: Self) {
         self.calls = self.calls.saturating_add(other.calls);
         self.failed = self.failed.saturating_add(other.failed);
@@ -62,6 +66,11 @@ impl CountWindow {
         self.next = (self.next + 1) % self.size;
     }
 
+    /// More than its size leave the same behind as so many.
+    pub(crate) fn add_successes(&mut self, calls: u64) {
+        (0..calls.min(self.size as u64)).for_each(|_| self.add(false, false));
+    }
+
     pub(crate) fn tally(&self) -> Tally {
         self.tally
     }
@@ -105,6 +114,25 @@ impl TimeWindow {
             newest.add(call);
         }
         self.tally.add(call);
+    }
+
+    /// Calls that have succeeded before the newest bucket ends.
+    pub(crate) fn add_successes(&mut self, calls: u64) {
+        let calls = Tally::of_successes(calls);
+        if let Some(newest) = self.buckets.get_mut(self.place) {
+            newest.add(calls);
+        }
+        self.tally.add(calls);
+    }
+
+    /// When the newest bucket ends: until then no call leaves the window.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// What lay in the window when it was last looked at.
+    pub(crate) fn newest_tally(&self) -> Tally {
+        self.tally
     }
 
     /// What lies in the window at `now`. A time before that of the newest call counts as that time.

@@ -50,9 +50,18 @@ impl<T: Idle> Keyed<T> {
     }
 
     /// The state of a key. Whoever holds it keeps it from being forgotten.
+    #[inline]
     pub(crate) fn get(&self, key: Option<&str>, now: u64) -> Arc<T> {
         let Some(key) = key else { return Arc::clone(&self.rest) };
         let mut table = self.lock();
+        match table.last(key) {
+            Some(known) => known,
+            None => self.find(&mut table, key, now),
+        }
+    }
+
+    #[inline(never)]
+    fn find(&self, table: &mut Table<T>, key: &str, now: u64) -> Arc<T> {
         if let Some(known) = table.touch(key) {
             return known;
         }
@@ -63,6 +72,14 @@ impl<T: Idle> Keyed<T> {
         let value = Arc::new((self.make)());
         table.insert(Arc::from(key), Arc::clone(&value));
         value
+    }
+
+    /// The state of calls without a key. Where there are keys as well it is that of those for which there is no room, and whoever
+    /// goes on using it has to hold it.
+    #[cfg(feature = "rate-limit")]
+    #[inline]
+    pub(crate) fn without_key(&self) -> &Arc<T> {
+        &self.rest
     }
 
     /// How many keys are known.
@@ -88,12 +105,14 @@ fn is_free<T: Idle>(state: &Arc<T>, now: u64) -> bool {
 }
 
 impl<T: Idle> Table<T> {
+    /// The state of the key that was used last, if it is this one.
+    #[inline]
+    fn last(&self, key: &str) -> Option<Arc<T>> {
+        let (last, state) = self.last.as_ref()?;
+        if **last == *key { state.upgrade() } else { None }
+    }
+
     fn touch(&mut self, key: &str) -> Option<Arc<T>> {
-        if let Some((last, state)) = &self.last
-            && **last == *key
-        {
-            return state.upgrade();
-        }
         let entry = self.entries.get_mut(key)?;
         let key = self.order.remove(&entry.used)?;
         self.uses += 1;

@@ -101,20 +101,21 @@ impl Bucket {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A call comes, and goes at once if there is one dimension, nobody waits and its cost conforms.
+    #[inline]
+    pub(super) fn pass(&self, now: u64, costs: &[u64]) -> Option<AllTaken> {
+        let ([quota], [cost]) = (&*self.quotas, costs) else { return None };
+        let mut state = self.lock();
+        if !state.queue.is_empty() {
+            return None;
+        }
+        let [gauge] = &mut *state.gauges else { return None };
+        let receipt = quota.take_if_it_conforms(gauge, now, *cost)?;
+        Some(AllTaken::from_buf([Taken { dimension: 0, cost: *cost, receipt }]))
+    }
+
     /// A call comes that may wait for less than `within` nanoseconds.
     pub(super) fn arrive(&self, now: u64, costs: &[u64], within: u64, max_queue: usize) -> Arrival {
-        if let ([quota], [cost]) = (&*self.quotas, costs) {
-            let mut state = self.lock();
-            if state.queue.is_empty()
-                && let [gauge] = &mut *state.gauges
-                && let Some(receipt) = quota.take_if_it_conforms(gauge, now, *cost)
-            {
-                drop(state);
-                let mut all = AllTaken::new();
-                all.push(Taken { dimension: 0, cost: *cost, receipt });
-                return Arrival::Granted(all);
-            }
-        }
         let above = |(quota, cost): (&Quota, &u64)| *cost > quota.burst;
         if let Some(dimension) = self.quotas.iter().zip(costs).position(above) {
             return Arrival::Never(dimension);

@@ -1,6 +1,6 @@
 //! What an admitted call has taken from the quota, and what becomes of it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use smallvec::SmallVec;
 
@@ -9,16 +9,50 @@ use super::{
     bucket::{AllTaken, Bucket, Taken},
 };
 
+/// A bucket for as long as a call needs it.
+pub(super) enum Held<'a> {
+    /// The only one of a limiter, which nobody forgets.
+    Lent(&'a Arc<Bucket>),
+    /// One of a key, which is not forgotten meanwhile.
+    Kept(Arc<Bucket>),
+}
+
+impl Held<'_> {
+    pub(super) fn kept(self) -> Arc<Bucket> {
+        match self {
+            Self::Lent(bucket) => Arc::clone(bucket),
+            Self::Kept(bucket) => bucket,
+        }
+    }
+}
+
+impl Deref for Held<'_> {
+    type Target = Bucket;
+
+    #[inline]
+    fn deref(&self) -> &Bucket {
+        match self {
+            Self::Lent(bucket) => bucket,
+            Self::Kept(bucket) => bucket,
+        }
+    }
+}
+
 /// What an admitted call has taken, for whoever has the limiter.
-pub(super) struct Charge {
-    bucket: Arc<Bucket>,
+pub(super) struct Charge<'a> {
+    bucket: Held<'a>,
     /// In the order in which it was taken: once from each dimension, and once for each time that something was missing.
     taken: AllTaken,
 }
 
-impl Charge {
-    pub(super) fn new(bucket: Arc<Bucket>, taken: AllTaken) -> Self {
+impl<'a> Charge<'a> {
+    #[inline]
+    pub(super) fn new(bucket: Held<'a>, taken: AllTaken) -> Self {
         Self { bucket, taken }
+    }
+
+    pub(super) fn kept(self) -> Charge<'static> {
+        Charge { bucket: Held::Kept(self.bucket.kept()), taken: self.taken }
     }
 
     fn sum(&self, dimension: usize) -> u64 {
@@ -26,6 +60,7 @@ impl Charge {
         own.map(|taken| taken.cost).fold(0, u64::saturating_add)
     }
 
+    #[cold]
     pub(super) fn give_all_back(&mut self, shared: &Shared) {
         for index in 0..shared.quotas.len() {
             self.settle_at(shared, index, 0);
@@ -62,11 +97,11 @@ impl Charge {
 #[must_use = "settle it by what was really used, or drop it explicitly if the estimate is as good"]
 pub struct RateCharge {
     shared: Arc<Shared>,
-    charge: Charge,
+    charge: Charge<'static>,
 }
 
 impl RateCharge {
-    pub(super) fn new(shared: &Arc<Shared>, charge: Charge) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, charge: Charge<'static>) -> Self {
         Self { shared: Arc::clone(shared), charge }
     }
 

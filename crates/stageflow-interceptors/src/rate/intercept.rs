@@ -11,7 +11,7 @@ use super::{
     RateError, RateHeaders, RateLimiter, Shared,
     bucket::Costs,
     charge::Charge,
-    request::{Admission, Place},
+    request::{NotAtOnce, Place},
 };
 use crate::limit::WhenFull;
 
@@ -56,12 +56,13 @@ impl Deref for RateCall<'_> {
 /// The charge of an attempt that may not have begun: if it never does, the charge is given back.
 struct Unbegun<'a> {
     shared: &'a Shared,
-    charge: Charge,
+    charge: Charge<'a>,
     call: &'a Call,
     attempts: u32,
 }
 
 impl Drop for Unbegun<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.call.attempts() == self.attempts {
             self.charge.give_all_back(self.shared);
@@ -71,7 +72,8 @@ impl Drop for Unbegun<'_> {
 
 impl RateLimiter {
     /// A call comes: it takes its costs, or waits for them in a queue.
-    fn arrive(&self, call: &Call, next: &Next<'_>) -> Result<Admission, RateError> {
+    #[inline]
+    fn arrive(&self, call: &Call, next: &Next<'_>) -> Result<Charge<'_>, Box<NotAtOnce>> {
         let shared = &self.0;
         let ctx = call.context();
         let tenant = if shared.per_tenant { tenant(call) } else { None };
@@ -89,15 +91,26 @@ impl RateLimiter {
                 &many
             }
         };
-        let within = match shared.when_full {
-            WhenFull::Wait => [shared.max_wait, ctx.slack()].into_iter().flatten().min(),
-            WhenFull::Reject | WhenFull::Skip => Some(Duration::ZERO),
+        let within = || match shared.when_full {
+            WhenFull::Wait => {
+                [shared.max_wait, ctx.slack()].into_iter().flatten().min().unwrap_or(Duration::MAX)
+            }
+            WhenFull::Reject | WhenFull::Skip => Duration::ZERO,
         };
-        Admission::of(shared, tenant, costs, within.unwrap_or(Duration::MAX), shared.now_in(ctx))
+        shared.admit(tenant, costs, within, shared.now_in(ctx))
+    }
+
+    /// Waits, or says no.
+    async fn later(&self, call: &Call, not_at_once: NotAtOnce) -> StageResult<Charge<'static>> {
+        let admitted = match not_at_once {
+            NotAtOnce::Queued(place) => self.wait(call, place).await,
+            NotAtOnce::Refused(error) => Err(error),
+        };
+        admitted.map_err(|error| self.reject(call, error))
     }
 
     /// Waits for its turn, and `explain()` shows it.
-    async fn wait(&self, call: &Call, place: Place) -> Result<Charge, RateError> {
+    async fn wait(&self, call: &Call, place: Place) -> Result<Charge<'static>, RateError> {
         let ctx = call.context();
         let _waiting = ctx.waiting(WaitReason::RateLimit { key: self.0.key(tenant(call)) });
         let before = ctx.elapsed();
@@ -109,7 +122,7 @@ impl RateLimiter {
     }
 
     /// Settles a charge by what the result says, and learns from it.
-    fn settle(&self, call: &Call, charge: &mut Charge, result: &StageResult<Value>) {
+    fn settle(&self, call: &Call, charge: &mut Charge<'_>, result: &StageResult<Value>) {
         let hooks = &self.0.hooks;
         for (index, actual) in hooks.actuals.iter().enumerate() {
             if let Some(actual) = actual.as_ref().and_then(|actual| actual(result)) {
@@ -151,13 +164,11 @@ fn tenant(call: &Call) -> Option<&str> {
 /// would have helped).
 impl Interceptor for RateLimiter {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
-        let admitted = match self.arrive(call, &next) {
-            Ok(Admission::Granted(charge)) => Ok(charge),
-            // On the heap, for those alone that wait.
-            Ok(Admission::Queued(place)) => Box::pin(self.wait(call, place)).await,
-            Err(error) => Err(error),
+        let charge = match self.arrive(call, &next) {
+            Ok(charge) => charge,
+            // On the heap, for those alone that cannot go at once.
+            Err(not_at_once) => Box::pin(self.later(call, *not_at_once)).await?,
         };
-        let charge = admitted.map_err(|error| self.reject(call, error))?;
         let mut unbegun = Unbegun { shared: &self.0, charge, call, attempts: call.attempts() };
         let result = next.run().await;
         if self.0.hooks.look_at_results && call.attempts() != unbegun.attempts {

@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     RateCharge, RateError, RateLimiter, Shared,
     bucket::{Arrival, Bucket, Costs, Turn},
-    charge::Charge,
+    charge::{Charge, Held},
 };
 
 /// A request for some of the quota of a [`RateLimiter`]: made by [`RateLimiter::request`].
@@ -65,10 +65,11 @@ impl RateRequest {
     /// its place, and with it all who stand behind.
     pub async fn acquire(self) -> Result<RateCharge, RateError> {
         let within = self.limiter.0.max_wait.map_or(self.within, |max| max.min(self.within));
-        match self.arrive(within)? {
-            Admission::Granted(charge) => Ok(RateCharge::new(&self.limiter.0, charge)),
-            Admission::Queued(place) => Ok(RateCharge::new(&self.limiter.0, place.turn().await?)),
-        }
+        let place = match self.arrive(within)? {
+            Ok(charge) => return Ok(charge),
+            Err(place) => place,
+        };
+        Ok(RateCharge::new(&self.limiter.0, place.turn().await?))
     }
 
     /// Takes the costs, all of them at once, if it need not wait.
@@ -77,60 +78,79 @@ impl RateRequest {
     ///
     /// [`RateError`], with the wait that it would have taken.
     pub fn try_acquire(self) -> Result<RateCharge, RateError> {
-        match self.arrive(Duration::ZERO)? {
-            Admission::Granted(charge) => Ok(RateCharge::new(&self.limiter.0, charge)),
-            // Nobody queues who may not wait.
-            Admission::Queued(place) => Err(place.too_late()),
-        }
+        // Nobody queues who may not wait.
+        self.arrive(Duration::ZERO)?.map_err(|place| place.too_late())
     }
 
-    fn arrive(&self, within: Duration) -> Result<Admission, RateError> {
-        match &self.unknown {
-            Some(unknown) => Err(unknown.clone()),
-            None => {
-                let shared = &self.limiter.0;
-                Admission::of(shared, self.tenant.as_deref(), &self.costs, within, shared.now())
-            }
+    /// Its costs, or a place in the queue for them.
+    fn arrive(&self, within: Duration) -> Result<Result<RateCharge, Place>, RateError> {
+        if let Some(unknown) = &self.unknown {
+            return Err(unknown.clone());
+        }
+        let shared = &self.limiter.0;
+        match shared.admit(self.tenant.as_deref(), &self.costs, || within, shared.now()) {
+            Ok(charge) => Ok(Ok(RateCharge::new(shared, charge.kept()))),
+            Err(not_at_once) => match *not_at_once {
+                NotAtOnce::Queued(place) => Ok(Err(place)),
+                NotAtOnce::Refused(error) => Err(error),
+            },
         }
     }
 }
 
-/// What has become of a call that came.
-pub(super) enum Admission {
-    Granted(Charge),
+/// A call that came and could not go at once. On the heap, for those alone.
+pub(super) enum NotAtOnce {
     Queued(Place),
+    Refused(RateError),
 }
 
-impl Admission {
+impl Shared {
     /// A call comes that may wait for less than `within`.
-    pub(super) fn of(
-        shared: &Arc<Shared>,
+    #[inline]
+    pub(super) fn admit<'a>(
+        self: &'a Arc<Self>,
         tenant: Option<&str>,
+        costs: &[u64],
+        within: impl FnOnce() -> Duration,
+        now: u64,
+    ) -> Result<Charge<'a>, Box<NotAtOnce>> {
+        let bucket = self.bucket(tenant, now);
+        match bucket.pass(now, costs) {
+            Some(taken) => Ok(Charge::new(bucket, taken)),
+            None => self.queue(bucket, costs, within(), now),
+        }
+    }
+
+    #[inline(never)]
+    fn queue<'a>(
+        self: &'a Arc<Self>,
+        bucket: Held<'a>,
         costs: &[u64],
         within: Duration,
         now: u64,
-    ) -> Result<Self, RateError> {
-        let bucket = shared.bucket(tenant, now);
-        let limiter = || Arc::clone(&shared.name);
-        match bucket.arrive(now, costs, nanos(within), shared.max_queue) {
-            Arrival::Granted(taken) => Ok(Self::Granted(Charge::new(bucket, taken))),
+    ) -> Result<Charge<'a>, Box<NotAtOnce>> {
+        let limiter = || Arc::clone(&self.name);
+        let refused = match bucket.arrive(now, costs, nanos(within), self.max_queue) {
+            Arrival::Granted(taken) => return Ok(Charge::new(bucket, taken)),
             Arrival::Queued { id, wake } => {
                 let until = now.checked_add(nanos(within)).filter(|until| *until != u64::MAX);
-                Ok(Self::Queued(Place { shared: Arc::clone(shared), bucket, id, wake, until }))
+                let place = Place { shared: Arc::clone(self), bucket: bucket.kept(), id, wake, until };
+                return Err(Box::new(NotAtOnce::Queued(place)));
             }
             Arrival::TooLate(wait) => {
-                Err(RateError::Limited { limiter: limiter(), wait: Duration::from_nanos(wait) })
+                RateError::Limited { limiter: limiter(), wait: Duration::from_nanos(wait) }
             }
             Arrival::NoPlace(wait) => {
-                Err(RateError::QueueFull { limiter: limiter(), wait: Duration::from_nanos(wait) })
+                RateError::QueueFull { limiter: limiter(), wait: Duration::from_nanos(wait) }
             }
-            Arrival::Never(index) => Err(RateError::TooCostly {
+            Arrival::Never(index) => RateError::TooCostly {
                 limiter: limiter(),
-                dimension: Arc::clone(&shared.dimensions[index]),
+                dimension: Arc::clone(&self.dimensions[index]),
                 cost: costs[index],
-                burst: shared.quotas[index].burst,
-            }),
-        }
+                burst: self.quotas[index].burst,
+            },
+        };
+        Err(Box::new(NotAtOnce::Refused(refused)))
     }
 }
 
@@ -147,11 +167,11 @@ pub(super) struct Place {
 impl Place {
     /// Waits for its turn. Whoever goes wakes the next, and whatever changes the gauges wakes the first; so the first
     /// alone has a timer for its turn, and the others for the end of their time.
-    pub(super) async fn turn(self) -> Result<Charge, RateError> {
+    pub(super) async fn turn(self) -> Result<Charge<'static>, RateError> {
         loop {
             let now = self.shared.now();
             let turn = match self.bucket.turn(now, self.id) {
-                Turn::Granted(taken) => return Ok(Charge::new(Arc::clone(&self.bucket), taken)),
+                Turn::Granted(taken) => return Ok(Charge::new(Held::Kept(Arc::clone(&self.bucket)), taken)),
                 Turn::Wait(wait) => Some(now.saturating_add(wait)),
                 Turn::Behind => None,
             };

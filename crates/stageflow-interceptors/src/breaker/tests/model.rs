@@ -2,6 +2,7 @@
 
 use super::super::{
     BreakerOutcome, Forced,
+    gate::Gate,
     rules::{Rules, SlowRule},
     state::{Machine, Mode, Ticket},
 };
@@ -229,5 +230,36 @@ proptest! {
             let settled = totals.succeeded + totals.failed + totals.neutral;
             prop_assert_eq!(totals.admitted, settled + model.under_way.len() as u64);
         }
+    }
+
+    #[test]
+    fn past_its_lock_a_machine_decides_as_without(rules in rules(), steps in prop::collection::vec(step(), 1..120)) {
+        let rules = Arc::new(rules);
+        let mut alone = Machine::new(Arc::clone(&rules), None);
+        let gate = Gate::new(Machine::new(rules, None));
+        let (mut now, mut under_way) = (0, Vec::new());
+        for step in steps {
+            match step {
+                Step::Pass(time) => now += time,
+                Step::Admit { lease } => {
+                    let lease = Duration::from_nanos(lease);
+                    let past = gate.admit_closed(now);
+                    let (admitted, change) = past.map_or_else(|| gate.lock().admit(now, lease), |ticket| (Ok(ticket), None));
+                    prop_assert_eq!((admitted, change), alone.admit(now, lease));
+                    under_way.extend(admitted);
+                }
+                Step::End { which, outcome } => if !under_way.is_empty() {
+                    let ticket = under_way.swap_remove(which.index(under_way.len()));
+                    let counted = outcome == BreakerOutcome::Success && gate.count_success(ticket, now);
+                    let change = if counted { None } else { gate.lock().record(now, ticket, outcome, 0) };
+                    prop_assert_eq!(change, alone.record(now, ticket, outcome, 0));
+                },
+                Step::Force(forced) => prop_assert_eq!(gate.lock().force(now, forced), alone.force(now, forced)),
+            }
+        }
+        let mut locked = gate.lock();
+        prop_assert_eq!(locked.totals(), alone.totals());
+        prop_assert_eq!((locked.mode(), locked.generation()), (alone.mode(), alone.generation()));
+        prop_assert_eq!(locked.tally(now), alone.tally(now));
     }
 }

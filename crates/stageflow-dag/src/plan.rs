@@ -67,6 +67,8 @@ pub struct Plan {
     pub(crate) fans: Vec<bool>,
     /// Stages whose every edge is required: when all their sources completed, they run.
     pub(crate) plain: Vec<bool>,
+    /// Stages with an edge that does more than order.
+    pub(crate) takers: Vec<bool>,
     /// How many edges read a stage's output; the pipeline's output counts once more.
     pub(crate) readers: Vec<u32>,
     pub(crate) input_readers: u32,
@@ -292,6 +294,11 @@ impl Plan {
         self.in_degree[index as usize]
     }
 
+    /// The same of all stages.
+    pub fn in_degrees(&self) -> &[u32] {
+        &self.in_degree
+    }
+
     /// Who has to be told when a stage has ended: stages, or with [`SPECIAL`] set indices into [`specials`](Self::specials).
     #[inline]
     pub fn successors(&self, index: u32) -> &[u32] {
@@ -326,6 +333,12 @@ impl Plan {
     #[inline]
     pub fn is_plain(&self, index: u32) -> bool {
         self.plain[index as usize]
+    }
+
+    /// Whether some edge of a stage does more than order: it delivers a value, or has to be let go of.
+    #[inline]
+    pub fn takes(&self, index: u32) -> bool {
+        self.takers[index as usize]
     }
 
     /// How many edges read a stage's output.

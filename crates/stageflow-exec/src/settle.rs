@@ -12,12 +12,14 @@ use stageflow_core::{
     exit::{Exit, FailSpec},
 };
 
-use crate::{attempt, cell::State, decide::Verdict, ending::EndCause, outputs, run::RunCore, worker::Worker};
+use crate::{
+    attempt, cell::State, decide::Verdict, ending::EndCause, outputs, run::RunCore, waits, worker::Worker,
+};
 
 impl Worker {
     /// A stage gave its output.
     pub(crate) fn settle_completed(&mut self, run: &Arc<RunCore>, stage: u32, value: Value) {
-        if run.chains.is_some() && !run.plan.stage(stage).output().matches(&value) {
+        if run.chains.is_some() && !run.plan.stage(stage).gives(&value) {
             outputs::discard(Some(value));
             let wanted = run.plan.stage(stage).output().short_name();
             let error = format!("an interceptor replaced the output by a value that is not a `{wanted}`");
@@ -31,8 +33,9 @@ impl Worker {
         let cell = run.cell(stage);
         cell.mark_ended(self.now);
         // Before the state, from which another worker may decide an `or` and start a stage.
-        if run.events.is_some() {
-            self.note_end(run, stage, cell.attempts(), EventKind::StageCompleted);
+        if let Some(events) = &run.events {
+            self.note_waited(run, stage, cell.attempts());
+            self.note_to(events, stage, cell.attempts(), || EventKind::StageCompleted);
         }
         if run.groups.is_empty() {
             cell.set_state(State::Completed);
@@ -118,15 +121,26 @@ impl Worker {
     }
 
     /// Notes how a stage ended, and before it, of one that has waited, for what.
-    #[inline]
     fn note_end(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
-        if run.events.is_none() {
-            return;
+        if run.events.is_some() {
+            self.note_waited(run, stage, attempt);
+            self.note(run, stage, attempt, kind);
         }
-        if let Some(waited) = run.waited_event(stage) {
-            self.note(run, stage, attempt, waited);
+    }
+
+    #[inline(always)]
+    fn note_waited(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32) {
+        if run.has_details() {
+            self.tell_waited(run, stage, attempt);
         }
-        self.note(run, stage, attempt, kind);
+    }
+
+    #[cold]
+    fn tell_waited(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32) {
+        let waits = run.waits_of(stage);
+        if !waits.is_empty() {
+            self.note(run, stage, attempt, waits::told(&waits));
+        }
     }
 
     /// Ends every stage that has not ended, in declaration order: nobody works any more.

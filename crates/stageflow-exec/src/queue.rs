@@ -77,7 +77,7 @@ impl Queues {
     /// Queues a stage that was woken.
     pub(crate) fn push_resumed(&self, node: Arc<Node>) {
         self.resumed.get_or_init(Box::default).push(node);
-        // In one order with the look of a driver or helper that is about to go.
+        // In one order with the look of a driver or helper that is about to go: it sees this, or is seen.
         if !self.woken.load(Ordering::SeqCst) {
             self.woken.store(true, Ordering::SeqCst);
         }
@@ -86,7 +86,7 @@ impl Queues {
     /// Takes the stage that was woken first.
     #[inline]
     pub(crate) fn pop_resumed(&self) -> Option<Arc<Node>> {
-        self.resumed.get()?.pop()
+        if self.woken.load(Ordering::SeqCst) { self.resumed.get()?.pop() } else { None }
     }
 
     /// Whether some stage was woken and not yet taken.

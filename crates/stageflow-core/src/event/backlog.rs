@@ -1,5 +1,6 @@
 //! Events that wait for a sink, with their account and their gaps: plain data behind somebody else's lock.
 
+mod bulk;
 mod pending;
 mod room;
 mod spill;
@@ -207,31 +208,6 @@ impl Backlog {
         verdict
     }
 
-    /// Queues events at once, if all have one room, it is sure to hold them, and nothing is to be told before them. Gives them back
-    /// otherwise: to be pushed one by one.
-    pub fn push_all<E: Given, I: ExactSizeIterator<Item = E>>(&mut self, events: I) -> Option<I> {
-        let count = events.len();
-        let in_flight = usize::try_from(self.account.in_flight).unwrap_or(usize::MAX);
-        let fits = self.rooms.sure_room().is_some_and(|room| in_flight.saturating_add(count) <= room);
-        if !fits || self.closed || !self.pending.is_empty() {
-            return Some(events);
-        }
-        let lane = &mut self.lanes[0];
-        lane.reserve(count);
-        for given in events {
-            self.tickets += 1;
-            let event = given.keep();
-            let class = event.kind().class();
-            lane.push_back(Entry { ticket: self.tickets, event, class, before: None, until: None });
-        }
-        self.account.emitted += count as u64;
-        self.account.in_flight += count as u64;
-        self.queued += count;
-        self.highest = self.highest.max(self.queued);
-        self.is_high |= self.queued * 5 >= self.capacity.saturating_mul(4);
-        None
-    }
-
     /// Counts an event that came and is not let in.
     pub fn refuse<E: Given>(&mut self, given: E, class: EventClass, reason: DropReason, lost: &mut Lost) {
         self.account.emitted += 1;
@@ -411,16 +387,8 @@ impl Backlog {
                 entry.ticket < limit && (Arc::ptr_eq(event.run(), &run) || event.run_id() == run.run_id())
             };
             let before = batch.len();
-            if self.pending.is_empty() {
-                let queue = &mut self.lanes[lane];
-                let whole = |entry: &&Entry| entry.before.is_none() && next(entry);
-                let plain = queue.iter().take(most - count).take_while(whole);
-                let taken = plain.map(|entry| classes[entry.class as usize] += 1).count();
-                batch.extend(queue.drain(..taken).map(|entry| entry.event));
-                count += taken;
-                self.queued -= taken;
-                self.is_high &= self.queued * 5 > self.capacity;
-            }
+            let whole = |entry: &Entry| entry.before.is_none() && next(entry);
+            count += self.take_whole(lane, most - count, whole, &mut classes, &mut batch);
             while count < most && self.lanes[lane].front().is_some_and(next) {
                 let Some((event, class)) = self.step_in(lane) else { break };
                 if let Some(class) = class {

@@ -81,7 +81,7 @@ impl Worker {
         let told = run.collector().observe(at, failure.clone(), completed).and_then(|why| stop_for(run, why));
         self.settle(run, stage, State::Failed, StageOutcome::Failed(failure));
         if let Some(event) = told {
-            self.note(run, NO_STAGE, 0, event);
+            self.note(run, NO_STAGE, 0, &event);
         }
     }
 
@@ -113,7 +113,7 @@ impl Worker {
         run.troubled.store(true, Ordering::SeqCst);
         let cell = run.cell(stage);
         cell.mark_ended(self.now);
-        self.note_end(run, stage, run.cell(stage).attempts(), kind);
+        self.note_end(run, stage, run.cell(stage).attempts(), &kind);
         cell.set_state_in_order(state);
         run.tell_watched();
         self.tell_successors(run, stage);
@@ -121,7 +121,7 @@ impl Worker {
     }
 
     /// Notes how a stage ended, and before it, of one that has waited, for what.
-    fn note_end(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
+    fn note_end(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: &EventKind) {
         if run.events.is_some() {
             self.note_waited(run, stage, attempt);
             self.note(run, stage, attempt, kind);
@@ -139,7 +139,7 @@ impl Worker {
     fn tell_waited(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32) {
         let waits = run.waits_of(stage);
         if !waits.is_empty() {
-            self.note(run, stage, attempt, waits::told(&waits));
+            self.note(run, stage, attempt, &waits::told(&waits));
         }
     }
 
@@ -151,7 +151,7 @@ impl Worker {
             let cell = run.cell(stage);
             cell.mark_ended(self.now);
             cell.set_state(State::Cancelled);
-            self.note_end(run, stage, 0, EventKind::StageCancelled(Arc::clone(&cause)));
+            self.note_end(run, stage, 0, &EventKind::StageCancelled(Arc::clone(&cause)));
             self.count_ended();
         }
     }

@@ -272,7 +272,7 @@ impl Worker {
     }
 
     /// Notes how a stage has ended, and that it had started if that is not known yet.
-    pub(crate) fn note(&mut self, run: &RunCore, stage: u32, attempt: u32, kind: EventKind) {
+    pub(crate) fn note(&mut self, run: &RunCore, stage: u32, attempt: u32, kind: &EventKind) {
         if let Some(events) = &run.events {
             self.note_to(events, stage, attempt, || kind.clone());
         }

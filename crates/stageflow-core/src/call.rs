@@ -77,7 +77,7 @@ impl Call {
 
     /// Makes a call that has ended the next one of the same worker.
     #[inline]
-    fn renew(&mut self, stage: u32, until: u64, chain: &Arc<[AnyInterceptor]>, inputs: Option<Inputs>) {
+    fn renew(&mut self, stage: u32, until: u64, chain: &Arc<[AnyInterceptor]>, inputs: &mut Option<Inputs>) {
         self.ctx.renew(stage, until);
         if !Arc::ptr_eq(&self.chain, chain) {
             self.chain = Arc::clone(chain);
@@ -86,7 +86,7 @@ impl Call {
         *self.repeats.get_mut() = false;
         *self.is_substituted.get_mut() = false;
         self.has_inputs = inputs.is_some();
-        if let Some(inputs) = inputs {
+        if let Some(inputs) = inputs.take() {
             *self.inputs.get_mut().unwrap_or_else(PoisonError::into_inner) = inputs;
         }
     }
@@ -246,6 +246,17 @@ impl<'a> Next<'a> {
         let call = Arc::new(self.call.within(until));
         Next { call: &call, ..self }.run().await
     }
+
+    /// The inner call has left without an output.
+    #[cold]
+    fn left(&self, exit: &StageExit) {
+        if let Some(passed) = self.passed {
+            passed.store(INNER_FAILED, Ordering::Relaxed);
+        }
+        if self.depth == self.call.chain.len() && exit.is_not_begun() {
+            self.call.whole().attempts.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The future of what lies inside an interceptor: made by [`Next::run`].
@@ -270,18 +281,15 @@ impl Future for Run<'_> {
             this.inner = FutureSlot::take();
             begin(&mut this.inner, this.next.call, this.next.depth);
         }
-        let done = std::task::ready!(this.inner.poll(cx));
-        std::mem::take(&mut this.inner).keep();
-        if let Err(exit) = &done {
-            if let Some(passed) = this.next.passed {
-                passed.store(INNER_FAILED, Ordering::Relaxed);
-            }
-            let call = this.next.call;
-            if this.next.depth == call.chain.len() && exit.is_not_begun() {
-                call.whole().attempts.fetch_sub(1, Ordering::Relaxed);
-            }
+        let done = this.inner.poll(cx);
+        if done.is_pending() {
+            return done;
         }
-        Poll::Ready(done)
+        std::mem::take(&mut this.inner).keep();
+        if let Poll::Ready(Err(exit)) = &done {
+            this.next.left(exit);
+        }
+        done
     }
 }
 
@@ -345,9 +353,24 @@ pub fn repeat(
 /// Makes the calls of one worker, one after the other in the same memory where the last one has left it.
 #[doc(hidden)]
 #[derive(Debug, Default)]
-pub struct Calls(Option<Arc<Call>>);
+pub struct Calls {
+    last: Option<Arc<Call>>,
+    /// For the next call.
+    inputs: Option<Inputs>,
+}
 
 impl Calls {
+    /// Says what the stage of the next call takes, if it takes anything.
+    #[inline]
+    pub fn give(&mut self, inputs: Inputs) {
+        self.inputs = Some(inputs);
+    }
+
+    /// What was given for a call that is made without interceptors.
+    pub fn take_inputs(&mut self) -> Option<Inputs> {
+        self.inputs.take()
+    }
+
     /// Begins the call of a stage with interceptors around it. The scope must be the same each time.
     #[inline]
     pub fn begin<S: StageScope + 'static>(
@@ -356,36 +379,32 @@ impl Calls {
         scope: &Arc<S>,
         (stage, until): (u32, u64),
         chain: &Arc<[AnyInterceptor]>,
-        inputs: Option<Inputs>,
     ) {
-        let mut known = self.0.take();
-        match known.as_mut().and_then(Arc::get_mut) {
-            Some(call) => call.renew(stage, until, chain, inputs),
-            None => {
-                let scope: Arc<S> = Arc::clone(scope);
-                let ctx = StageContext::new(scope, stage, 1, until);
-                known = Some(Arc::new(Call::new(ctx, Arc::clone(chain), inputs, 0)));
-            }
+        if let Some(call) = self.last.as_mut().and_then(Arc::get_mut) {
+            call.renew(stage, until, chain, &mut self.inputs);
+        } else {
+            let scope: Arc<S> = Arc::clone(scope);
+            let ctx = StageContext::new(scope, stage, 1, until);
+            self.last = Some(Arc::new(Call::new(ctx, Arc::clone(chain), self.inputs.take(), 0)));
         }
-        if let Some(call) = &known {
+        if let Some(call) = &self.last {
             begin(slot, call, 0);
         }
-        self.0 = known;
     }
 
     /// Lets go of what the last call was given.
     #[inline]
     pub fn end(&mut self) {
-        if !self.0.as_ref().is_some_and(|call| call.has_inputs) {
+        if !self.last.as_ref().is_some_and(|call| call.has_inputs) {
             return;
         }
-        match self.0.as_mut().and_then(Arc::get_mut) {
+        match self.last.as_mut().and_then(Arc::get_mut) {
             Some(call) => {
                 call.has_inputs = false;
                 *call.inputs.get_mut().unwrap_or_else(PoisonError::into_inner) = Inputs::default();
             }
             // It goes on elsewhere.
-            None => self.0 = None,
+            None => self.last = None,
         }
     }
 }

@@ -22,6 +22,9 @@ pub struct FutureSlot(Option<Box<dyn Place>>);
 /// How many places a thread keeps.
 const KEPT: usize = 8;
 
+/// Up to so many bytes a future is moved into its place.
+const MOVED_MAX: usize = 128;
+
 trait Place: Any + Send {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StageResult<Value>>;
 }
@@ -86,12 +89,15 @@ impl FutureSlot {
         }
     }
 
-    /// The same for a future that is made in its place, where it need not be moved to.
+    /// The same for a future that is made in its place where moving it there would cost more.
     #[inline]
     pub fn put_with<F>(&mut self, make: impl FnOnce() -> F)
     where
         F: Future<Output = StageResult<Value>> + Send + 'static,
     {
+        if size_of::<F>() <= MOVED_MAX {
+            return self.put(make());
+        }
         let place = self.0.as_deref_mut().map(|place| place as &mut dyn Any);
         match place.and_then(<dyn Any>::downcast_mut::<Made<F>>) {
             Some(place) => {

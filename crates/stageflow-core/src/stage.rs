@@ -241,6 +241,8 @@ pub trait ErasedStage: Any + Send + Sync {
         inputs: &mut dyn InputSource,
     ) -> Result<(), InputError>;
     fn output(&self) -> TypeTag;
+    /// Whether a value is of the type of the output.
+    fn gives(&self, value: &Value) -> bool;
     fn role(&self) -> StageRole;
     fn child_plan(&self) -> Option<Arc<dyn Any + Send + Sync>>;
     fn min_time(&self) -> Duration;
@@ -265,6 +267,10 @@ impl<S: Stage> ErasedStage for S {
 
     fn output(&self) -> TypeTag {
         TypeTag::of::<S::Output>()
+    }
+
+    fn gives(&self, value: &Value) -> bool {
+        value.is::<S::Output>()
     }
 
     fn role(&self) -> StageRole {

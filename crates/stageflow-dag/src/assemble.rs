@@ -32,6 +32,7 @@ impl Draft {
         let mut readers = Readers { of_stages: vec![0; count], of_input: 0 };
         let mut in_degree = vec![0; count];
         let mut plain = vec![true; count];
+        let mut takers = vec![false; count];
         let mut roots = Vec::new();
         let mut starts = vec![0_u32; count + 1];
         let mut owned_edges = false;
@@ -40,6 +41,7 @@ impl Draft {
             for edge in row {
                 readers.count(*edge);
                 plain[stage] &= is_plain(edge.kind);
+                takers[stage] |= edge.kind != EdgeKind::After;
                 owned_edges |= edge.kind == EdgeKind::One { owned: true };
             }
             for link in links(row) {
@@ -67,6 +69,7 @@ impl Draft {
             specials,
             edges: self.edges,
             plain,
+            takers,
             fans,
             readers: readers.of_stages,
             input_readers: readers.of_input,

@@ -1,5 +1,7 @@
 //! The plan: what the executor reads. Flat arrays, built once, never changed.
 
+mod arrays;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -13,6 +15,8 @@ use stageflow_core::{
     Budget, FailureRules, Keep, StageKind, Timeouts, Value, event::StageNames, intercept::AnyInterceptor,
     stage::ErasedStage, value::TypeTag,
 };
+
+pub(crate) use self::arrays::{Csr, Names};
 
 use crate::{check, lint::Allowed, problem::Problem};
 
@@ -67,6 +71,8 @@ pub struct Plan {
     pub(crate) fans: Vec<bool>,
     /// Stages whose every edge is required: when all their sources completed, they run.
     pub(crate) plain: Vec<bool>,
+    /// Stages with an edge that does more than order.
+    pub(crate) takers: Vec<bool>,
     /// How many edges read a stage's output; the pipeline's output counts once more.
     pub(crate) readers: Vec<u32>,
     pub(crate) input_readers: u32,
@@ -292,6 +298,11 @@ impl Plan {
         self.in_degree[index as usize]
     }
 
+    /// The same of all stages.
+    pub fn in_degrees(&self) -> &[u32] {
+        &self.in_degree
+    }
+
     /// Who has to be told when a stage has ended: stages, or with [`SPECIAL`] set indices into [`specials`](Self::specials).
     #[inline]
     pub fn successors(&self, index: u32) -> &[u32] {
@@ -326,6 +337,12 @@ impl Plan {
     #[inline]
     pub fn is_plain(&self, index: u32) -> bool {
         self.plain[index as usize]
+    }
+
+    /// Whether some edge of a stage does more than order: it delivers a value, or has to be let go of.
+    #[inline]
+    pub fn takes(&self, index: u32) -> bool {
+        self.takers[index as usize]
     }
 
     /// How many edges read a stage's output.
@@ -451,45 +468,5 @@ impl StageNames for Plan {
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan").field("name", &self.name).field("stages", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// The names of all stages in one text.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
-    text: String,
-    ends: Vec<usize>,
-}
-
-impl Names {
-    pub(crate) fn push(&mut self, name: &str) {
-        self.text.push_str(name);
-        self.ends.push(self.text.len());
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, index: u32) -> &str {
-        let index = index as usize;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.text[start..self.ends[index]]
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        (0..).map_while(|index: u32| ((index as usize) < self.ends.len()).then(|| self.get(index)))
-    }
-}
-
-/// Rows of different lengths in one array.
-#[derive(Clone, Debug)]
-pub(crate) struct Csr<T> {
-    pub(crate) starts: Vec<u32>,
-    pub(crate) items: Vec<T>,
-}
-
-impl<T> Csr<T> {
-    #[inline]
-    pub(crate) fn row(&self, index: u32) -> &[T] {
-        let index = index as usize;
-        &self.items[self.starts[index] as usize..self.starts[index + 1] as usize]
     }
 }

@@ -24,9 +24,10 @@ pub(crate) fn begin(
     if !run.bare {
         let chain = run.chain(stage);
         if chain.is_some() || run.is_limited || run.is_metered || is_watched(run, stage) {
-            let inputs =
-                if delivers(run, stage) { Some(gather(run, stage).map_err(invalid_input)?) } else { None };
-            worker.call(run, stage, slot, chain, inputs);
+            if run.plan.takes(stage) {
+                worker.calls.give(gather(run, stage).map_err(invalid_input)?);
+            }
+            worker.call(run, stage, slot, chain);
             return Ok(());
         }
     }
@@ -62,7 +63,7 @@ pub(crate) fn attempt(
     slot: &mut FutureSlot,
     ctx: &StageContext,
     number: u32,
-    inputs: Option<Inputs>,
+    mut inputs: Option<Inputs>,
 ) {
     let run = &scope.run;
     let stage = ctx.index();
@@ -72,20 +73,22 @@ pub(crate) fn attempt(
     {
         return slot.put(std::future::ready(Err(exit)));
     }
-    let (mut timeout, mut idle) = (None, None);
-    if run.is_timed {
-        let timeouts = run.timeouts(stage);
-        (timeout, idle) = (timeouts.attempt.get(), timeouts.idle.get());
+    if !run.is_timed && !run.is_limited && !run.is_metered {
+        run.cell(stage).mark_attempt(number);
+        scope.attempt_started(stage, number);
+        return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), &mut inputs);
     }
+    let timeouts = run.timeouts(stage);
+    let (timeout, idle) = (timeouts.attempt.get(), timeouts.idle.get());
     if !run.is_limited && !run.is_metered && idle.is_none() {
         run.cell(stage).mark_attempt(number);
         scope.attempt_started(stage, number);
         let Some(timeout) = timeout else {
-            return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), inputs);
+            return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), &mut inputs);
         };
         let until = scope.now(stage).saturating_add(nanos(timeout)).min(ctx.until_nanos());
         let mut inner = FutureSlot::take();
-        start(run, &mut inner, ctx.for_attempt(number, until), inputs);
+        start(run, &mut inner, ctx.for_attempt(number, until), &mut inputs);
         return slot.put_with(|| timed(inner, timeout));
     }
     slot.put(limited(Arc::clone(run), ctx.clone(), number, inputs, Watch { timeout, idle }));
@@ -124,7 +127,7 @@ async fn limited(
     run: Arc<RunCore>,
     ctx: StageContext,
     number: u32,
-    inputs: Option<Inputs>,
+    mut inputs: Option<Inputs>,
     Watch { timeout, idle }: Watch,
 ) -> StageResult<Value> {
     let stage = ctx.index();
@@ -146,7 +149,7 @@ async fn limited(
         run.begin_pulse(stage, number);
     }
     let mut slot = FutureSlot::take();
-    start(&run, &mut slot, ctx.for_attempt(number, until.min(ctx.until_nanos())), inputs);
+    start(&run, &mut slot, ctx.for_attempt(number, until.min(ctx.until_nanos())), &mut inputs);
     let (mut timer, mut idle_timer) = (None, None);
     poll_fn(move |cx| {
         if let Poll::Ready(done) = slot.poll(cx) {
@@ -199,12 +202,12 @@ impl Drop for InFlight {
     }
 }
 
-#[inline]
-fn start(run: &RunCore, slot: &mut FutureSlot, ctx: StageContext, inputs: Option<Inputs>) {
+#[inline(always)]
+fn start(run: &RunCore, slot: &mut FutureSlot, ctx: StageContext, inputs: &mut Option<Inputs>) {
     let stage = run.plan.stage(ctx.index());
     let started = match inputs {
         None => stage.start_in(slot, ctx, &mut NoInputs),
-        Some(inputs) => stage.start_in(slot, ctx, &mut inputs.into_source()),
+        Some(inputs) => stage.start_in(slot, ctx, &mut std::mem::take(inputs).into_source()),
     };
     if let Err(error) = started {
         slot.put(std::future::ready(Err(invalid_input(error))));
@@ -233,17 +236,6 @@ fn invalid_input(error: InputError) -> StageExit {
     StageExit::failure(code, ErrorClass::Permanent, error.into())
 }
 
-/// Whether some edge of a stage delivers a value, or has to be let go of. Edges that only order stand behind those that
-/// deliver, and before conditions.
-#[inline]
-fn delivers(run: &RunCore, stage: u32) -> bool {
-    match run.plan.edges(stage) {
-        [] => false,
-        [first, ..] if first.kind != EdgeKind::After => true,
-        [.., last] => last.kind != EdgeKind::After,
-    }
-}
-
 /// Takes the inputs of a stage out of the slots, and lets go of what it will not read.
 fn gather(run: &RunCore, stage: u32) -> Result<Inputs, InputError> {
     let inputs = read(run, stage)?;
@@ -253,7 +245,7 @@ fn gather(run: &RunCore, stage: u32) -> Result<Inputs, InputError> {
 
 /// The inputs of a stage that was called before, read from where they still are.
 pub(crate) fn gather_again(run: &RunCore, stage: u32) -> Result<Option<Inputs>, InputError> {
-    if delivers(run, stage) { read(run, stage).map(Some) } else { Ok(None) }
+    if run.plan.takes(stage) { read(run, stage).map(Some) } else { Ok(None) }
 }
 
 fn read(run: &RunCore, stage: u32) -> Result<Inputs, InputError> {

@@ -176,10 +176,11 @@ impl Worker {
         {
             return;
         }
+        let holding = run.queues.is_holding();
         for &successor in successors {
             if successor & SPECIAL != 0 {
                 self.tell_special(run, stage, successor & !SPECIAL);
-            } else if run.plan.in_degree(successor) >= MIN_HELD {
+            } else if holding && run.plan.in_degree(successor) >= MIN_HELD {
                 if let Some((other, edges)) = self.scope.held.add(successor) {
                     self.tell(run, other, edges);
                 }
@@ -190,10 +191,12 @@ impl Worker {
     }
 
     /// Tells a stage that so many of its edges are decided.
-    #[inline]
+    #[inline(always)]
     fn tell(&mut self, run: &Arc<RunCore>, stage: u32, edges: u32) {
-        if run.cell(stage).countdown.decide(edges) {
-            self.push(run, stage);
+        let cell = run.cell(stage);
+        if cell.countdown.decide(edges) {
+            cell.mark_ready(self.now);
+            self.ready.push(run, stage);
         }
     }
 

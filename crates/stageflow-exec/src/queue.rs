@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::Waker,
@@ -25,8 +25,10 @@ pub(crate) const ROW: u32 = SPECIAL;
 /// which others steal from, or in `resumed`. So a stage that blocks its worker holds up nobody else.
 #[derive(Debug)]
 pub(crate) struct Queues {
-    /// Pending stages that were woken, in the order of their waking.
-    resumed: SegQueue<Arc<Node>>,
+    /// Pending stages that were woken, in the order of their waking. Not there before there is one.
+    resumed: OnceLock<Box<SegQueue<Arc<Node>>>>,
+    /// Whether there ever was one.
+    woken: AtomicBool,
     /// Whether there ever was a deque or a row to steal from.
     shared: AtomicBool,
     stealers: Mutex<Vec<Stealer<u32>>>,
@@ -54,7 +56,8 @@ impl Queues {
         let several = seed.is_none() && handle.runtime_flavor() == RuntimeFlavor::MultiThread;
         let workers = if several { handle.metrics().num_workers() } else { 1 };
         Self {
-            resumed: SegQueue::new(),
+            resumed: OnceLock::new(),
+            woken: AtomicBool::new(false),
             shared: AtomicBool::new(false),
             stealers: Mutex::new(Vec::new()),
             rows: Mutex::new(Slab::new()),
@@ -73,17 +76,22 @@ impl Queues {
 
     /// Queues a stage that was woken.
     pub(crate) fn push_resumed(&self, node: Arc<Node>) {
-        self.resumed.push(node);
+        self.resumed.get_or_init(Box::default).push(node);
+        // In one order with the look of a driver or helper that is about to go: it sees this, or is seen.
+        if !self.woken.load(Ordering::SeqCst) {
+            self.woken.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Takes the stage that was woken first.
+    #[inline]
     pub(crate) fn pop_resumed(&self) -> Option<Arc<Node>> {
-        self.resumed.pop()
+        if self.woken.load(Ordering::SeqCst) { self.resumed.get()?.pop() } else { None }
     }
 
     /// Whether some stage was woken and not yet taken.
     pub(crate) fn has_resumed(&self) -> bool {
-        !self.resumed.is_empty()
+        self.woken.load(Ordering::SeqCst) && self.resumed.get().is_some_and(|resumed| !resumed.is_empty())
     }
 
     /// A deque for a worker, from which the others can steal.
@@ -158,6 +166,12 @@ impl Queues {
             Some((source, from, to)) => self.open_row(source, from, to, row.ready),
             None => row,
         })
+    }
+
+    /// Whether some stage is told of its edges in bundles.
+    #[inline]
+    pub(crate) fn is_holding(&self) -> bool {
+        self.holding
     }
 
     /// Remembers a worker.

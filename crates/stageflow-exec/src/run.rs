@@ -187,7 +187,7 @@ impl RunCore {
             is_limited: !limits.is_empty(),
             is_metered,
             chains,
-            cells: (0..count).map(|stage| Cell::new(plan.in_degree(stage))).collect(),
+            cells: plan.in_degrees().iter().map(|edges| Cell::new(*edges)).collect(),
             outputs,
             conditions: plan.conditions().iter().map(|_| AtomicU8::new(0)).collect(),
             groups: (0..plan.groups()).map(|_| AtomicBool::new(false)).collect(),
@@ -247,7 +247,7 @@ impl RunCore {
         // Units are not stored.
         let unit = Value::new(());
         let completed = self.cell(source).state() == State::Completed;
-        (completed && self.plan.stage(source).output().matches(&unit)).then_some(unit)
+        (completed && self.plan.stage(source).gives(&unit)).then_some(unit)
     }
 
     /// What counts for the time of a stage: what the stage says, then the pipeline, then the engine. The engine's defaults are for
@@ -299,6 +299,12 @@ impl RunCore {
 
     pub(crate) fn details(&self) -> MutexGuard<'_, Details> {
         self.details.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is something in them.
+    #[inline]
+    pub(crate) fn has_details(&self) -> bool {
+        self.details.get().is_some()
     }
 
     /// Like [`details`](Self::details), if there is something in them.

@@ -70,10 +70,10 @@ impl WorkerScope {
         known.unwrap_or_else(|| self.run.now())
     }
 
-    /// What the events noted here share; nothing where nobody listens.
+    /// What the events noted here share.
     #[inline]
-    pub(crate) fn info(&self) -> Option<&Arc<RunInfo>> {
-        self.info.as_ref()
+    pub(crate) fn info<'a>(&'a self, events: &'a RunEvents) -> &'a Arc<RunInfo> {
+        self.info.as_ref().unwrap_or_else(|| events.info())
     }
 
     /// Draws numbers for `count` events of the stage that was entered, and before them one for its start if that has none:
@@ -99,6 +99,7 @@ impl WorkerScope {
     }
 
     /// An attempt has started: the worker notes the first one of the stage that it has entered.
+    #[inline(always)]
     pub(crate) fn attempt_started(&self, stage: u32, attempt: u32) {
         if self.run.events.is_none() {
             return;
@@ -106,9 +107,14 @@ impl WorkerScope {
         if attempt == 1 && self.entered.load(Ordering::Relaxed) == stage {
             self.start.start();
         } else {
-            self.emit_start(stage);
-            self.run.emit(stage, attempt, EventKind::StageStarted);
+            self.tell_started(stage, attempt);
         }
+    }
+
+    #[inline(never)]
+    fn tell_started(&self, stage: u32, attempt: u32) {
+        self.emit_start(stage);
+        self.run.emit_at(self.now(stage), stage, attempt, EventKind::StageStarted);
     }
 
     /// Emits the start of a stage's first attempt if that has not been done, before something else is emitted for it.
@@ -129,8 +135,15 @@ impl WorkerScope {
 impl RunCore {
     /// Emits an event at once, from anywhere.
     pub(crate) fn emit(&self, stage: u32, attempt: u32, kind: EventKind) {
+        if self.events.is_some() {
+            self.emit_at(self.now(), stage, attempt, kind);
+        }
+    }
+
+    /// The same for what has happened at a time that is known.
+    fn emit_at(&self, nanos: u64, stage: u32, attempt: u32, kind: EventKind) {
         if let Some(events) = &self.events
-            && let Some(record) = events.record(self.now(), stage, attempt, kind)
+            && let Some(record) = events.record(nanos, stage, attempt, kind)
         {
             events.deliver(vec![events.event(record)]);
         }

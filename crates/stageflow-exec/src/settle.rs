@@ -12,12 +12,14 @@ use stageflow_core::{
     exit::{Exit, FailSpec},
 };
 
-use crate::{attempt, cell::State, decide::Verdict, ending::EndCause, outputs, run::RunCore, worker::Worker};
+use crate::{
+    attempt, cell::State, decide::Verdict, ending::EndCause, outputs, run::RunCore, waits, worker::Worker,
+};
 
 impl Worker {
     /// A stage gave its output.
     pub(crate) fn settle_completed(&mut self, run: &Arc<RunCore>, stage: u32, value: Value) {
-        if run.chains.is_some() && !run.plan.stage(stage).output().matches(&value) {
+        if run.chains.is_some() && !run.plan.stage(stage).gives(&value) {
             outputs::discard(Some(value));
             let wanted = run.plan.stage(stage).output().short_name();
             let error = format!("an interceptor replaced the output by a value that is not a `{wanted}`");
@@ -31,8 +33,9 @@ impl Worker {
         let cell = run.cell(stage);
         cell.mark_ended(self.now);
         // Before the state, from which another worker may decide an `or` and start a stage.
-        if run.events.is_some() {
-            self.note_end(run, stage, cell.attempts(), EventKind::StageCompleted);
+        if let Some(events) = &run.events {
+            self.note_waited(run, stage, cell.attempts());
+            self.note_to(events, stage, cell.attempts(), || EventKind::StageCompleted);
         }
         if run.groups.is_empty() {
             cell.set_state(State::Completed);
@@ -78,7 +81,7 @@ impl Worker {
         let told = run.collector().observe(at, failure.clone(), completed).and_then(|why| stop_for(run, why));
         self.settle(run, stage, State::Failed, StageOutcome::Failed(failure));
         if let Some(event) = told {
-            self.note(run, NO_STAGE, 0, event);
+            self.note(run, NO_STAGE, 0, &event);
         }
     }
 
@@ -110,7 +113,7 @@ impl Worker {
         run.troubled.store(true, Ordering::SeqCst);
         let cell = run.cell(stage);
         cell.mark_ended(self.now);
-        self.note_end(run, stage, run.cell(stage).attempts(), kind);
+        self.note_end(run, stage, run.cell(stage).attempts(), &kind);
         cell.set_state_in_order(state);
         run.tell_watched();
         self.tell_successors(run, stage);
@@ -118,15 +121,26 @@ impl Worker {
     }
 
     /// Notes how a stage ended, and before it, of one that has waited, for what.
-    #[inline]
-    fn note_end(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
-        if run.events.is_none() {
-            return;
+    fn note_end(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: &EventKind) {
+        if run.events.is_some() {
+            self.note_waited(run, stage, attempt);
+            self.note(run, stage, attempt, kind);
         }
-        if let Some(waited) = run.waited_event(stage) {
-            self.note(run, stage, attempt, waited);
+    }
+
+    #[inline(always)]
+    fn note_waited(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32) {
+        if run.has_details() {
+            self.tell_waited(run, stage, attempt);
         }
-        self.note(run, stage, attempt, kind);
+    }
+
+    #[cold]
+    fn tell_waited(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32) {
+        let waits = run.waits_of(stage);
+        if !waits.is_empty() {
+            self.note(run, stage, attempt, &waits::told(&waits));
+        }
     }
 
     /// Ends every stage that has not ended, in declaration order: nobody works any more.
@@ -137,7 +151,7 @@ impl Worker {
             let cell = run.cell(stage);
             cell.mark_ended(self.now);
             cell.set_state(State::Cancelled);
-            self.note_end(run, stage, 0, EventKind::StageCancelled(Arc::clone(&cause)));
+            self.note_end(run, stage, 0, &EventKind::StageCancelled(Arc::clone(&cause)));
             self.count_ended();
         }
     }

@@ -52,17 +52,10 @@ impl RunCore {
     pub(crate) fn waits_of(&self, stage: u32) -> Vec<WaitSum> {
         self.known_details().map(|details| details.waited.of(stage)).unwrap_or_default()
     }
-
-    /// The event that tells it, for a stage that ends.
-    #[inline]
-    pub(crate) fn waited_event(&self, stage: u32) -> Option<EventKind> {
-        let waits = self.known_details()?.waited.of(stage);
-        if waits.is_empty() { None } else { Some(told(&waits)) }
-    }
 }
 
-#[cold]
-fn told(waits: &[WaitSum]) -> EventKind {
+/// The event that tells what a stage has waited for.
+pub(crate) fn told(waits: &[WaitSum]) -> EventKind {
     let fields = waits.iter().flat_map(|wait| {
         let kind = wait.kind.as_str();
         let time = FieldValue::from(stageflow_core::time::nanos(wait.total));

@@ -9,7 +9,7 @@ use std::{
 
 use stageflow_core::{
     Event, EventKind, StageContext, StageExit, StageResult, Value, call::Calls, code, event::EventRecord,
-    input::Inputs, intercept::AnyInterceptor, slot::FutureSlot, time::nanos,
+    intercept::AnyInterceptor, slot::FutureSlot, time::nanos,
 };
 
 pub(crate) use stageflow_core::text::panic_message;
@@ -27,6 +27,7 @@ use crate::{
     row::{MIN_ROW, ROOTS},
     run::RunCore,
     scope::WorkerScope,
+    sinks::RunEvents,
 };
 
 /// How long a worker goes on before it lets tokio run something else, in nanoseconds.
@@ -54,11 +55,11 @@ pub(crate) enum Progress {
 /// Its methods are lent the run, which its owner holds: so that workers do not all count on one shared reference count.
 pub(crate) struct Worker {
     pub(crate) scope: Arc<WorkerScope>,
-    ready: Ready,
+    pub(crate) ready: Ready,
     spare: Option<Spare>,
     /// Memory that the future of the last stage has left.
     slot: FutureSlot,
-    calls: Calls,
+    pub(crate) calls: Calls,
     /// Where it puts pending stages aside.
     pub(crate) shard: usize,
     pub(crate) watch: Watch,
@@ -217,15 +218,16 @@ impl Worker {
                 verdict => return self.settle_verdict(run, stage, verdict),
             }
         }
+        let cell = run.cell(stage);
         // Only a condition can decide a stage before all its edges are.
         if run.plan.conditions().is_empty() {
-            run.cell(stage).set_state(State::Running);
-        } else if !run.cell(stage).claim(State::Running) {
+            cell.set_state(State::Running);
+        } else if !cell.claim(State::Running) {
             return;
         }
         // Under a limit it starts when it has its permit.
         if !run.is_limited {
-            run.cell(stage).mark_started(self.now);
+            cell.mark_started(self.now);
         }
         if !run.queues.is_alone() {
             self.call_for_help(run);
@@ -270,41 +272,65 @@ impl Worker {
     }
 
     /// Notes how a stage has ended, and that it had started if that is not known yet.
-    #[inline]
-    pub(crate) fn note(&mut self, run: &Arc<RunCore>, stage: u32, attempt: u32, kind: EventKind) {
-        let Some(events) = &run.events else { return };
+    pub(crate) fn note(&mut self, run: &RunCore, stage: u32, attempt: u32, kind: &EventKind) {
+        if let Some(events) = &run.events {
+            self.note_to(events, stage, attempt, || kind.clone());
+        }
+    }
+
+    /// The same where somebody is known to listen.
+    #[inline(always)]
+    pub(crate) fn note_to(
+        &mut self,
+        events: &RunEvents,
+        stage: u32,
+        attempt: u32,
+        kind: impl Fn() -> EventKind,
+    ) {
         let Some((mut seq, starts)) = self.scope.draw(events, 1) else { return };
         if starts {
-            self.keep(seq, self.started_at, stage, 1, EventKind::StageStarted);
+            self.keep(events, seq, self.started_at, stage, 1, || EventKind::StageStarted);
             seq += 1;
         }
-        self.keep(seq, self.now, stage, attempt, kind);
+        self.keep(events, seq, self.now, stage, attempt, kind);
         if self.events.len() >= EVENTS_MAX || self.quick_polls < QUICK_POLLS {
-            self.flush_events(run);
+            self.flush(events);
         }
     }
 
     /// Notes that a stage has started, if that is not known yet.
-    pub(crate) fn note_start(&mut self, run: &Arc<RunCore>, stage: u32) {
+    pub(crate) fn note_start(&mut self, run: &RunCore, stage: u32) {
         if let Some(events) = &run.events
             && let Some(seq) = self.scope.draw_start(events)
         {
-            self.keep(seq, self.started_at, stage, 1, EventKind::StageStarted);
+            self.keep(events, seq, self.started_at, stage, 1, || EventKind::StageStarted);
         }
     }
 
-    #[inline]
-    fn keep(&mut self, seq: u64, nanos: u64, stage: u32, attempt: u32, kind: EventKind) {
-        if let Some(info) = self.scope.info() {
-            let record = EventRecord { seq, nanos, stage, attempt, kind };
-            self.events.push(Event::new(Arc::clone(info), record));
-        }
+    /// Makes an event in its place among the others, so that nothing has to be moved there.
+    #[inline(always)]
+    fn keep(
+        &mut self,
+        events: &RunEvents,
+        seq: u64,
+        nanos: u64,
+        stage: u32,
+        attempt: u32,
+        kind: impl Fn() -> EventKind,
+    ) {
+        let run = self.scope.info(events);
+        let record = || EventRecord { seq, nanos, stage, attempt, kind: kind() };
+        self.events.extend((0..1).map(|_| Event::new(Arc::clone(run), record())));
     }
 
     fn flush_events(&mut self, run: &RunCore) {
-        if let Some(events) = &run.events
-            && !self.events.is_empty()
-        {
+        if let Some(events) = &run.events {
+            self.flush(events);
+        }
+    }
+
+    fn flush(&mut self, events: &RunEvents) {
+        if !self.events.is_empty() {
             let kept = Vec::with_capacity(self.events.len());
             events.deliver(std::mem::replace(&mut self.events, kept));
         }
@@ -359,7 +385,6 @@ impl Worker {
         stage: u32,
         slot: &mut FutureSlot,
         chain: Option<&Arc<[AnyInterceptor]>>,
-        inputs: Option<Inputs>,
     ) {
         match chain {
             Some(chain) => {
@@ -367,9 +392,12 @@ impl Worker {
                 if run.shared.own_clock {
                     self.scope.watch.lend(stage, run.origin + self.started_at);
                 }
-                self.calls.begin(slot, &self.scope, (stage, until), chain, inputs);
+                self.calls.begin(slot, &self.scope, (stage, until), chain);
             }
-            None => attempt::attempt(&self.scope, slot, &self.context(run, stage), 1, inputs),
+            None => {
+                let inputs = self.calls.take_inputs();
+                attempt::attempt(&self.scope, slot, &self.context(run, stage), 1, inputs);
+            }
         }
     }
 

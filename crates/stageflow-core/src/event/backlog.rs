@@ -1,5 +1,6 @@
 //! Events that wait for a sink, with their account and their gaps: plain data behind somebody else's lock.
 
+mod bulk;
 mod pending;
 mod room;
 mod spill;
@@ -386,6 +387,8 @@ impl Backlog {
                 entry.ticket < limit && (Arc::ptr_eq(event.run(), &run) || event.run_id() == run.run_id())
             };
             let before = batch.len();
+            let whole = |entry: &Entry| entry.before.is_none() && next(entry);
+            count += self.take_whole(lane, most - count, whole, &mut classes, &mut batch);
             while count < most && self.lanes[lane].front().is_some_and(next) {
                 let Some((event, class)) = self.step_in(lane) else { break };
                 if let Some(class) = class {

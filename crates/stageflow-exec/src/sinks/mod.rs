@@ -18,7 +18,7 @@ use std::{
 use smallvec::SmallVec;
 use stageflow_core::{
     ContextSnapshot, Delivery, DropReason, Event, EventKind, EventSink, RunInfo, SinkAccount,
-    event::{EventRecord, Taken},
+    event::EventRecord,
 };
 use tokio::runtime::Handle;
 
@@ -101,12 +101,15 @@ impl SinkHandle {
             account.emitted += count;
             account.in_flight += count;
         }
-        let Taken { losses, .. } = self.sink.take_all(events);
+        let taken = self.sink.take_all(events);
         let mut account = lock(account);
         account.in_flight -= count;
-        account.delivered += count - losses.total().min(count);
-        for reason in DropReason::ALL {
-            account.drop_for(reason, losses.for_reason(reason));
+        account.delivered += count;
+        if !taken.losses.is_empty() {
+            account.delivered -= taken.losses.total().min(count);
+            for reason in DropReason::ALL {
+                account.drop_for(reason, taken.losses.for_reason(reason));
+            }
         }
     }
 }

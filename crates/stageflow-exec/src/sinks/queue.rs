@@ -49,11 +49,14 @@ impl Queue {
     }
 
     /// Queues events; `true` obliges the caller to see to it that somebody drains.
-    pub(crate) fn push<E: Given>(&self, events: impl IntoIterator<Item = E>) -> bool {
+    pub(crate) fn push<E: Given>(
+        &self,
+        events: impl IntoIterator<Item = E, IntoIter: ExactSizeIterator>,
+    ) -> bool {
         // Dropped after the lock: what a run carries is the user's.
         let mut lost = Lost::new();
         let mut state = self.lock();
-        for event in events {
+        for event in state.backlog.push_all(events.into_iter()).into_iter().flatten() {
             let class = event.event().kind().class();
             state.backlog.push(event, class, &mut lost);
         }

@@ -26,6 +26,7 @@ mod lint;
 mod order;
 mod outcomes;
 mod panics;
+mod plus;
 mod policies;
 mod policy_regressions;
 mod presets;

@@ -1,0 +1,1 @@
+//! Ready-made stages: a stage for each item.

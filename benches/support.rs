@@ -9,6 +9,8 @@
 )]
 
 pub mod callgrind;
+#[cfg(feature = "plus")]
+pub mod fan_out;
 pub mod graph;
 pub mod hand;
 pub mod machine;

@@ -74,8 +74,9 @@ pub(super) struct Drive<'a, S: Source, F, Start, Finish> {
     lane: Option<Lane<'a, S::Item>>,
     max_in_flight: usize,
     ramp: Ramp,
-    pool: Pool<F>,
+    // Before the pool: those that wait leave before permits come free that would be handed to them.
     places: Vec<Option<InPlace<S::Item>>>,
+    pool: Pool<F>,
     batch: Vec<usize>,
     running: usize,
     by_caller: usize,

@@ -37,7 +37,7 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
 fn in_the_code() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
     let mut files = Vec::new();
-    for library in ["core", "dag", "exec", "events", "interceptors"] {
+    for library in ["core", "dag", "exec", "events", "interceptors", "plus"] {
         sources(&root.join(format!("stageflow-{library}/src")), &mut files);
     }
     let mut names = BTreeSet::new();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    state::{Ask, Fate, Limits, Offer, State},
+    state::{Ask, Fate, Held, Limits, Offer, State},
     sync::{Mutex, MutexGuard},
 };
 
@@ -66,9 +66,9 @@ impl Gate {
 
     /// One who was in leaves.
     #[inline]
-    pub(crate) fn release(&self, weight: usize, ask: &Ask) {
+    pub(crate) fn release(&self, held: &Held) {
         let mut told = Vec::new();
-        self.lock().release(weight, ask, &mut told);
+        self.lock().release(held, &mut told);
         wake(told);
     }
 

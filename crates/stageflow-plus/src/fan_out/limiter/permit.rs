@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::{
     FanOutLimiter, FanOutRefused, RefusedBy,
-    state::{Ask, Fate},
+    state::{Ask, Fate, Held},
 };
 
 /// Leave to go, until it is dropped.
@@ -20,13 +20,13 @@ use super::{
 pub struct FanOutPermit {
     limiter: FanOutLimiter,
     /// What is given back; `None` of one who goes without a permit.
-    held: Option<(usize, Ask)>,
+    held: Option<Held>,
 }
 
 impl FanOutPermit {
     #[inline]
     pub(super) fn new(limiter: &FanOutLimiter, weight: usize, ask: Ask) -> Self {
-        Self { limiter: limiter.clone(), held: Some((weight, ask)) }
+        Self { limiter: limiter.clone(), held: Some(Held { weight, asked: ask.weight, keys: ask.keys }) }
     }
 
     pub(super) fn of_caller(limiter: &FanOutLimiter) -> Self {
@@ -40,15 +40,15 @@ impl FanOutPermit {
 
     /// How many permits it holds.
     pub fn weight(&self) -> usize {
-        self.held.as_ref().map_or(0, |(weight, _)| *weight)
+        self.held.as_ref().map_or(0, |held| held.weight)
     }
 }
 
 impl Drop for FanOutPermit {
     #[inline]
     fn drop(&mut self) {
-        if let Some((weight, ask)) = self.held.take() {
-            self.limiter.0.gate.release(weight, &ask);
+        if let Some(held) = self.held.take() {
+            self.limiter.0.gate.release(&held);
         }
     }
 }

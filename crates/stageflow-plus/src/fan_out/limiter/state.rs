@@ -63,6 +63,14 @@ pub(crate) struct Ask {
     pub(crate) again: bool,
 }
 
+/// What one who is in gives back.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) weight: usize,
+    pub(crate) asked: usize,
+    pub(crate) keys: Vec<Arc<str>>,
+}
+
 /// What becomes of one who comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
@@ -241,7 +249,10 @@ impl<W> State<W> {
     /// One who waits gives up; what they were handed meanwhile goes on.
     pub(crate) fn leave(&mut self, number: u64, ask: &Ask, told: &mut Vec<W>) -> Option<W> {
         match self.fates.remove(&number) {
-            Some(Fate::Granted(weight)) => self.release(weight, ask, told),
+            Some(Fate::Granted(weight)) => {
+                let held = Held { weight, asked: ask.weight, keys: ask.keys.clone() };
+                self.release(&held, told);
+            }
             Some(Fate::Dropped) => {}
             None => {
                 let left = self.remove(number)?;
@@ -254,13 +265,13 @@ impl<W> State<W> {
     }
 
     /// One who was in leaves.
-    pub(crate) fn release(&mut self, weight: usize, ask: &Ask, told: &mut Vec<W>) {
-        self.in_use -= weight;
+    pub(crate) fn release(&mut self, held: &Held, told: &mut Vec<W>) {
+        self.in_use -= held.weight;
         self.holders -= 1;
         self.ramp.ended(self.limits.limit);
-        for key in &ask.keys {
+        for key in &held.keys {
             if let Some(known) = self.keys.get_mut(key) {
-                known.in_use -= key_weight(self.limits.key_limit, ask.weight);
+                known.in_use -= key_weight(self.limits.key_limit, held.asked);
             }
             self.unpark(key);
         }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use proptest::prelude::*;
 
-use super::state::{Ask, Counts, Fate, Limits, Offer, Overflow, QueueOrder, State};
+use super::state::{Ask, Counts, Fate, Held, Limits, Offer, Overflow, QueueOrder, State};
 
 fn limits(limit: usize) -> Limits {
     Limits {
@@ -74,7 +74,8 @@ impl Bench {
 
     fn release(&mut self, at: usize) -> Vec<(u64, Fate)> {
         let (weight, ask) = self.held.remove(at);
-        self.state.release(weight, &ask, &mut self.told);
+        let held = Held { weight, asked: ask.weight, keys: ask.keys };
+        self.state.release(&held, &mut self.told);
         self.settle()
     }
 

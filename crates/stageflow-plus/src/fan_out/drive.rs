@@ -50,28 +50,28 @@ pub(super) struct Standing {
 }
 
 /// A limiter, and what items ask it for.
-pub(super) struct Lane<'a, T> {
+pub(super) struct Lane<Ask, Within> {
     pub(super) limiter: FanOutLimiter,
-    pub(super) request: Box<dyn Fn(&T) -> FanOutRequest + Send + 'a>,
+    pub(super) request: Ask,
     /// How many items may wait, where those that find no place are not refused.
     pub(super) read_ahead: usize,
     /// How long one may wait from now on.
-    pub(super) within: Box<dyn Fn() -> Duration + Send + 'a>,
+    pub(super) within: Within,
 }
 
 /// What is in a place of the pool.
 struct InPlace<T> {
     index: usize,
-    waiting: Option<(T, Ticket)>,
+    waiting: Option<(T, Box<Ticket>)>,
     by_caller: bool,
 }
 
 /// Takes items from `source` and makes futures of them with `start`; `end` is told how each has ended.
-pub(super) struct Drive<'a, S: Source, F, Start, Finish> {
+pub(super) struct Drive<S: Source, F, Start, Finish, Ask, Within> {
     pub(super) source: S,
     pub(super) start: Start,
     pub(super) end: Finish,
-    lane: Option<Lane<'a, S::Item>>,
+    lane: Option<Lane<Ask, Within>>,
     max_in_flight: usize,
     ramp: Ramp,
     // Before the pool: those that wait leave before permits come free that would be handed to them.
@@ -89,8 +89,10 @@ pub(super) struct Drive<'a, S: Source, F, Start, Finish> {
     is_stopped: bool,
 }
 
-impl<'a, S, F, Start, Finish> Drive<'a, S, F, Start, Finish>
+impl<S, F, Start, Finish, Ask, Within> Drive<S, F, Start, Finish, Ask, Within>
 where
+    Ask: Fn(&S::Item) -> FanOutRequest,
+    Within: Fn() -> Duration,
     S: Source,
     F: Future,
     Start: FnMut(usize, S::Item, Option<FanOutPermit>) -> F,
@@ -98,7 +100,7 @@ where
 {
     pub(super) fn new(
         source: S,
-        lane: Option<Lane<'a, S::Item>>,
+        lane: Option<Lane<Ask, Within>>,
         (max_in_flight, ramp_from): (usize, Option<usize>),
         start: Start,
         end: Finish,
@@ -178,7 +180,7 @@ where
         self.begun += 1;
         let mut permit = None;
         if let Some(lane) = &self.lane {
-            match lane.limiter.offer((lane.request)(&item), (lane.within)()) {
+            match lane.limiter.offer((lane.request)(&item), &lane.within) {
                 Answer::Granted(granted) => permit = Some(granted),
                 Answer::Refused(refused) => return self.conclude(index, End::Refused(refused)),
                 Answer::Queued(ticket) => {
@@ -191,7 +193,7 @@ where
         self.run(place, index, item, permit);
     }
 
-    fn occupy(&mut self, index: usize, waiting: Option<(S::Item, Ticket)>) -> usize {
+    fn occupy(&mut self, index: usize, waiting: Option<(S::Item, Box<Ticket>)>) -> usize {
         let place = self.pool.take();
         if place >= self.places.len() {
             self.places.resize_with(place + 1, || None);

@@ -22,7 +22,10 @@ pub use self::{
 };
 
 pub(super) use self::permit::{Answer, Ticket};
-use self::{gate::Gate, state::Offer};
+use self::{
+    gate::Gate,
+    state::{Ask, Offer},
+};
 
 /// What `gate` uses, so that `tests/model` can run it under a model checker.
 mod sync {
@@ -190,27 +193,41 @@ impl FanOutLimiter {
         request: FanOutRequest,
         within: Duration,
     ) -> Result<FanOutPermit, FanOutRefused> {
-        match self.offer(request, within) {
+        match self.offer(request, || within) {
             Answer::Granted(permit) => Ok(permit),
             Answer::Refused(refused) => Err(refused),
             Answer::Queued(ticket) => ticket.await,
         }
     }
 
-    /// Asks for a permit, and waits for it later.
+    /// Asks for a permit, and waits for it later. `within` is asked of those alone that wait.
     #[inline]
-    pub(super) fn offer(&self, request: FanOutRequest, within: Duration) -> Answer {
+    pub(super) fn offer(&self, request: FanOutRequest, within: impl FnOnce() -> Duration) -> Answer {
         let ask = request.into_ask();
-        match self.0.gate.offer(&ask, !within.is_zero()) {
+        match self.0.gate.offer(&ask, true) {
             Offer::Granted(weight) => Answer::Granted(FanOutPermit::new(self, weight, ask)),
-            Offer::CallerRuns => Answer::Granted(FanOutPermit::of_caller(self)),
-            Offer::Queued(number) => Answer::Queued(Ticket::new(self, number, ask, within)),
-            Offer::Refused if within.is_zero() => {
-                Answer::Refused(FanOutRefused::new(self, RefusedBy::Time(within)))
-            }
-            Offer::Refused => Answer::Refused(FanOutRefused::new(self, RefusedBy::QueueFull)),
-            Offer::Dropped => Answer::Refused(FanOutRefused::new(self, RefusedBy::Newest)),
+            other => self.not_at_once(other, ask, within()),
         }
+    }
+
+    #[cold]
+    fn not_at_once(&self, offer: Offer, ask: Ask, within: Duration) -> Answer {
+        Answer::Refused(FanOutRefused::new(
+            self,
+            match offer {
+                Offer::Granted(weight) => return Answer::Granted(FanOutPermit::new(self, weight, ask)),
+                Offer::CallerRuns => return Answer::Granted(FanOutPermit::of_caller(self)),
+                Offer::Queued(number) if !within.is_zero() => {
+                    return Answer::Queued(Box::new(Ticket::new(self, number, ask, within)));
+                }
+                Offer::Queued(number) => {
+                    self.0.gate.leave(number, &ask);
+                    RefusedBy::Time(within)
+                }
+                Offer::Refused => RefusedBy::QueueFull,
+                Offer::Dropped => RefusedBy::Newest,
+            },
+        ))
     }
 
     pub(super) fn overflow(&self) -> Overflow {
@@ -224,6 +241,11 @@ impl FanOutLimiter {
     /// Whether the order asks for more than who came first.
     pub(super) fn looks_ahead(&self) -> bool {
         self.0.order != QueueOrder::Fifo
+    }
+
+    /// Whether the order asks for what is said of an item.
+    pub(super) fn ranks(&self) -> bool {
+        matches!(self.0.order, QueueOrder::Priority | QueueOrder::EarliestDeadline)
     }
 }
 

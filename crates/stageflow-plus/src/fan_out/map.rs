@@ -213,16 +213,19 @@ where
         let total = feed.total;
         let tenant: Option<Arc<str>> =
             map.per_tenant.then(|| ctx.identity().tenant_id().map_or("", TenantId::as_str).into());
+        let ranks = map.limiter.as_ref().is_some_and(FanOutLimiter::ranks);
         let request = |item: &S::Input| {
-            let request = map.request.as_ref().map_or_else(FanOutRequest::new, |request| request(item));
-            let request = request.or_priority(ctx.snapshot().priority()).or_due_in(ctx.remaining());
+            let mut request = map.request.as_ref().map_or_else(FanOutRequest::new, |request| request(item));
+            if ranks {
+                request = request.or_priority(ctx.snapshot().priority()).or_due_in(ctx.remaining());
+            }
             tenant.iter().fold(request, |request, tenant| request.key(Arc::clone(tenant)))
         };
         let lane = map.limiter.as_ref().map(|limiter| Lane {
             limiter: limiter.clone(),
-            request: Box::new(request),
+            request: &request,
             read_ahead: map.read_ahead.unwrap_or_else(|| map.default_read_ahead(limiter)),
-            within: Box::new(|| ctx.slack().unwrap_or(Duration::MAX)),
+            within: || ctx.slack().unwrap_or(Duration::MAX),
         });
         let given = Given { ctx, rules: map.rules, limiter: map.limiter.as_ref(), request: &request };
         let mut tally = Tally::<S::Output, M>::new(ctx, total, map.failures, map.on_exceeded);

@@ -56,9 +56,9 @@ impl FanOutLimiter {
         {
             let lane = Lane {
                 limiter: self.clone(),
-                request: Box::new(|_: &I::Item| FanOutRequest::new()),
+                request: |_: &I::Item| FanOutRequest::new(),
                 read_ahead: 1,
-                within: Box::new(|| Duration::MAX),
+                within: || Duration::MAX,
             };
             let start = |_, item, permit| {
                 let future = each(item);

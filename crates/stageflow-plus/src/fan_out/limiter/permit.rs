@@ -65,7 +65,8 @@ impl fmt::Debug for FanOutPermit {
 /// What a limiter says to one who asks.
 pub(in crate::fan_out) enum Answer {
     Granted(FanOutPermit),
-    Queued(Ticket),
+    /// On the heap, for those alone that wait.
+    Queued(Box<Ticket>),
     Refused(FanOutRefused),
 }
 

@@ -174,6 +174,19 @@ fn nobody_holds_one_key_and_waits_for_another() {
     assert_eq!(bench.release(0), [(both, Fate::Granted(1))]);
 }
 
+/// One who has got through one key and waits for the next keeps nobody at the first.
+#[test]
+fn who_waits_at_a_second_key_keeps_nobody_at_the_first() {
+    let mut bench = Bench::new(Limits { key_limit: Some(1), ..limits(9) });
+    bench.offer(&keyed(1, &["a"]));
+    bench.offer(&keyed(1, &["b"]));
+    let both = bench.number(&keyed(1, &["a", "b"]));
+    let first = bench.number(&keyed(1, &["a"]));
+    assert_eq!(bench.release(0), [(first, Fate::Granted(1))], "a is free, and b is not");
+    assert_eq!(bench.release(0), []);
+    assert_eq!(bench.release(0), [(both, Fate::Granted(1))]);
+}
+
 /// One who leaves the queue lets those go whom they kept.
 #[test]
 fn the_heavy_who_leaves_lets_the_light_go() {

@@ -1,6 +1,6 @@
 //! One item: its attempts, under a permit where there is a limiter.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use stageflow_core::{
     ErrorClass, FieldValue, Stage, StageContext, StageExit, StageResult, code,
@@ -31,23 +31,20 @@ pub(super) struct Given<'a, In> {
 /// How an item ended, and how many attempts were made.
 pub(super) type Made<O> = (StageResult<O>, u32);
 
-/// The future of an item. A block, for the arguments of an `async fn` are in its future twice.
-pub(super) fn run<'a, S: Stage<Input: Clone>>(
-    stage: &'a S,
-    given: &'a Given<'a, S::Input>,
+pub(super) async fn run<S: Stage<Input: Clone>>(
+    stage: &S,
+    given: &Given<'_, S::Input>,
     index: usize,
     input: S::Input,
     permit: Option<FanOutPermit>,
-) -> impl Future<Output = Made<S::Output>> + Send + use<'a, S> {
-    async move {
-        if given.rules.retry.is_none() && given.rules.timeout.is_none() {
-            let output = stage.run(given.ctx, input).await;
-            drop(permit);
-            return (output, 1);
-        }
-        // On the heap, for those alone that need it.
-        Box::pin(again(stage, given, index, input, permit)).await
+) -> Made<S::Output> {
+    if given.rules.retry.is_none() && given.rules.timeout.is_none() {
+        let output = stage.run(given.ctx, input).await;
+        drop(permit);
+        return (output, 1);
     }
+    // On the heap, for those alone that need it.
+    Box::pin(again(stage, given, index, input, permit)).await
 }
 
 async fn again<S: Stage<Input: Clone>>(

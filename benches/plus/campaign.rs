@@ -6,6 +6,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::Options;
 
+type Measure = Box<dyn FnMut(&Runtime) -> Result<f64>>;
+
 /// One thing that is measured.
 pub(crate) struct Case {
     /// The table in which it stands.
@@ -13,7 +15,7 @@ pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) unit: &'static str,
     /// Measures once, in the unit.
-    pub(crate) measure: Box<dyn FnMut(&Runtime) -> Result<f64>>,
+    pub(crate) measure: Measure,
     /// Whether it is the same each time, so that once is enough.
     pub(crate) is_exact: bool,
 }

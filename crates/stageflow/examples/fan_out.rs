@@ -25,13 +25,15 @@ async fn embed(ctx: StageContext, Owned(document): Owned<Document>) -> StageResu
     if document.number % 97 == 42 {
         return Err("the document is not text").permanent();
     }
-    if ctx.random_u64() % 20 == 0 {
+    if ctx.random_u64().is_multiple_of(20) {
         return Err(StageExit::retry("the model is busy"));
     }
     Ok(vec![document.number, document.letters])
 }
 
-fn index(model: &FanOutLimiter) -> Result<Pipeline<Vec<Document>, Mapped<Vec<u64>>>, Box<dyn Error>> {
+type Index = Pipeline<Vec<Document>, Mapped<Vec<u64>>>;
+
+fn index(model: &FanOutLimiter) -> Result<Index, Box<dyn Error>> {
     let mut p = Pipeline::builder("index");
     let documents = p.input();
     let vectors = p

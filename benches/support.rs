@@ -1,4 +1,4 @@
-//! What the benches `overhead`, `policies` and `events`, the helper `memory` and `stress` share: graphs, stage bodies, rows, the stopwatch,
+//! What the benches `overhead`, `policies`, `events` and `plus`, the helper `memory` and `stress` share: graphs, stage bodies, rows, the stopwatch,
 //! counts of instructions, tables and facts about the machine.
 //!
 //! Nothing here knows a goal; those are in the `goals.rs` of each bench.
@@ -9,6 +9,8 @@
 )]
 
 pub mod callgrind;
+#[cfg(feature = "plus")]
+pub mod fan_out;
 pub mod graph;
 pub mod hand;
 pub mod machine;

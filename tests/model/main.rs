@@ -10,6 +10,7 @@ mod breaker;
 mod budget;
 mod bulkhead;
 mod countdown;
+mod fan_out;
 mod gate;
 mod help;
 mod limiter;

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: runs the bench `overhead`, `policies` or `events`, and forwards everything to it.
+//! `cargo xtask bench`: runs the bench `overhead`, `policies`, `events` or `plus`, and forwards everything to it.
 //!
 //! The bench itself prints the table and, with `--check`, fails where a goal is missed. Only this command compiles the
 //! other crates that a bench measures beside ours, and only those of the bench that it runs.
@@ -14,6 +14,8 @@ Usage: cargo xtask bench [--check] [--quick] [--filter WORD]... [--json FILE] [-
        cargo xtask bench policies --verify | --callgrind
        cargo xtask bench events [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
        cargo xtask bench events --verify
+       cargo xtask bench plus [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
+       cargo xtask bench plus --verify
 
 Runs `cargo bench -p stageflow-benches --features peers --bench overhead`, which
 prints the time per stage: ours, hand-written tokio and other engines, side by
@@ -44,6 +46,11 @@ costs a run of 10,000 stages that somebody listens, from a sink that does nothin
 to OpenTelemetry, and what it costs to hand one event over, beside tokio's
 channel. `--verify` checks that no row loses an event.
 
+With `plus`, runs the bench of that name with the feature `plus`: what the
+ready-made stages cost, beside what one would write or take instead, and what a
+fan-out needs by how many items run at a time. `--verify` checks that each gives
+what it should.
+
 Files are relative to the root of the workspace.";
 
 /// The bench to run, the feature it needs, and what is forwarded to it.
@@ -59,6 +66,7 @@ impl<'a> Bench<'a> {
             Some((first, args)) if first == "policies" => {
                 Self { name: "policies", feature: "policy-peers", args }
             }
+            Some((first, args)) if first == "plus" => Self { name: "plus", feature: "plus", args },
             Some((first, args)) if first == "events" => Self { name: "events", feature: "telemetry", args },
             _ => Self { name: "overhead", feature: "peers", args },
         }

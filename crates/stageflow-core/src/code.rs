@@ -97,6 +97,10 @@ codes! {
     RATE_LIMITED = "try again after the delay that the failure names, or give the run more time to wait";
     /// A call costs more than a rate limit ever lets through at once.
     COST_ABOVE_BURST = "split the call, or raise the burst of the dimension";
+    /// A limiter of a fan-out has no room for an item.
+    FAN_OUT_FULL = "try again later, raise `limit`, `max_queue` or `queue_timeout`, or have items wait: `Overflow::Wait`";
+    /// More items of a map have failed than are tolerated.
+    TOO_MANY_FAILURES = "read the first failures in the cause; tolerate more, or have items tried again";
     /// The budget of the run cannot afford a stage, or a child run that is made again.
     BUDGET_EXHAUSTED = "raise the budget of the run, the pipeline or the engine, or find out what has used it up";
     /// An idempotency key came again with other inputs.

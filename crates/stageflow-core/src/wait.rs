@@ -40,6 +40,17 @@ pub enum WaitReason {
     Blocking,
     /// The end of a child run.
     ChildRun,
+    /// The ends of its items, of a stage that is a map.
+    Items {
+        /// Items that have ended.
+        done: usize,
+        /// How many there are, if that is known.
+        total: Option<usize>,
+        /// Items that run.
+        running: usize,
+        /// Items that wait for a permit.
+        queued: usize,
+    },
     /// The end of a back-off before the next attempt.
     BackOff {
         /// The attempt that follows.
@@ -91,6 +102,7 @@ impl WaitReason {
             | Self::NotYielding
             | Self::Blocking
             | Self::ChildRun
+            | Self::Items { .. }
             | Self::Grace { .. }
             | Self::CleanUp => return None,
         })
@@ -190,6 +202,13 @@ impl fmt::Display for WaitReason {
             Self::NotYielding => f.write_str("is running and has not yielded"),
             Self::Blocking => f.write_str("is running on a blocking thread"),
             Self::ChildRun => f.write_str("waits for its child run"),
+            Self::Items { done, total, running, queued } => {
+                write!(f, "has done {done} ")?;
+                if let Some(total) = total {
+                    write!(f, "of {total} ")?;
+                }
+                write!(f, "items, {running} running, {queued} queued")
+            }
             Self::BackOff { next_attempt, remaining, last_error, breaker } => {
                 let remaining = Human(*remaining);
                 match breaker {

@@ -103,6 +103,9 @@ pub use stageflow_events as events;
 #[cfg(feature = "interceptors")]
 #[doc(inline)]
 pub use stageflow_interceptors as interceptors;
+#[cfg(feature = "plus")]
+#[doc(inline)]
+pub use stageflow_plus as plus;
 #[cfg(feature = "testing")]
 #[doc(inline)]
 pub use stageflow_testing as testing;

@@ -29,6 +29,7 @@ mod lint;
 mod order;
 mod outcomes;
 mod panics;
+mod plus;
 mod policies;
 mod policy_regressions;
 mod presets;

@@ -59,7 +59,7 @@ const RULES: &[Rule] = &[
     Rule { name: EXEC, ours: &[CORE, DAG], ..ON_CORE },
     Rule { name: INTERCEPTORS, ..ON_CORE },
     Rule { name: EVENTS, ..ON_CORE },
-    Rule { name: PLUS, ours: &[CORE, DAG], by_feature: &[DAG], ..ON_CORE },
+    Rule { name: PLUS, ours: &[CORE, DAG, INTERCEPTORS], by_feature: &[DAG, INTERCEPTORS], ..ON_CORE },
     Rule { name: STORE, ..ON_CORE },
     Rule { name: TESTING, ours: &[CORE, DAG, EXEC, INTERCEPTORS, EVENTS], ..ON_CORE },
     Rule {

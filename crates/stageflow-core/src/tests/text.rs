@@ -77,6 +77,14 @@ fn reasons_read_well() {
         (WaitReason::Blocking, "is running on a blocking thread"),
         (WaitReason::ChildRun, "waits for its child run"),
         (
+            WaitReason::Items { done: 312, total: Some(1_000), running: 16, queued: 40 },
+            "has done 312 of 1000 items, 16 running, 40 queued",
+        ),
+        (
+            WaitReason::Items { done: 312, total: None, running: 16, queued: 0 },
+            "has done 312 items, 16 running, 0 queued",
+        ),
+        (
             WaitReason::BackOff {
                 next_attempt: 2,
                 remaining: 1_500.millis(),

@@ -14,6 +14,7 @@ use stageflow::{
         Bulkhead, CircuitBreaker, Fallback, Idempotency, IdempotencyKey, InMemoryStore, RateLimiter, Retry,
         WhenFull,
     },
+    plus::fan_out::{Failures, FanOutLimiter, ItemRetry, MapExt as _, Overflow},
     prelude::*,
 };
 
@@ -37,7 +38,7 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
 fn in_the_code() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
     let mut files = Vec::new();
-    for library in ["core", "dag", "exec", "events", "interceptors"] {
+    for library in ["core", "dag", "exec", "events", "interceptors", "plus"] {
         sources(&root.join(format!("stageflow-{library}/src")), &mut files);
     }
     let mut names = BTreeSet::new();
@@ -181,6 +182,21 @@ async fn each_event_says_what_the_table_says() {
     let runs = [1, 1, 2].map(|n| plain.run(&once, n).extension(IdempotencyKey::new("k")).start());
     for run in runs {
         drop(run.await);
+    }
+
+    // Maps.
+    for overflow in [Overflow::Reject, Overflow::DropNewest] {
+        let limiter = FanOutLimiter::builder("api").limit(1).max_queue(0).overflow(overflow).build();
+        let limiter = limiter.expect("a limiter");
+        let mut p = Pipeline::builder("maps");
+        let numbers = p.input();
+        let busy = stage_fn(|_, _: Owned<u32>| async {
+            tokio::task::yield_now().await;
+            StageResult::<u32>::Err(StageExit::fail("busy"))
+        });
+        let map = p.map("busy", busy).limiter(&limiter).retry_items(ItemRetry::attempts(2));
+        let busy = map.tolerate(Failures::count(0)).over(numbers);
+        drop(plain.run(&p.build(busy).expect("it builds"), vec![1, 2]).await);
     }
 
     // The entry.

@@ -1,0 +1,64 @@
+//! What the ready-made stages cost, beside what one would write or take instead, in one run.
+//!
+//! ```text
+//! cargo xtask bench plus              the tables
+//! cargo xtask bench plus --check      and the goals; fails where one is missed
+//! cargo xtask bench --help
+//! ```
+//!
+//! Each topic is a module: it lists its cases, and says what its goals are.
+
+mod campaign;
+mod fan_out;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use stageflow_benches::options;
+
+use crate::campaign::{Campaign, Goal};
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Times,
+    Verify,
+}
+
+/// The command line, read.
+type Options = options::Options<Mode>;
+
+/// Prints one line.
+#[expect(clippy::print_stdout, reason = "the output of a bench is for its reader")]
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+}
+
+/// What is measured.
+const TOPICS: &[fn() -> Vec<campaign::Case>] = &[fan_out::cases];
+/// What is expected of it.
+const GOALS: &[fn(&Campaign) -> Vec<Goal>] = &[fan_out::goals];
+/// That it does what it is measured for.
+const PROOFS: &[fn() -> Result<()>] = &[fan_out::verify];
+
+fn main() -> Result<ExitCode> {
+    let options = Options::read("cargo xtask bench plus", Mode::Times, |arg, _| {
+        Ok((arg == "--verify").then_some(Mode::Verify))
+    })?;
+    if options.mode == Mode::Verify || options.check {
+        PROOFS.iter().try_for_each(|proof| proof())?;
+    }
+    if options.mode == Mode::Verify {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let campaign = Campaign::measure(&options, TOPICS.iter().flat_map(|topic| topic()).collect())?;
+    report::print_times(&campaign);
+    let goals: Vec<_> = match options.check {
+        true => GOALS.iter().flat_map(|goals| goals(&campaign)).collect(),
+        false => Vec::new(),
+    };
+    let missed = report::print_goals(&goals);
+    report::write(&options, &campaign, &goals)?;
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,1 @@
+//! Many calls as one: items are gathered by number, size or time.

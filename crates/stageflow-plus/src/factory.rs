@@ -1,0 +1,1 @@
+//! Many stages from one call, with names that follow a rule.

@@ -1,0 +1,1 @@
+//! What goes on only when it is allowed.

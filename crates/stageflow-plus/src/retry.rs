@@ -1,0 +1,1 @@
+//! A stage that is tried again wherever it is added.

@@ -1,0 +1,1 @@
+//! Steps that are undone in reverse order when a later one fails.

@@ -1,0 +1,1 @@
+//! Ready-made stages: accounts of context windows.

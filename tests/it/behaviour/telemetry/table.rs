@@ -37,7 +37,7 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
 fn in_the_code() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
     let mut files = Vec::new();
-    for library in ["core", "dag", "exec", "events", "interceptors"] {
+    for library in ["core", "dag", "exec", "events", "interceptors", "plus"] {
         sources(&root.join(format!("stageflow-{library}/src")), &mut files);
     }
     let mut names = BTreeSet::new();
@@ -88,7 +88,19 @@ fn details(events: &[Event]) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// Events whose tests stand elsewhere: what provokes them takes an authenticator, or a store that breaks.
-const ELSEWHERE: &[&str] = &["auth.accepted", "auth.denied", "tenant.denied", "idempotency.not_stored"];
+const ELSEWHERE: &[&str] = &[
+    "auth.accepted",
+    "auth.denied",
+    "tenant.denied",
+    "idempotency.not_stored",
+    // In `plus::router`, each with its details.
+    "route.decided",
+    "route.refused",
+    "route.looped",
+    "route.unreported",
+    "limit.waited",
+    "limit.rejected",
+];
 
 /// Provokes each of the others, and looks at what it says.
 #[tokio::test(start_paused = true)]

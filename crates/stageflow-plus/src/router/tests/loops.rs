@@ -25,7 +25,7 @@ fn direct_and_indirect_loops_end_at_their_limit() {
 fn ten_thousand_random_traces_without_a_loop_are_none() {
     let random = SeededRandom::new(1);
     let detector = LoopDetector::new(4);
-    for trace in 0..10_000 {
+    for trace in 0..10_000_u32 {
         // Each of up to twelve routes up to four times, in any order.
         let mut steps: Vec<_> = (0..12_u64).flat_map(|route| [route; 4]).collect();
         for at in (1..steps.len()).rev() {

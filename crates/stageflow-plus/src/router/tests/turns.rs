@@ -22,7 +22,7 @@ fn within_one_turn(weights: &[u32], turns: impl Iterator<Item = usize>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn after_every_turn_each_has_had_its_share_give_or_take_less_than_one(

@@ -19,6 +19,7 @@ mod bounded;
 mod branch;
 #[cfg(feature = "breaker-router")]
 mod breaker;
+#[cfg(any(feature = "priority-router", feature = "weighted-router"))]
 mod clock;
 mod fallback;
 mod function;
@@ -31,6 +32,8 @@ mod reports;
 mod route;
 mod shell;
 mod split;
+#[cfg(any(feature = "breaker-router", feature = "weighted-router"))]
+mod tickets;
 mod watch;
 #[cfg(feature = "weighted-router")]
 mod weighted;

@@ -14,9 +14,10 @@ use tokio::{
 
 use super::{
     branch::Reports,
-    reports::{Guarded, Tickets},
+    reports::Guarded,
     route::{Route, RouteKey, RouteReason, SkippedRoute},
     shell::{NoRoute, Shell, shell_setters},
+    tickets::Tickets,
     watch::{Verdict, watched},
 };
 

@@ -19,6 +19,7 @@ pub(crate) fn chi_square_limit(degrees: usize, z: f64) -> f64 {
 
 /// The normal quantiles of 10⁻⁶ and of 0.01.
 pub(crate) const ONE_IN_A_MILLION: f64 = 4.753_424;
+#[cfg(feature = "weighted-router")]
 pub(crate) const ONE_IN_A_HUNDRED: f64 = 2.326_348;
 
 pub(crate) fn chi_square(counts: &[u64], weights: &[u32]) -> f64 {

@@ -17,9 +17,10 @@ use super::{
     branch::Reports,
     clock,
     hash::stable_hash,
-    reports::{Guarded, Tickets},
+    reports::Guarded,
     route::{Route, RouteKey, RouteReason},
     shell::{NoRoute, Shell, shell_setters},
+    tickets::Tickets,
     watch::{Verdict, watched},
 };
 

@@ -15,7 +15,7 @@ use std::{cmp::Ordering, cmp::Reverse, collections::BinaryHeap};
 ///
 /// let mut order = Eevdf::new([3, 1]);
 /// let turns: Vec<_> = std::iter::repeat_with(|| order.next_turn()).flatten().take(8).collect();
-/// assert_eq!(turns, [0, 0, 1, 0, 0, 0, 1, 0]);
+/// assert_eq!(turns, [0, 1, 0, 0, 0, 1, 0, 0]);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Eevdf {

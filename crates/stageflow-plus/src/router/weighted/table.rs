@@ -39,7 +39,7 @@ const DECAY: Duration = Duration::from_secs(10);
 ///
 /// let table = WeightedTable::new([("large", 3), ("small", 1)]);
 /// let turns: Vec<_> = (0..4).filter_map(|_| table.next_turn()).collect();
-/// assert_eq!(turns, [&"large", &"large", &"small", &"large"]);
+/// assert_eq!(turns, [&"large", &"small", &"large", &"large"]);
 /// table.set_weight(&"large", 0);
 /// assert_eq!(table.next_turn(), Some(&"small"));
 /// ```

@@ -219,14 +219,17 @@ impl PriorityGate {
         self.enter_within(class, tenant, cost, Duration::MAX).await
     }
 
-    /// A place at once, if one is free and nobody waits.
+    /// A place at once, if one is free.
     pub fn try_enter(&self, class: Priority) -> Option<GatePermit> {
-        let mut state = self.shared.state();
-        if state.in_use == self.shared.places || !state.queue.is_empty() {
+        self.take(&mut self.shared.state(), class)
+    }
+
+    /// A place that becomes free goes to whoever waits: a free place and a queue are never there at the same time.
+    fn take(&self, state: &mut State, class: Priority) -> Option<GatePermit> {
+        if state.in_use == self.shared.places {
             return None;
         }
         state.in_use += 1;
-        drop(state);
         let (shared, waited) = (Some(Arc::clone(&self.shared)), Duration::ZERO);
         Some(GatePermit { shared, class, promoted: false, waited })
     }
@@ -244,24 +247,17 @@ impl PriorityGate {
         within: Duration,
     ) -> Result<GatePermit, GateFull> {
         let shared = &self.shared;
-        if let Some(permit) = self.try_enter(class) {
-            return Ok(permit);
-        }
         let (queued, turn) = {
             let mut state = shared.state();
+            if let Some(permit) = self.take(&mut state, class) {
+                return Ok(permit);
+            }
             if state.queue.len_of(class) >= state.max_queue {
                 return Err(self.full(class, None));
             }
             let (told, turn) = oneshot::channel();
             let now = clock::since_epoch(Instant::now());
             let id = state.queue.push(now, class, tenant, cost, told);
-            // A place may have become free since it was asked for.
-            let is_free = state.in_use < shared.places;
-            state.in_use += usize::from(is_free);
-            drop(state);
-            if is_free {
-                shared.pass_on();
-            }
             (Queued { shared, id }, turn)
         };
         let permit = match timeout(within.min(LONGEST), turn).await {

@@ -67,6 +67,7 @@ impl<J> Tenants<J> {
 
     pub(super) fn push(&mut self, id: u64, key: TenantKey, item: Item<J>) {
         self.arrivals.insert(id, (key.clone(), item.arrived));
+        // Whoever was away has saved nothing up: those who are behind are forgotten, and begin here.
         let virtual_time = self.virtual_time;
         let tenant = self
             .known
@@ -74,8 +75,6 @@ impl<J> Tenants<J> {
             .or_insert_with(|| Tenant { jobs: BTreeMap::new(), start: virtual_time });
         if tenant.jobs.is_empty() {
             self.idle.remove(&(tenant.start, key.clone()));
-            // Whoever was away has saved nothing up.
-            tenant.start = tenant.start.max(virtual_time);
             self.waiting.insert((tenant.start, id, key));
         }
         tenant.jobs.insert(id, item);

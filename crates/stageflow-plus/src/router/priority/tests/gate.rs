@@ -127,3 +127,34 @@ async fn on_threads_everybody_gets_a_turn_and_never_too_many_at_a_time() {
     assert_eq!((gate.in_use(), gate.waiting()), (0, 0));
     assert!(most.lock().expect("nobody panics").1 <= 3);
 }
+
+/// Turns come while those who wait for them leave: no place is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_threads_no_place_is_lost_to_those_who_leave() {
+    let gate = PriorityGate::new("model", 2).max_queue(100_000);
+    let tasks: Vec<_> = (0..20_000_u32)
+        .map(|number| {
+            let gate = gate.clone();
+            tokio::spawn(async move {
+                let turn = gate.enter(Priority::Normal, None, 1);
+                if number % 2 == 0 {
+                    drop(turn.await);
+                } else {
+                    // Leaves after one poll, or goes on to its turn if that was quick enough.
+                    tokio::select! {
+                        biased;
+                        permit = turn => drop(permit),
+                        () = yield_now() => {}
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        tokio::time::timeout(Duration::from_secs(60), task)
+            .await
+            .expect("nobody is forgotten")
+            .expect("it ends");
+    }
+    assert_eq!((gate.in_use(), gate.waiting()), (0, 0));
+}

@@ -10,7 +10,7 @@ use stageflow::{
 };
 
 use super::{Ticket, branches, causes, each, passes, says, ticket, told};
-use crate::behaviour::kit::{error_of, recorded};
+use crate::behaviour::kit::{error_of, idle, recorded};
 
 const AB: [(&str, &str); 2] = [("a", "a"), ("b", "b")];
 
@@ -163,6 +163,19 @@ async fn a_route_that_nobody_reports_about_fails_the_first_run() {
     assert!(failure.contains("router `models`: no stage tells it how `b` ends"), "{failure}");
     assert_eq!(each(&recorder, "route.refused", "reason"), ["unreported"]);
     assert!(engine.run(&forgotten(&router.without_report(&"b")), ticket("x")).await.is_ok());
+}
+
+/// From the decision to the end of the call, one run is one call under way.
+#[tokio::test(start_paused = true)]
+async fn a_run_counts_once_as_long_as_its_call_goes_on() {
+    let engine = Engine::builder().seed(1).build().expect("an engine");
+    let router = WeightedRouter::new([("quick", 1), ("slow", 1)]).least_loaded();
+    let pipeline = loaded(&router);
+    let run = engine.start(&pipeline, ticket("x"));
+    idle().await;
+    let loads = ["quick", "slow"].map(|route| router.table().in_flight(&route));
+    assert!([[Some(1), Some(0)], [Some(0), Some(1)]].contains(&loads), "{loads:?}");
+    run.await.expect("there is a route");
 }
 
 #[test]

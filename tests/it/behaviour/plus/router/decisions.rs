@@ -104,9 +104,7 @@ async fn what_is_unknown_fails_is_skipped_or_goes_elsewhere_as_the_policy_says()
     let failure = causes(&error);
     assert_eq!((error.code(), error.recoverable()), (code::NO_ROUTE, false));
     assert!(
-        failure
-            .to_string()
-            .contains("router `Router`: no declared route was decided for: Premium: not declared"),
+        failure.contains("router `Router`: no declared route was decided for: Premium: not declared"),
         "{failure}"
     );
     assert_eq!(each(&recorder, "route.refused", "reason"), ["unknown"]);

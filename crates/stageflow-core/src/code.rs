@@ -105,6 +105,10 @@ codes! {
     BUDGET_EXHAUSTED = "raise the budget of the run, the pipeline or the engine, or find out what has used it up";
     /// An idempotency key came again with other inputs.
     IDEMPOTENCY_MISMATCH = "take a new key for each request; repeat one under its key with the same inputs only";
+    /// A router found no route.
+    NO_ROUTE = "read which routes were skipped and why, or say where to go then with `on_unknown` and `on_empty`";
+    /// A chain of runs took a route of a router too often.
+    ROUTE_LOOP = "read the path in the message, and give the loop an end; raise `max_times` if it is meant to go on";
     /// An interceptor denied the call.
     DENIED = "check the caller's credentials and rights";
     /// An input of a stage is not usable.

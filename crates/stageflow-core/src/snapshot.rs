@@ -100,6 +100,9 @@ pub struct Parent {
     /// Where this run is: the pipeline of the root run, and the stages that lead here, the last of which is `stage`.
     #[serde(default)]
     pub path: Vec<String>,
+    /// The root run, with which the chain of child runs begins; `None` in what older versions have written.
+    #[serde(default)]
+    pub root: Option<RunId>,
 }
 
 /// The immutable facts of a run (rule S-31).
@@ -167,6 +170,11 @@ impl ContextSnapshot {
     /// The run that started this one.
     pub fn parent(&self) -> Option<&Parent> {
         self.parent.as_ref()
+    }
+
+    /// The run with which the chain of child runs begins: this one, where no other has started it.
+    pub fn root_run_id(&self) -> RunId {
+        self.parent.as_ref().map_or(self.identity.run, |parent| parent.root.unwrap_or(parent.run))
     }
 
     /// The pipeline's name.

@@ -91,6 +91,7 @@ fn snapshot(
             stage: ctx.stage_name().to_owned(),
             depth,
             path,
+            root: Some(parent.snapshot.root_run_id()),
         });
     let deadline = ctx.remaining().into_iter().chain(plan.policies().deadline).min();
     let builder = match deadline {

@@ -15,8 +15,8 @@ use stageflow_core::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Asked, BreakerKey, BreakerOpen, BreakerOutcome, BreakerState, BreakerTransition, Cell, CircuitBreaker,
-    LEASE, permit::Entry,
+    Asked, BreakerKey, BreakerOpen, BreakerOutcome, BreakerPermit, BreakerState, BreakerTransition, Cell,
+    CircuitBreaker, LEASE, permit::Entry,
 };
 
 /// What a probe gets beyond the time its stage has left.
@@ -156,11 +156,41 @@ impl CircuitBreaker {
         asked
     }
 
+    /// Asks for a call on behalf of a stage, as the breaker around it would: time and events are those of the run. A router asks this way
+    /// before it chooses. The permit is to be told how the call ended, by [`BreakerPermit::record_in`].
+    ///
+    /// # Errors
+    ///
+    /// The breaker is open, or half-open with all its probes under way. It does not wait and emits no `breaker.rejected`.
+    pub fn try_acquire_in(&self, ctx: &StageContext, key: &BreakerKey) -> Result<BreakerPermit, BreakerOpen> {
+        let cell = self.shared.cell(key);
+        match self.ask_in(ctx, cell, self.shared.now(ctx), self.lease(ctx)) {
+            Ok(entry) => Ok(BreakerPermit::new(&self.shared, entry)),
+            Err((_, open)) => Err(open),
+        }
+    }
+
     /// How long a probe of this stage keeps its slot: longer than it may take.
     fn lease(&self, ctx: &StageContext) -> Duration {
         let of_stage =
             || ctx.remaining().map_or(LEASE, |left| left.saturating_add(LEASE_MARGIN).min(LONGEST_LEASE));
         self.shared.probe_lease.unwrap_or_else(of_stage)
+    }
+}
+
+impl BreakerPermit {
+    /// Says that the call begins only now: what was waited for since it was admitted does not make it slow.
+    pub fn begin_in(&mut self, ctx: &StageContext) {
+        let now = self.shared().now(ctx);
+        self.entry_mut().begin(now);
+    }
+
+    /// Says how the call of a stage ended: time, chance and events are those of the run.
+    pub fn record_in(self, ctx: &StageContext, outcome: BreakerOutcome) {
+        let (shared, entry) = self.into_parts();
+        if let Some(change) = entry.record(&shared, outcome, shared.now(ctx), || ctx.random_u64()) {
+            tell(ctx, &change);
+        }
     }
 }
 

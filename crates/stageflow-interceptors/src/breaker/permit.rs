@@ -36,6 +36,18 @@ impl BreakerPermit {
         self.entry.ticket.is_some_and(|ticket| ticket.is_probe())
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn entry_mut(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+
+    pub(super) fn into_parts(self) -> (Arc<Shared>, Entry) {
+        (self.shared, self.entry)
+    }
+
     /// Says how the call ended, now by the clock of tokio. Gives the change of the state that came of it, if one did.
     pub fn record(self, outcome: BreakerOutcome) -> Option<BreakerTransition> {
         self.record_at(outcome, Instant::now())
@@ -58,6 +70,12 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(cell: Arc<Cell>, ticket: Ticket) -> Self {
         Self { cell, ticket: Some(ticket) }
+    }
+
+    pub(super) fn begin(&mut self, now: u64) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.begin(now);
+        }
     }
 
     /// Says that the call has succeeded, if that can do no more than count.

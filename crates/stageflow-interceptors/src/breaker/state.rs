@@ -72,6 +72,11 @@ impl Ticket {
     pub(crate) fn is_probe(&self) -> bool {
         self.probe.is_some()
     }
+
+    /// The call begins only now.
+    pub(crate) fn begin(&mut self, now: u64) {
+        self.admitted_at = self.admitted_at.max(now);
+    }
 }
 
 /// A call was not admitted.

@@ -89,7 +89,19 @@ fn details(events: &[Event]) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// Events whose tests stand elsewhere: what provokes them takes an authenticator, or a store that breaks.
-const ELSEWHERE: &[&str] = &["auth.accepted", "auth.denied", "tenant.denied", "idempotency.not_stored"];
+const ELSEWHERE: &[&str] = &[
+    "auth.accepted",
+    "auth.denied",
+    "tenant.denied",
+    "idempotency.not_stored",
+    // In `plus::router`, each with its details.
+    "route.decided",
+    "route.refused",
+    "route.looped",
+    "route.unreported",
+    "limit.waited",
+    "limit.rejected",
+];
 
 /// Provokes each of the others, and looks at what it says.
 #[tokio::test(start_paused = true)]

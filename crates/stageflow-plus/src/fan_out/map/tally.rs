@@ -189,5 +189,5 @@ impl<'a, O: Any + Send + Sync, M: Shape> Tally<'a, O, M> {
 }
 
 fn spec(code: stageflow_core::Code, class: ErrorClass, error: String) -> FailSpec {
-    FailSpec { code, class, error: error.into(), hint: None, after: None }
+    FailSpec::new(code, class, error.into())
 }

@@ -1,1 +1,0 @@
-//! Many calls as one: items are gathered by number, size or time.

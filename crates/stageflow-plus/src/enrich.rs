@@ -1,1 +1,0 @@
-//! Accounts of context windows: what was used, what was cut off, what contradicts, which version.

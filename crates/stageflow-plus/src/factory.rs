@@ -1,1 +1,0 @@
-//! Many stages from one call, with names that follow a rule.

@@ -1,1 +1,0 @@
-//! What goes on only when it is allowed.

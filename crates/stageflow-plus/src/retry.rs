@@ -1,1 +1,0 @@
-//! A stage that is tried again wherever it is added.

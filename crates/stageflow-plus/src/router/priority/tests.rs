@@ -1,0 +1,5 @@
+//! The queue against its bounds, and the gate.
+
+mod gate;
+mod queue;
+mod tenants;

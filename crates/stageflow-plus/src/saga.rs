@@ -1,1 +1,0 @@
-//! Steps that are undone in reverse order when a later one fails.

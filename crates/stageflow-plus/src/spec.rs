@@ -1,1 +1,0 @@
-//! Pipelines as data, and the registry that builds them.

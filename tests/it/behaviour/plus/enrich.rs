@@ -1,1 +1,0 @@
-//! Ready-made stages: accounts of context windows.

@@ -1,1 +1,0 @@
-//! Ready-made stages: many stages from one call.

@@ -1,1 +1,0 @@
-//! Ready-made stages: pipelines as data.

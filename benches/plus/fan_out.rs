@@ -72,10 +72,7 @@ pub(crate) fn goals(campaign: &Campaign) -> Vec<Goal> {
     let mut goals = Vec::new();
     for body in Body::ALL {
         let Some(theirs) = campaign.median(&table(body), Way::BufferUnordered.name()) else { continue };
-        // A map that also asks a limiter for each item has no goal of its own where items do nothing.
-        let ways = [Way::Limiter, Way::Map, Way::MapLimiter].into_iter();
-        let ways = ways.filter(|way| (body, *way) != (Body::Noop, Way::MapLimiter));
-        goals.extend(ways.filter_map(|way| {
+        goals.extend([Way::Limiter, Way::Map, Way::MapLimiter].into_iter().filter_map(|way| {
             let ours = campaign.median(&table(body), way.name())?;
             Some(Goal {
                 name: format!("{}, items {}", way.name(), body.name()),

@@ -26,6 +26,26 @@ pub struct Options<M> {
     pub command: String,
 }
 
+/// What a bench does that has no other mode: measure, or only prove that it measures what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Without an option.
+    Times,
+    /// `--verify`.
+    Verify,
+}
+
+impl Options<Mode> {
+    /// Reads the arguments of the process.
+    ///
+    /// # Errors
+    ///
+    /// An unknown option, or one without its value.
+    pub fn read_simple(command: &str) -> Result<Self> {
+        Self::read(command, Mode::Times, |arg, _| Ok((arg == "--verify").then_some(Mode::Verify)))
+    }
+}
+
 /// Gives the value of an option.
 pub type Values<'a> = &'a mut dyn FnMut() -> Result<String>;
 

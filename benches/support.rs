@@ -16,6 +16,7 @@ pub mod hand;
 pub mod machine;
 pub mod options;
 pub mod ours;
+pub mod report;
 pub mod stopwatch;
 pub mod table;
 pub mod work;

@@ -8,13 +8,11 @@ use stageflow::Pipeline;
 use stageflow_benches::{
     graph::{Dice, Shape},
     ours,
+    report::{Spread, runtime},
     stopwatch::Stopwatch,
     work::Noop,
 };
-use tokio::{
-    runtime::{Builder, Runtime},
-    task,
-};
+use tokio::{runtime::Runtime, task};
 
 use crate::{
     Options,
@@ -30,7 +28,7 @@ pub(crate) const EVENTS: u32 = 2;
 
 /// All figures of one run of the bench.
 pub(crate) struct Campaign {
-    pub(crate) emitting: Vec<(Way, Figure)>,
+    pub(crate) emitting: Vec<(Way, Spread)>,
     pub(crate) runs: Vec<Cell>,
     pub(crate) rounds: usize,
 }
@@ -40,32 +38,16 @@ pub(crate) struct Cell {
     pub(crate) row: Row,
     pub(crate) shape: Shape,
     /// On the processor, by the worker that runs the stages.
-    pub(crate) worker: Figure,
+    pub(crate) worker: Spread,
     /// From the call to the result.
-    pub(crate) wall: Figure,
-}
-
-/// Nanoseconds, over the rounds.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
-pub(crate) struct Figure {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
-}
-
-impl Figure {
-    fn of(values: &[f64]) -> Self {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
-        Self { median: at(sorted.len() / 2), min: at(0), max: at(sorted.len().saturating_sub(1)) }
-    }
+    pub(crate) wall: Spread,
 }
 
 impl Campaign {
     pub(crate) fn measure(options: &Options) -> Result<Self> {
         let (rounds, runs, batches) = if options.quick { (5, 2, 20) } else { (15, 4, 60) };
-        let runtime = runtime()?;
+        // One worker, so that the other core is the sinks'.
+        let runtime = runtime(1)?;
         let mut cells = Vec::new();
         for shape in SHAPES {
             let pipeline = ours::units(&shape.graph(), &Noop);
@@ -95,13 +77,13 @@ impl Campaign {
         }
         emitting.check()?;
         Ok(Self {
-            emitting: ways.into_iter().zip(emitted.iter().map(|figures| Figure::of(figures))).collect(),
+            emitting: ways.into_iter().zip(emitted.iter().map(|figures| Spread::of(figures))).collect(),
             runs: cells.into_iter().map(Running::finish).collect(),
             rounds,
         })
     }
 
-    pub(crate) fn emitting(&self, way: Way) -> Option<Figure> {
+    pub(crate) fn emitting(&self, way: Way) -> Option<Spread> {
         self.emitting.iter().find(|(one, _)| *one == way).map(|(_, figure)| *figure)
     }
 
@@ -112,12 +94,6 @@ impl Campaign {
 
 fn matches(options: &Options, name: &str) -> bool {
     options.filters.iter().all(|word| name.contains(word.as_str()))
-}
-
-/// One worker, so that the other core is the sinks'.
-pub(crate) fn runtime() -> Result<Runtime> {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build();
-    runtime.context("a runtime starts")
 }
 
 struct Running {
@@ -157,7 +133,7 @@ impl Running {
     }
 
     fn finish(self) -> Cell {
-        let (worker, wall) = (Figure::of(&self.worker), Figure::of(&self.wall));
+        let (worker, wall) = (Spread::of(&self.worker), Spread::of(&self.wall));
         Cell { row: self.row, shape: self.shape, worker, wall }
     }
 }

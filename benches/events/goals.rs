@@ -1,6 +1,6 @@
 //! The goals of telemetry: what each allows, what was measured, and whether that is good enough.
 
-use stageflow_benches::graph::Shape;
+use stageflow_benches::{graph::Shape, report::Goal};
 
 use crate::{
     campaign::{Campaign, EVENTS, SHAPES},
@@ -16,20 +16,6 @@ const OTEL: f64 = 3.0;
 const JSON_LINES: f64 = 2.0;
 /// What the bridge to `tracing` may cost without a subscriber, in times of the bare one.
 const UNHEARD: f64 = 1.1;
-
-/// One goal.
-pub(crate) struct Goal {
-    pub(crate) name: String,
-    pub(crate) unit: &'static str,
-    pub(crate) measured: f64,
-    pub(crate) limit: f64,
-}
-
-impl Goal {
-    pub(crate) fn is_met(&self) -> bool {
-        self.measured <= self.limit
-    }
-}
 
 /// The goals of what was measured.
 pub(crate) fn all(campaign: &Campaign) -> Vec<Goal> {

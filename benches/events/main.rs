@@ -17,30 +17,18 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use stageflow_benches::options;
+use stageflow_benches::{
+    options::{self, Mode},
+    report::{Goal, say},
+};
 
 use crate::campaign::Campaign;
-
-/// What to do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Mode {
-    Times,
-    Verify,
-}
 
 /// The command line, read.
 type Options = options::Options<Mode>;
 
-/// Prints one line.
-#[expect(clippy::print_stdout, reason = "the output of a bench is for its reader")]
-fn say(line: impl std::fmt::Display) {
-    println!("{line}");
-}
-
 fn main() -> Result<ExitCode> {
-    let options = Options::read("cargo xtask bench events", Mode::Times, |arg, _| {
-        Ok((arg == "--verify").then_some(Mode::Verify))
-    })?;
+    let options = Options::read_simple("cargo xtask bench events")?;
     if options.mode == Mode::Verify || options.check {
         verify::all()?;
     }
@@ -48,9 +36,10 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let campaign = Campaign::measure(&options)?;
-    report::print_times(&campaign);
+    let report = report::of(&options, &campaign);
+    report.print(&[0]);
     let goals = if options.check { goals::all(&campaign) } else { Vec::new() };
-    let missed = report::print_goals(&goals);
-    report::write(&options, &campaign, &goals)?;
+    let missed = Goal::print(&goals);
+    report::write(&options, &report, &campaign, &goals)?;
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,15 +1,15 @@
 //! That each row takes the events it is measured with: all of them.
 
 use anyhow::{Context, Result, ensure};
-use stageflow_benches::{ours, work::Noop};
+use stageflow_benches::{ours, report::runtime, work::Noop};
 
 use crate::{
-    campaign::{EVENTS, SHAPES, runtime},
+    campaign::{EVENTS, SHAPES},
     rows::Row,
 };
 
 pub(crate) fn all() -> Result<()> {
-    let runtime = runtime()?;
+    let runtime = runtime(1)?;
     for shape in SHAPES {
         let graph = shape.graph();
         let pipeline = ours::units(&graph, &Noop);

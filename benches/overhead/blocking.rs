@@ -15,11 +15,10 @@ use stageflow_benches::{
     graph::Shape,
     hand::{self, Program},
     ours,
+    report::runtime,
     stopwatch::Stopwatch,
     work::Work,
 };
-
-use crate::campaign::runtime;
 
 const BLOCKADE: Duration = Duration::from_millis(50);
 const TIMER: Duration = Duration::from_millis(10);

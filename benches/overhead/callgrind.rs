@@ -6,10 +6,9 @@
 //! makes them differ by a few percent from time to time.
 
 use anyhow::{Result, bail};
-use stageflow_benches::{callgrind, graph::Shape, work::Noop};
+use stageflow_benches::{callgrind, graph::Shape, report::runtime, work::Noop};
 
 use crate::{
-    campaign::runtime,
     cells::{self, FAN_OUTS},
     rows::Row,
 };

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use stageflow_benches::{
     graph::Dice,
+    report::runtime,
     stopwatch::{Sample, Stopwatch},
     work::{Body, Cpu, Noop, Sleep, Yield},
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::{
     cells::{self, Key},
@@ -71,12 +72,6 @@ impl Campaign {
         let cell = self.cells.iter().find(|cell| cell.key == key)?;
         cell.figure.ok()
     }
-}
-
-/// A runtime as all rows have it: no I/O driver, because no stage needs it.
-pub(crate) fn runtime(workers: usize) -> Result<Runtime> {
-    let runtime = Builder::new_multi_thread().worker_threads(workers).enable_time().build();
-    runtime.context("a runtime starts")
 }
 
 /// A cell that is being measured.

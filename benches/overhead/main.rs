@@ -22,18 +22,13 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use stageflow_benches::report::say;
 
 use crate::{
     campaign::Campaign,
     goals::Facts,
     options::{Mode, Options},
 };
-
-/// Prints one line.
-#[expect(clippy::print_stdout, reason = "the output of a bench is for its reader")]
-pub(crate) fn say(line: impl std::fmt::Display) {
-    println!("{line}");
-}
 
 fn main() -> Result<ExitCode> {
     let options = options::read()?;

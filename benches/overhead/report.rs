@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 use stageflow_benches::{
     machine,
+    report::{self, Report, say},
     table::{aligned, markdown},
     work::Body,
 };
@@ -15,7 +16,6 @@ use crate::{
     goals::{Facts, Goal, Limit, Verdict},
     options::Options,
     rows::Row,
-    say,
 };
 
 const HEAD: [&str; 7] = ["shape", "row", "ns/stage", "min – max", "÷ joinset", "teardown", "samples"];
@@ -57,15 +57,17 @@ pub(crate) fn print_goals(goals: &[Goal]) -> usize {
 }
 
 pub(crate) fn write(options: &Options, facts: &Facts, goals: &[Goal]) -> Result<()> {
-    let written = options.write(|| as_json(options, facts, goals), || as_markdown(options, facts, goals))?;
-    written.into_iter().for_each(|file| say(format_args!("wrote {}", file.display())));
-    Ok(())
-}
-
-/// On what the figures were measured.
-fn machine(options: &Options) -> Vec<(&'static str, String)> {
     let peers = ["async_dag", "dagx", "dagrs", "graph-flow"];
-    machine::facts(&options.command, "multi-thread, 2 workers", &peers)
+    let report = Report {
+        title: "Baseline",
+        facts: machine::facts(&options.command, "multi-thread, 2 workers", &peers),
+        tables: times(&facts.campaign),
+        notes: footnotes(&facts.campaign)
+            .iter()
+            .map(|note| note.trim_start_matches("-  ").to_owned())
+            .collect(),
+    };
+    report::write(options, || as_json(&report, facts, goals), || as_markdown(&report, facts, goals))
 }
 
 /// One table per body.
@@ -150,21 +152,8 @@ fn short(value: f64) -> String {
     if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
-fn as_markdown(options: &Options, facts: &Facts, goals: &[Goal]) -> String {
-    let mut text = "# Baseline\n\n| | |\n|---|---|\n".to_owned();
-    for (name, value) in machine(options) {
-        text.push_str(&format!("| {name} | {value} |\n"));
-    }
-    if !goals.is_empty() {
-        text.push_str(&format!("\n## Goals\n\n{}", markdown(&goal_rows(goals))));
-    }
-    for (title, rows) in times(&facts.campaign) {
-        text.push_str(&format!("\n## {title}\n\n{}", markdown(&rows)));
-    }
-    text.push('\n');
-    for note in footnotes(&facts.campaign) {
-        text.push_str(&format!("- {}\n", note.trim_start_matches("-  ")));
-    }
+fn as_markdown(report: &Report, facts: &Facts, goals: &[Goal]) -> String {
+    let mut text = report.markdown(&goal_rows(goals));
     if let Ok(counts) = &facts.instructions {
         let mut rows = vec![["shape", "row", "instructions per stage"].map(str::to_owned).to_vec()];
         rows.extend(counts.iter().map(|count| {
@@ -180,9 +169,7 @@ fn as_markdown(options: &Options, facts: &Facts, goals: &[Goal]) -> String {
     text
 }
 
-fn as_json(options: &Options, facts: &Facts, goals: &[Goal]) -> serde_json::Value {
-    let machine: serde_json::Map<_, _> =
-        machine(options).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+fn as_json(report: &Report, facts: &Facts, goals: &[Goal]) -> serde_json::Value {
     let cell = |cell: &Cell| {
         let Key { row, shape, body } = cell.key;
         json!({
@@ -194,7 +181,7 @@ fn as_json(options: &Options, facts: &Facts, goals: &[Goal]) -> serde_json::Valu
         |row: Vec<String>| json!({ "goal": row[0], "measured": row[1], "limit": row[2], "verdict": row[3] });
     let count = |count: &Count| json!({ "row": count.row.to_string(), "shape": count.shape.to_string(), "per_stage": count.per_stage });
     json!({
-        "machine": machine,
+        "machine": report.machine(),
         "goals": goal_rows(goals).into_iter().skip(1).map(goal).collect::<Vec<_>>(),
         "times": facts.campaign.cells.iter().map(cell).collect::<Vec<_>>(),
         "instructions": facts.instructions.as_ref().ok().map(|all| all.iter().map(count).collect::<Vec<_>>()),

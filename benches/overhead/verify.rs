@@ -8,10 +8,11 @@ use std::sync::{
 use anyhow::{Result, bail};
 use stageflow_benches::{
     graph::{Graph, Shape},
+    report::runtime,
     work::Work,
 };
 
-use crate::{campaign::runtime, rows::Row};
+use crate::rows::Row;
 
 const SMALL: &[Shape] = &[
     Shape::Chain(10),

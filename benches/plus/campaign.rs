@@ -1,8 +1,12 @@
 //! Measures all cases in rounds: in each round every case once, in another order, so that a disturbance meets all of them.
 
 use anyhow::{Context, Result, ensure};
-use stageflow_benches::{graph::Dice, stopwatch::Stopwatch};
-use tokio::runtime::{Builder, Runtime};
+use stageflow_benches::{
+    graph::Dice,
+    report::{Spread, runtime},
+    stopwatch::Stopwatch,
+};
+use tokio::runtime::Runtime;
 
 use crate::Options;
 
@@ -26,29 +30,14 @@ pub(crate) struct Measured {
     pub(crate) table: String,
     pub(crate) name: String,
     pub(crate) unit: &'static str,
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
+    #[serde(flatten)]
+    pub(crate) spread: Spread,
 }
 
 /// All figures of one run of the bench.
 pub(crate) struct Campaign {
     pub(crate) cases: Vec<Measured>,
     pub(crate) rounds: usize,
-}
-
-/// One goal.
-pub(crate) struct Goal {
-    pub(crate) name: String,
-    pub(crate) unit: &'static str,
-    pub(crate) measured: f64,
-    pub(crate) limit: f64,
-}
-
-impl Goal {
-    pub(crate) fn is_met(&self) -> bool {
-        self.measured <= self.limit
-    }
 }
 
 impl Campaign {
@@ -62,7 +51,7 @@ impl Campaign {
         };
         cases.retain(is_asked);
         ensure!(!cases.is_empty(), "nothing matches {:?}", options.filters);
-        let runtime = runtime()?;
+        let runtime = runtime(1)?;
         let mut values: Vec<Vec<f64>> = cases.iter().map(|_| Vec::new()).collect();
         let mut order: Vec<usize> = (0..cases.len()).collect();
         let mut dice = Dice::new(7);
@@ -78,23 +67,17 @@ impl Campaign {
             }
             crate::say(format_args!("round {} of {rounds}: {:.1?}", round + 1, watch.elapsed()));
         }
-        let finish = |(case, mut values): (Case, Vec<f64>)| {
-            values.sort_by(f64::total_cmp);
-            let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
-            let (median, min, max) = (at(values.len() / 2), at(0), at(values.len().saturating_sub(1)));
-            Measured { table: case.table, name: case.name, unit: case.unit, median, min, max }
+        let finish = |(case, values): (Case, Vec<f64>)| Measured {
+            table: case.table,
+            name: case.name,
+            unit: case.unit,
+            spread: Spread::of(&values),
         };
         Ok(Self { cases: cases.into_iter().zip(values).map(finish).collect(), rounds })
     }
 
     /// The median of a case, if it was measured.
     pub(crate) fn median(&self, table: &str, name: &str) -> Option<f64> {
-        self.cases.iter().find(|case| case.table == table && case.name == name).map(|case| case.median)
+        self.cases.iter().find(|case| case.table == table && case.name == name).map(|case| case.spread.median)
     }
-}
-
-/// One worker.
-pub(crate) fn runtime() -> Result<Runtime> {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build();
-    runtime.context("a runtime starts")
 }

@@ -5,11 +5,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use stageflow_benches::{
     fan_out::{Body, Way},
+    report::{Goal, runtime},
     stopwatch::Stopwatch,
 };
 use tokio::runtime::Runtime;
 
-use crate::campaign::{Campaign, Case, Goal, runtime};
+use crate::campaign::{Campaign, Case};
 
 const ITEMS: u64 = 1_000_000;
 const FEWER: u64 = 10_000;
@@ -95,7 +96,7 @@ pub(crate) fn goals(campaign: &Campaign) -> Vec<Goal> {
 }
 
 pub(crate) fn verify() -> Result<()> {
-    let runtime = runtime()?;
+    let runtime = runtime(1)?;
     for body in Body::ALL {
         for way in Way::ALL {
             let run = runtime.spawn(async move { way.run(body, 10_000, 7).await });

@@ -15,25 +15,15 @@ mod report;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use stageflow_benches::options;
+use stageflow_benches::{
+    options::{self, Mode},
+    report::{Goal, say},
+};
 
-use crate::campaign::{Campaign, Goal};
-
-/// What to do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Mode {
-    Times,
-    Verify,
-}
+use crate::campaign::Campaign;
 
 /// The command line, read.
 type Options = options::Options<Mode>;
-
-/// Prints one line.
-#[expect(clippy::print_stdout, reason = "the output of a bench is for its reader")]
-fn say(line: impl std::fmt::Display) {
-    println!("{line}");
-}
 
 /// What is measured.
 const TOPICS: &[fn() -> Vec<campaign::Case>] = &[fan_out::cases];
@@ -43,9 +33,7 @@ const GOALS: &[fn(&Campaign) -> Vec<Goal>] = &[fan_out::goals];
 const PROOFS: &[fn() -> Result<()>] = &[fan_out::verify];
 
 fn main() -> Result<ExitCode> {
-    let options = Options::read("cargo xtask bench plus", Mode::Times, |arg, _| {
-        Ok((arg == "--verify").then_some(Mode::Verify))
-    })?;
+    let options = Options::read_simple("cargo xtask bench plus")?;
     if options.mode == Mode::Verify || options.check {
         PROOFS.iter().try_for_each(|proof| proof())?;
     }
@@ -53,12 +41,13 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let campaign = Campaign::measure(&options, TOPICS.iter().flat_map(|topic| topic()).collect())?;
-    report::print_times(&campaign);
+    let report = report::of(&options, &campaign);
+    report.print(&[0]);
     let goals: Vec<_> = match options.check {
         true => GOALS.iter().flat_map(|goals| goals(&campaign)).collect(),
         false => Vec::new(),
     };
-    let missed = report::print_goals(&goals);
-    report::write(&options, &campaign, &goals)?;
+    let missed = Goal::print(&goals);
+    report::write(&options, &report, &campaign, &goals)?;
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,10 +1,10 @@
 //! Instructions per call, without and with each policy.
 
 use anyhow::{Context as _, Result};
-use stageflow_benches::{callgrind, table::aligned};
+use stageflow_benches::{callgrind, report::runtime, table::aligned};
 
 use crate::{
-    campaign::{make, runtime},
+    campaign::make,
     case::CALLS,
     options::Options,
     rows::{self, Row},
@@ -46,7 +46,7 @@ fn count(row: usize, bare: bool) -> Result<f64> {
 /// What runs under valgrind.
 pub(crate) fn cell(row: &usize, bare: bool, batches: usize) -> Result<()> {
     let row = rows::ALL.get(*row).context("there is such a row")?;
-    let runtime = runtime()?;
+    let runtime = runtime(1)?;
     let pair = make(&runtime, row);
     let mut case = if bare { pair.bare } else { pair.with };
     let handler = runtime.spawn(async move {

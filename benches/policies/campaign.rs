@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use stageflow_benches::{graph::Dice, stopwatch::Stopwatch};
-use tokio::runtime::{Builder, Runtime};
+use anyhow::{Result, ensure};
+use stageflow_benches::{graph::Dice, report::runtime, stopwatch::Stopwatch};
+use tokio::runtime::Runtime;
 
 use crate::{
     case::{Pair, Visit, median, visit},
@@ -56,7 +56,8 @@ impl Campaign {
     pub(crate) fn measure(options: &Options) -> Result<Self> {
         let rounds = if options.quick { 3 } else { 9 };
         let time = Duration::from_millis(if options.quick { 30 } else { 80 });
-        let runtime = runtime()?;
+        // One worker: what a policy costs a call is looked at where nobody competes for it.
+        let runtime = runtime(1)?;
         let rows: Vec<&'static Row> = rows::ALL.iter().filter(|row| row.matches(&options.filters)).collect();
         ensure!(!rows.is_empty(), "no row matches {:?}", options.filters);
         let mut pairs: Vec<Option<Pair>> = rows.iter().map(|_| None).collect();
@@ -93,10 +94,4 @@ impl Campaign {
 pub(crate) fn make(runtime: &Runtime, row: &Row) -> Pair {
     let _context = runtime.enter();
     row.pair()
-}
-
-/// One worker: what a policy costs a call is looked at where nobody competes for it.
-pub(crate) fn runtime() -> Result<Runtime> {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build();
-    runtime.context("a runtime starts")
 }

@@ -21,17 +21,12 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use stageflow_benches::report::say;
 
 use crate::{
     campaign::Campaign,
     options::{Mode, Options},
 };
-
-/// Prints one line.
-#[expect(clippy::print_stdout, reason = "the output of a bench is for its reader")]
-pub(crate) fn say(line: impl std::fmt::Display) {
-    println!("{line}");
-}
 
 fn main() -> Result<ExitCode> {
     let options = options::read()?;
@@ -49,9 +44,10 @@ fn times(options: &Options) -> Result<ExitCode> {
         verify::all()?;
     }
     let campaign = Campaign::measure(options)?;
-    report::print_times(&campaign);
+    let report = report::of(options, &campaign);
+    report.print(&[0]);
     let goals = if options.check { goals::all(&campaign) } else { Vec::new() };
     let missed = report::print_goals(&goals);
-    report::write(options, &campaign, &goals)?;
+    report::write(options, &report, &campaign, &goals)?;
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

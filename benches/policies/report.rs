@@ -4,7 +4,8 @@ use anyhow::Result;
 use serde_json::json;
 use stageflow_benches::{
     machine,
-    table::{aligned, markdown},
+    report::{self, Report, count_missed, head, say, verdict},
+    table::aligned,
 };
 
 use crate::{
@@ -12,19 +13,19 @@ use crate::{
     goals::Goal,
     options::Options,
     rows::Policy,
-    say,
 };
 
 const HEAD: [&str; 7] = ["row", "cost, ns", "min – max", "bare", "÷ bare", "÷ ours", "batches"];
 const GOALS_HEAD: [&str; 5] = ["goal", "measured, ns", "limit", "fastest peer", "verdict"];
 
-pub(crate) fn print_times(campaign: &Campaign) {
-    for (policy, rows) in tables(campaign) {
-        say(format_args!("\n{policy}"));
-        aligned(&rows, &[0]).iter().for_each(say);
+pub(crate) fn of(options: &Options, campaign: &Campaign) -> Report {
+    let peers = ["tower", "tower-resilience", "backon", "failsafe", "governor"];
+    Report {
+        title: "Baseline of the policies",
+        facts: machine::facts(&options.command, "multi-thread, 1 worker", &peers),
+        tables: tables(campaign),
+        notes: notes(campaign),
     }
-    say("");
-    notes(campaign).iter().for_each(say);
 }
 
 /// Prints the goals; gives how many are missed.
@@ -34,20 +35,18 @@ pub(crate) fn print_goals(goals: &[Goal]) -> usize {
     }
     say("");
     aligned(&goal_rows(goals), &[0, 3, 4]).iter().for_each(say);
-    let missed = goals.iter().filter(|goal| !goal.is_met()).count();
-    say(format_args!("{} met, {missed} missed", goals.len() - missed));
-    missed
+    count_missed(goals.iter().map(Goal::is_met))
 }
 
 /// One table per policy.
-fn tables(campaign: &Campaign) -> Vec<(Policy, Vec<Vec<String>>)> {
+fn tables(campaign: &Campaign) -> Vec<(String, Vec<Vec<String>>)> {
     let mut tables = Vec::new();
     for policy in Policy::ALL {
         let of = || campaign.rows.iter().filter(|one| one.row.policy == *policy);
         let ours = of().find(|one| one.row.is_stage()).map(|one| one.figure.cost);
         let rows: Vec<_> = of().map(|one| row(one, ours)).collect();
         if !rows.is_empty() {
-            tables.push((*policy, [vec![HEAD.map(str::to_owned).to_vec()], rows].concat()));
+            tables.push((policy.to_string(), [vec![head(HEAD)], rows].concat()));
         }
     }
     tables
@@ -109,61 +108,30 @@ fn sum(campaign: &Campaign) -> Option<f64> {
 }
 
 fn goal_rows(goals: &[Goal]) -> Vec<Vec<String>> {
-    let head = GOALS_HEAD.map(str::to_owned).to_vec();
     let row = |goal: &Goal| {
         vec![
             goal.name.clone(),
             nanos(goal.measured),
             format!("< {}", nanos(goal.limit)),
             goal.peer.map_or_else(|| "-".to_owned(), |(cost, name)| format!("{} {name}", nanos(cost))),
-            if goal.is_met() { "PASS" } else { "MISS" }.to_owned(),
+            verdict(goal.is_met()),
         ]
     };
-    [head].into_iter().chain(goals.iter().map(row)).collect()
+    [head(GOALS_HEAD)].into_iter().chain(goals.iter().map(row)).collect()
 }
 
-pub(crate) fn write(options: &Options, campaign: &Campaign, goals: &[Goal]) -> Result<()> {
-    let written =
-        options.write(|| as_json(options, campaign, goals), || as_markdown(options, campaign, goals))?;
-    written.into_iter().for_each(|file| say(format_args!("wrote {}", file.display())));
-    Ok(())
-}
-
-/// On what the figures were measured.
-fn facts(options: &Options) -> Vec<(&'static str, String)> {
-    let peers = ["tower", "tower-resilience", "backon", "failsafe", "governor"];
-    machine::facts(&options.command, "multi-thread, 1 worker", &peers)
-}
-
-fn as_markdown(options: &Options, campaign: &Campaign, goals: &[Goal]) -> String {
-    let mut text = "# Baseline of the policies\n\n| | |\n|---|---|\n".to_owned();
-    for (name, value) in facts(options) {
-        text.push_str(&format!("| {name} | {value} |\n"));
-    }
-    if !goals.is_empty() {
-        text.push_str(&format!("\n## Goals\n\n{}", markdown(&goal_rows(goals))));
-    }
-    for (policy, rows) in tables(campaign) {
-        text.push_str(&format!("\n## {policy}\n\n{}", markdown(&rows)));
-    }
-    text.push('\n');
-    for note in notes(campaign) {
-        text.push_str(&format!("- {note}\n"));
-    }
-    text
-}
-
-fn as_json(options: &Options, campaign: &Campaign, goals: &[Goal]) -> serde_json::Value {
-    let facts: serde_json::Map<_, _> =
-        facts(options).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+pub(crate) fn write(options: &Options, report: &Report, campaign: &Campaign, goals: &[Goal]) -> Result<()> {
     let goal = |goal: &Goal| {
         json!({ "goal": goal.name, "ns": goal.measured, "limit": goal.limit, "met": goal.is_met(),
                 "fastest_peer": goal.peer.map(|(_, name)| name), "fastest_peer_ns": goal.peer.map(|(cost, _)| cost) })
     };
     let row = |one: &Measured| json!({ "policy": one.row.policy.to_string(), "row": one.row.name, "ns": one.figure });
-    json!({
-        "machine": facts,
-        "goals": goals.iter().map(goal).collect::<Vec<_>>(),
-        "rows": campaign.rows.iter().map(row).collect::<Vec<_>>(),
-    })
+    let json = || {
+        json!({
+            "machine": report.machine(),
+            "goals": goals.iter().map(goal).collect::<Vec<_>>(),
+            "rows": campaign.rows.iter().map(row).collect::<Vec<_>>(),
+        })
+    };
+    report::write(options, json, || report.markdown(&goal_rows(goals)))
 }

@@ -17,11 +17,11 @@ use stageflow::{
     ClassifyExt as _, Engine, EngineBuilder, RunBuilder, StageResult,
     interceptors::{Credentials, Fallback, Idempotency, IdempotencyKey, InMemoryStore, Retry},
 };
+use stageflow_benches::report::runtime;
 use tokio::time::{sleep, timeout};
 use tower::{Service, ServiceExt as _};
 
 use crate::{
-    campaign::runtime,
     ours::{self, LONG, Limits, Own, single},
     peers::{Failure, calling, nothing, resilience, tower as peer},
     rows::{self, Make},
@@ -31,7 +31,7 @@ use crate::{
 const SHORT: Duration = Duration::from_millis(20);
 
 pub(crate) fn all() -> Result<()> {
-    let runtime = runtime()?;
+    let runtime = runtime(1)?;
     let _context = runtime.enter();
     let mut chains = 0;
     for row in rows::ALL {

@@ -31,6 +31,7 @@ pub mod event;
 pub mod exit;
 mod extensions;
 pub mod facts;
+mod health;
 pub mod id;
 pub mod input;
 pub mod intercept;
@@ -70,6 +71,7 @@ pub use crate::{
         AuthenticateFacts, BreakerFacts, BulkheadFacts, FallbackFacts, IdempotencyFacts, PolicyFacts,
         PolicyId, RateDimension, RateLimitFacts, RetryFacts, TenantGuardFacts, TimeoutFacts,
     },
+    health::BreakerOutcome,
     id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},
     input::{InputError, Owned, StageInput, StageInputs},
     intercept::{Interceptor, Layer},

@@ -38,7 +38,7 @@ use stageflow_core::{
 /// ```
 pub fn channel(capacity: usize) -> (ChannelSink, EventReceiver) {
     let backlog = Backlog::new(Rooms::Shared(capacity.max(1)));
-    let state = State { backlog, reader: None, last_words: Vec::new() };
+    let state = State { backlog, reader: None };
     let shared = Arc::new(Shared(Mutex::new(state)));
     (ChannelSink { shared: Arc::clone(&shared) }, EventReceiver { shared })
 }
@@ -48,8 +48,6 @@ struct Shared(Mutex<State>);
 struct State {
     backlog: Backlog,
     reader: Option<Waker>,
-    /// Gaps that no event stands behind.
-    last_words: Vec<Event>,
 }
 
 impl Shared {
@@ -140,14 +138,8 @@ impl EventReceiver {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let mut lost = Lost::new();
         let mut state = self.shared.lock();
-        if let Some(event) = state.backlog.pop(&mut lost) {
-            return Poll::Ready(Some(event));
-        }
-        if state.backlog.is_closed() {
-            if state.backlog.has_untold() {
-                state.last_words = state.backlog.take_untold();
-            }
-            return Poll::Ready(state.last_words.pop());
+        if let Poll::Ready(next) = state.backlog.poll_pop(&mut lost) {
+            return Poll::Ready(next);
         }
         let before = state.reader.replace(cx.waker().clone());
         drop(state);

@@ -1,18 +1,19 @@
 //! Events that wait for a sink, with their account and their gaps: plain data behind somebody else's lock.
 
 mod bulk;
+mod expiry;
 mod pending;
 mod room;
 mod spill;
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
+use std::{collections::VecDeque, mem, sync::Arc, task::Poll, time::Instant};
 
 pub use self::{
     room::{Room, Rooms, Rule},
     spill::{Beside, DiskJob, Parcel, Waiter},
 };
 
-use self::{pending::Pending, spill::Away};
+use self::{expiry::now, pending::Pending, spill::Away};
 use super::{DropReason, Event, EventClass, EventKind, Losses, RunInfo, SinkAccount, Taken};
 
 const LANES: usize = EventClass::ALL.len();
@@ -40,6 +41,8 @@ pub struct Backlog {
     highest: usize,
     is_high: bool,
     closed: bool,
+    /// Gaps for a reader at the very end.
+    last_words: Vec<Event>,
 }
 
 #[derive(Debug)]
@@ -129,6 +132,7 @@ impl Backlog {
             highest: 0,
             is_high: false,
             closed: false,
+            last_words: Vec::new(),
         };
         for class in EventClass::ALL {
             backlog.room(class).into_iter().for_each(|room| backlog.set_away(class, room));
@@ -277,38 +281,10 @@ impl Backlog {
         }
     }
 
-    /// Drops what has waited for room for too long.
-    fn expire(&mut self, class: EventClass, now: Instant, lost: &mut Lost) {
-        let Some(Room { capacity, rule: Rule::Wait(_) }) = self.rooms.of(class).copied() else { return };
-        let lane = class as usize;
-        let over = |entry: &&Entry| entry.until.is_some_and(|until| until <= now);
-        let count = self.lanes[lane].iter().skip(capacity).take_while(over).count();
-        if count > 0 {
-            let gone: Vec<_> = self.lanes[lane].drain(capacity..capacity + count).collect();
-            self.queued -= count;
-            for entry in gone {
-                self.leave(entry, DropReason::Expired, lost);
-            }
-        }
-    }
-
     fn prepare(&mut self, lost: &mut Lost) {
         self.expire_all(lost);
         if !self.away.is_empty() {
             self.move_up();
-        }
-    }
-
-    fn expire_all(&mut self, lost: &mut Lost) {
-        let full = |class: &EventClass| {
-            self.rooms.of(*class).is_some_and(|room| {
-                matches!(room.rule, Rule::Wait(_)) && self.lanes[*class as usize].len() > room.capacity
-            })
-        };
-        let full: Vec<_> = EventClass::ALL.into_iter().filter(full).collect();
-        if !full.is_empty() {
-            let now = now();
-            full.into_iter().for_each(|class| self.expire(class, now, lost));
         }
     }
 
@@ -370,6 +346,20 @@ impl Backlog {
             self.account.delivered += 1;
         }
         Some(event)
+    }
+
+    /// The next event for a reader who waits for one; after the last one of a closed backlog come the gaps that are left, and `None`.
+    pub fn poll_pop(&mut self, lost: &mut Lost) -> Poll<Option<Event>> {
+        if let Some(event) = self.pop(lost) {
+            return Poll::Ready(Some(event));
+        }
+        if !self.closed {
+            return Poll::Pending;
+        }
+        if self.has_untold() {
+            self.last_words = self.take_untold();
+        }
+        Poll::Ready(self.last_words.pop())
     }
 
     /// The next events, all of one run, at most so many. They are in flight until [`settle`](Self::settle).
@@ -482,11 +472,6 @@ impl Backlog {
         self.abandon_away(lost);
         self.account.dropped_abandoned - before
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "events wait in memory by the machine's time")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

@@ -32,8 +32,6 @@ struct State {
     flush: u64,
     /// Readers that wait for the next event: each stream of a handle may have one.
     readers: Vec<Waker>,
-    /// Gaps for a reader at the very end.
-    last_words: Vec<Event>,
 }
 
 impl Queue {
@@ -43,7 +41,6 @@ impl Queue {
             draining: false,
             flush: 0,
             readers: Vec::new(),
-            last_words: Vec::new(),
         };
         Self { state: Mutex::new(state), moved: Notify::new() }
     }
@@ -124,14 +121,8 @@ impl Queue {
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let mut lost = Lost::new();
         let mut state = self.lock();
-        if let Some(event) = state.backlog.pop(&mut lost) {
-            return Poll::Ready(Some(event));
-        }
-        if state.backlog.is_closed() {
-            if state.backlog.has_untold() {
-                state.last_words = state.backlog.take_untold();
-            }
-            return Poll::Ready(state.last_words.pop());
+        if let Poll::Ready(next) = state.backlog.poll_pop(&mut lost) {
+            return Poll::Ready(next);
         }
         if !state.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
             state.readers.push(cx.waker().clone());

@@ -6,7 +6,7 @@ use stageflow_core::{
     Call, ErrorClass, Interceptor, Layer, Next, PolicyFacts, Stage, StageContext, StageExit, StageKind,
     StageResult, Value, WaitReason, code, intercept::Placement,
 };
-use stageflow_interceptors::{BreakerOutcome, BreakerPermit, BreakerState, CircuitBreaker, Forced};
+use stageflow_interceptors::{BreakerPermit, BreakerState, CircuitBreaker, Forced};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
@@ -18,7 +18,7 @@ use super::{
     route::{Route, RouteKey, RouteReason, SkippedRoute},
     shell::{NoRoute, Shell, shell_setters},
     tickets::Tickets,
-    watch::{Verdict, watched},
+    watch::watched,
 };
 
 /// What happens while no breaker lets a call through.
@@ -291,8 +291,8 @@ impl<R: RouteKey> Interceptor for BreakerRouteGuard<R> {
             Some(mut held) => match held.permit.take() {
                 Some(mut permit) => {
                     permit.begin_in(ctx);
-                    watched(call, next, move |verdict, _| {
-                        permit.record_in(ctx, outcome(verdict));
+                    watched(call, next, move |outcome, _| {
+                        permit.record_in(ctx, outcome);
                         held.changed.notify_waiters();
                     })
                     .await
@@ -317,14 +317,6 @@ impl<R: RouteKey> Interceptor for BreakerRouteGuard<R> {
 
     fn describe(&self) -> PolicyFacts {
         self.index.map_or(PolicyFacts::Other, |at| self.shared.routes[at].1.describe())
-    }
-}
-
-fn outcome(verdict: Verdict) -> BreakerOutcome {
-    match verdict {
-        Verdict::Success => BreakerOutcome::Success,
-        Verdict::Failure { retry_after } => BreakerOutcome::Failure { retry_after },
-        Verdict::Neutral => BreakerOutcome::Neutral,
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Call, Interceptor, Layer, Next, RunId, Stage, StageContext, StageExit, StageKind, StageResult, Value,
-    intercept::Placement,
+    BreakerOutcome, Call, Interceptor, Layer, Next, RunId, Stage, StageContext, StageExit, StageKind,
+    StageResult, Value, intercept::Placement,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     reports::Guarded,
     route::{Route, RouteKey, RouteReason, SkippedRoute, label},
     shell::{NoRoute, Shell, shell_setters},
-    watch::{Verdict, watched},
+    watch::watched,
 };
 
 /// How many chains are known at a time.
@@ -146,8 +146,8 @@ pub struct FallbackRouteGuard<R> {
 impl<R: RouteKey> Interceptor for FallbackRouteGuard<R> {
     async fn around(&self, call: &Call, next: Next<'_>) -> StageResult<Value> {
         let chain = call.snapshot().root_run_id();
-        watched(call, next, |verdict, exit| {
-            let (Verdict::Failure { .. }, Some(index)) = (verdict, self.index) else { return };
+        watched(call, next, |outcome, exit| {
+            let (BreakerOutcome::Failure { .. }, Some(index)) = (outcome, self.index) else { return };
             let mut failed = self.shared.failed();
             let tiers = failed.get(&chain);
             if !tiers.iter().any(|(known, _)| *known == index) {

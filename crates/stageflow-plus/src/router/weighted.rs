@@ -9,8 +9,8 @@ mod table;
 use std::{borrow::Cow, fmt, hash::Hash, marker::PhantomData, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Call, Interceptor, Layer, Next, Stage, StageContext, StageKind, StageResult, TenantId, Value,
-    intercept::Placement,
+    BreakerOutcome, Call, Interceptor, Layer, Next, Stage, StageContext, StageKind, StageResult, TenantId,
+    Value, intercept::Placement,
 };
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     route::{Route, RouteKey, RouteReason},
     shell::{NoRoute, Shell, shell_setters},
     tickets::Tickets,
-    watch::{Verdict, watched},
+    watch::watched,
 };
 
 pub use self::{
@@ -222,13 +222,13 @@ impl<R: RouteKey> Interceptor for LoadRouteGuard<R> {
         let of_decision = self.tickets.claim(ctx.identity().run_id(), index);
         let ticket = of_decision.unwrap_or_else(|| self.table.ticket(index));
         let began = clock::now(ctx);
-        watched(call, next, move |verdict, _| {
+        watched(call, next, move |outcome, _| {
             let now = clock::now(ctx);
             let took = Duration::from_nanos(now.saturating_sub(began));
-            match verdict {
-                Verdict::Success => ticket.finish_at(now, took, false),
-                Verdict::Failure { .. } => ticket.finish_at(now, took, true),
-                Verdict::Neutral => drop(ticket),
+            match outcome {
+                BreakerOutcome::Success => ticket.finish_at(now, took, false),
+                BreakerOutcome::Failure { .. } => ticket.finish_at(now, took, true),
+                BreakerOutcome::Neutral => drop(ticket),
             }
         })
         .await

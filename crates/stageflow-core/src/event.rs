@@ -140,6 +140,11 @@ impl Event {
         self.run.snapshot.identity().run_id()
     }
 
+    /// Whether it is one of this run.
+    pub(crate) fn is_of(&self, run: &Arc<RunInfo>) -> bool {
+        Arc::ptr_eq(&self.run, run) || self.run_id() == run.run_id()
+    }
+
     /// The tenant, if the run has one.
     pub fn tenant(&self) -> Option<&str> {
         self.run.snapshot.identity().tenant_id().map(crate::TenantId::as_str)

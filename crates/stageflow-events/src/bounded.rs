@@ -283,14 +283,9 @@ impl<S: EventSink> EventSink for Bounded<S> {
 
     fn take_all(&self, events: Vec<Event>) -> Taken {
         let taken = Taken::all(&events);
-        match &self.classify {
-            None => self.shared.push_all(events, |event| event.kind().class()),
-            Some(_) => {
-                let classes: Vec<_> = events.iter().map(|event| self.class_of(event)).collect();
-                let mut classes = classes.into_iter();
-                self.shared.push_all(events, |event| classes.next().unwrap_or(event.kind().class()));
-            }
-        }
+        let own = self.classify.is_some();
+        let classes = own.then(|| events.iter().map(|event| self.class_of(event)).collect());
+        self.shared.push_all(events, classes);
         self.see_to_drain();
         taken
     }

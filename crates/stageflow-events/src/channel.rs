@@ -55,13 +55,10 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, events: impl IntoIterator<Item = Event>) {
+    fn push(&self, events: Vec<Event>) {
         let mut lost = Lost::new();
         let mut state = self.lock();
-        for event in events {
-            let class = event.kind().class();
-            state.backlog.push(event, class, &mut lost);
-        }
+        state.backlog.push_all(events, &mut lost);
         let reader = state.reader.take();
         drop(state);
         reader.into_iter().for_each(Waker::wake);
@@ -83,7 +80,7 @@ pub struct ChannelSink {
 
 impl EventSink for ChannelSink {
     fn on_event(&self, event: &Event) {
-        self.shared.push([event.clone()]);
+        self.shared.push(vec![event.clone()]);
     }
 
     fn take_all(&self, events: Vec<Event>) -> Taken {

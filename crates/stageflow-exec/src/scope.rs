@@ -10,7 +10,7 @@ use std::{
 };
 
 use stageflow_core::{
-    ContextSnapshot, CustomEvent, EventKind, RunInfo, StageContext, StageKind, Value, WaitReason,
+    ContextSnapshot, CustomEvent, EventKind, StageContext, StageKind, Value, WaitReason,
     budget::account::Account,
     input::Inputs,
     scope::{CleanUp, Hold, StageScope},
@@ -35,8 +35,6 @@ pub(crate) struct WorkerScope {
     entered: AtomicU32,
     /// The start of its first attempt, which the worker notes together with its end.
     start: Unnumbered,
-    /// Shared by the events noted here, so that workers do not all count on one shared place.
-    info: Option<Arc<RunInfo>>,
     pub(crate) held: Held,
     /// The time, for the interceptors around the stage that the worker polls for the first time.
     pub(crate) watch: LentWatch,
@@ -47,7 +45,6 @@ const NOBODY: u32 = u32::MAX;
 impl WorkerScope {
     pub(crate) fn new(run: Arc<RunCore>) -> Self {
         Self {
-            info: run.events.as_ref().map(|events| Arc::new(RunInfo::clone(events.info()))),
             run,
             entered: AtomicU32::new(NOBODY),
             start: Unnumbered::none(),
@@ -68,12 +65,6 @@ impl WorkerScope {
     pub(crate) fn now(&self, stage: u32) -> u64 {
         let known = self.watch.nanos(stage).map(|nanos| nanos.saturating_sub(self.run.origin));
         known.unwrap_or_else(|| self.run.now())
-    }
-
-    /// What the events noted here share.
-    #[inline]
-    pub(crate) fn info<'a>(&'a self, events: &'a RunEvents) -> &'a Arc<RunInfo> {
-        self.info.as_ref().unwrap_or_else(|| events.info())
     }
 
     /// Draws numbers for `count` events of the stage that was entered, and before them one for its start if that has none:

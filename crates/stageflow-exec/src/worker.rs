@@ -8,8 +8,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Event, EventKind, StageContext, StageExit, StageResult, Value, call::Calls, code, event::EventRecord,
-    intercept::AnyInterceptor, slot::FutureSlot, time::nanos,
+    Event, EventKind, RunInfo, StageContext, StageExit, StageResult, Value, call::Calls, code,
+    event::EventRecord, intercept::AnyInterceptor, slot::FutureSlot, time::nanos,
 };
 
 pub(crate) use stageflow_core::text::panic_message;
@@ -38,6 +38,9 @@ const QUICK_POLLS: u32 = 8;
 
 /// How many events a worker keeps before it hands them over.
 const EVENTS_MAX: usize = 128;
+/// After so many events those that follow have another [`RunInfo`]: whoever reads these would slow the worker down if it
+/// counted on the same place.
+const EVENTS_APART: usize = 32;
 
 /// Why a worker stopped working.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub(crate) struct Worker {
     started_at: u64,
     /// Events that are not yet handed over.
     events: Vec<Event>,
+    /// What they share.
+    info: Option<Arc<RunInfo>>,
     /// How many stages in a row were polled in no time.
     quick_polls: u32,
     /// Stages that ended here and are not yet taken off the run's count.
@@ -114,6 +119,7 @@ impl Worker {
             now: 0,
             started_at: 0,
             events: Vec::new(),
+            info: None,
             quick_polls: 0,
             ended: 0,
         }
@@ -318,7 +324,7 @@ impl Worker {
         attempt: u32,
         kind: impl Fn() -> EventKind,
     ) {
-        let run = self.scope.info(events);
+        let run = self.info.get_or_insert_with(|| Arc::new(RunInfo::clone(events.info())));
         let record = || EventRecord { seq, nanos, stage, attempt, kind: kind() };
         self.events.extend((0..1).map(|_| Event::new(Arc::clone(run), record())));
     }
@@ -331,6 +337,9 @@ impl Worker {
 
     fn flush(&mut self, events: &RunEvents) {
         if !self.events.is_empty() {
+            if self.events.len() >= EVENTS_APART {
+                self.info = None;
+            }
             let kept = Vec::with_capacity(self.events.len());
             events.deliver(std::mem::replace(&mut self.events, kept));
         }

@@ -1,7 +1,7 @@
 //! Events that wait for a sink, with their account and their gaps: plain data behind somebody else's lock.
 
-mod bulk;
 mod expiry;
+mod inbox;
 mod pending;
 mod room;
 mod spill;
@@ -13,7 +13,12 @@ pub use self::{
     spill::{Beside, DiskJob, Parcel, Waiter},
 };
 
-use self::{expiry::now, pending::Pending, spill::Away};
+use self::{
+    expiry::now,
+    inbox::{Chunk, Inbox},
+    pending::Pending,
+    spill::Away,
+};
 use super::{DropReason, Event, EventClass, EventKind, Losses, RunInfo, SinkAccount, Taken};
 
 const LANES: usize = EventClass::ALL.len();
@@ -27,6 +32,7 @@ pub struct Backlog {
     rooms: Rooms,
     capacity: usize,
     lanes: [VecDeque<Entry>; LANES],
+    inbox: Inbox,
     /// What is not in the lanes, for the classes that spill.
     away: Vec<Away>,
     gone: Vec<Parcel>,
@@ -84,43 +90,13 @@ pub enum Pushed {
 /// Events that left without being read, and why.
 pub type Lost = Vec<(Event, DropReason)>;
 
-/// An event, or a reference to one of which a copy is made if it is kept.
-pub trait Given {
-    fn event(&self) -> &Event;
-    fn keep(self) -> Event;
-    fn lose(self) -> Option<Event>;
-}
-
-impl Given for Event {
-    fn event(&self) -> &Event {
-        self
-    }
-    fn keep(self) -> Event {
-        self
-    }
-    fn lose(self) -> Option<Event> {
-        Some(self)
-    }
-}
-
-impl Given for &Event {
-    fn event(&self) -> &Event {
-        self
-    }
-    fn keep(self) -> Event {
-        self.clone()
-    }
-    fn lose(self) -> Option<Event> {
-        None
-    }
-}
-
 impl Backlog {
     pub fn new(rooms: Rooms) -> Self {
         let mut backlog = Self {
             capacity: rooms.capacity(),
             rooms,
             lanes: Default::default(),
+            inbox: Inbox::default(),
             away: Vec::new(),
             gone: Vec::new(),
             sampled: [0; LANES],
@@ -185,18 +161,19 @@ impl Backlog {
 
     /// Whether an event of this class would find room.
     pub fn has_room(&self, class: EventClass) -> bool {
-        self.rooms.of(class).is_none_or(|room| self.lanes[class as usize].len() < room.capacity)
+        let length = self.lanes[class as usize].len() + self.inbox.of(class as usize);
+        self.rooms.of(class).is_none_or(|room| length < room.capacity)
     }
 
-    pub fn push<E: Given>(&mut self, given: E, class: EventClass, lost: &mut Lost) -> Pushed {
+    pub fn push(&mut self, event: Event, class: EventClass, lost: &mut Lost) -> Pushed {
+        self.empty_inbox();
         self.account.emitted += 1;
         self.tickets += 1;
-        let (verdict, until) = self.admit(given.event(), class, lost);
+        let (verdict, until) = self.admit(&event, class, lost);
         if let Pushed::Dropped(reason) = verdict {
-            self.drop_new(given, class, reason, lost);
+            self.drop_new(event, class, reason, lost);
             return verdict;
         }
-        let event = given.keep();
         let before = self.pending.before(&event);
         self.account.in_flight += 1;
         self.queued += 1;
@@ -213,16 +190,16 @@ impl Backlog {
     }
 
     /// Counts an event that came and is not let in.
-    pub fn refuse<E: Given>(&mut self, given: E, class: EventClass, reason: DropReason, lost: &mut Lost) {
+    pub fn refuse(&mut self, event: Event, class: EventClass, reason: DropReason, lost: &mut Lost) {
         self.account.emitted += 1;
         self.tickets += 1;
-        self.drop_new(given, class, reason, lost);
+        self.drop_new(event, class, reason, lost);
     }
 
-    fn drop_new<E: Given>(&mut self, given: E, class: EventClass, reason: DropReason, lost: &mut Lost) {
+    fn drop_new(&mut self, event: Event, class: EventClass, reason: DropReason, lost: &mut Lost) {
         self.account.drop_for(reason, 1);
-        self.pending.lose(given.event(), class, reason);
-        lost.extend(given.lose().map(|event| (event, reason)));
+        self.pending.lose(&event, class, reason);
+        lost.push((event, reason));
     }
 
     /// What is shared has one lane.
@@ -286,6 +263,7 @@ impl Backlog {
         if !self.away.is_empty() {
             self.move_up();
         }
+        self.refill();
     }
 
     /// An entry that was queued is lost.
@@ -364,6 +342,9 @@ impl Backlog {
 
     /// The next events, all of one run, at most so many. They are in flight until [`settle`](Self::settle).
     pub fn take(&mut self, most: usize, lost: &mut Lost) -> Vec<Event> {
+        if let Some(Chunk { ticket, events, counts }) = self.take_chunk(most) {
+            return self.give(ticket, events, counts, Losses::default());
+        }
         self.prepare(lost);
         let mut batch = Vec::new();
         let Some((lane, _)) = self.first_lane() else { return batch };
@@ -372,13 +353,8 @@ impl Backlog {
         batch.reserve(most.min(self.queued) + 1);
         let (mut count, mut classes, mut told) = (0, [0; LANES], Losses::default());
         while let Some((lane, limit)) = self.first_lane() {
-            let next = |entry: &Entry| {
-                let event = &entry.event;
-                entry.ticket < limit && (Arc::ptr_eq(event.run(), &run) || event.run_id() == run.run_id())
-            };
+            let next = |entry: &Entry| entry.ticket < limit && entry.event.is_of(&run);
             let before = batch.len();
-            let whole = |entry: &Entry| entry.before.is_none() && next(entry);
-            count += self.take_whole(lane, most - count, whole, &mut classes, &mut batch);
             while count < most && self.lanes[lane].front().is_some_and(next) {
                 let Some((event, class)) = self.step_in(lane) else { break };
                 if let Some(class) = class {
@@ -393,6 +369,13 @@ impl Backlog {
                 break;
             }
         }
+        self.give(ticket, batch, classes, told)
+    }
+
+    /// Remembers what the sink has from now on.
+    fn give(&mut self, ticket: u64, batch: Vec<Event>, classes: [usize; LANES], told: Losses) -> Vec<Event> {
+        let Some(run) = batch.first().map(|first| Arc::clone(first.run())) else { return batch };
+        let classes = classes.map(|count| count as u64);
         let ends = batch.last().is_some_and(|last| matches!(last.kind(), EventKind::PipelineEnded { .. }));
         let numbers = batch.first().zip(batch.last()).map(|(first, last)| (first.seq(), last.seq()));
         let losses = Losses::of_batch(classes, DropReason::Panic, numbers);
@@ -442,7 +425,8 @@ impl Backlog {
     /// Whether everything up to this place was delivered or dropped.
     pub fn is_settled_to(&self, ticket: u64) -> bool {
         let queued = (0..LANES).filter_map(|lane| self.first_of(lane));
-        queued.chain(self.in_hand.iter().map(|batch| batch.ticket)).all(|open| open > ticket)
+        let in_hand = self.in_hand.iter().map(|batch| batch.ticket);
+        queued.chain(self.inbox.first()).chain(in_hand).all(|open| open > ticket)
     }
 
     /// One gap for each run whose losses no event has told yet.
@@ -462,6 +446,7 @@ impl Backlog {
     /// Drops what waits; the number of those.
     pub fn abandon(&mut self, lost: &mut Lost) -> u64 {
         self.closed = true;
+        self.empty_inbox();
         let lanes = mem::take(&mut self.lanes);
         self.queued = 0;
         self.is_high = false;

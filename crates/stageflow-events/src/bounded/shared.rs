@@ -155,12 +155,17 @@ impl Shared {
         pushed
     }
 
-    pub(super) fn push_all(&self, events: Vec<Event>, mut class: impl FnMut(&Event) -> EventClass) {
+    /// Queues events, each of its own class or, where they are given, of these.
+    pub(super) fn push_all(&self, events: Vec<Event>, classes: Option<Vec<EventClass>>) {
         let mut lost = Lost::new();
         let mut state = self.lock();
-        for event in events {
-            let class = class(&event);
-            state.backlog.push(event, class, &mut lost);
+        match classes {
+            None => state.backlog.push_all(events, &mut lost),
+            Some(classes) => {
+                for (event, class) in events.into_iter().zip(classes) {
+                    state.backlog.push(event, class, &mut lost);
+                }
+            }
         }
         self.unlock(state, &lost);
     }

@@ -293,7 +293,7 @@ impl RunEvents {
 
     fn hand_out(&self, events: Vec<Event>) {
         if let Some(stream) = &self.stream {
-            stream.push(&events);
+            stream.push(events.clone());
         }
         let Some((last, others)) = self.sinks.split_last() else { return };
         for sink in others {

@@ -9,7 +9,7 @@ use std::{
 
 use stageflow_core::{
     Event, EventSink, SinkAccount,
-    event::backlog::{Backlog, Given, Lost, Rooms},
+    event::backlog::{Backlog, Lost, Rooms},
 };
 use tokio::{runtime::Handle, sync::Notify};
 
@@ -46,17 +46,11 @@ impl Queue {
     }
 
     /// Queues events; `true` obliges the caller to see to it that somebody drains.
-    pub(crate) fn push<E: Given>(
-        &self,
-        events: impl IntoIterator<Item = E, IntoIter: ExactSizeIterator>,
-    ) -> bool {
+    pub(crate) fn push(&self, events: Vec<Event>) -> bool {
         // Dropped after the lock: what a run carries is the user's.
         let mut lost = Lost::new();
         let mut state = self.lock();
-        for event in state.backlog.push_all(events.into_iter()).into_iter().flatten() {
-            let class = event.event().kind().class();
-            state.backlog.push(event, class, &mut lost);
-        }
+        state.backlog.push_all(events, &mut lost);
         let readers = mem::take(&mut state.readers);
         let drains =
             !state.draining && state.backlog.queued() > 0 && !mem::replace(&mut state.draining, true);

@@ -68,7 +68,7 @@ fn a_full_queue_drops_counts_and_announces() {
     let account = queue.account();
     assert!(is_lawful(account));
     assert_eq!((account.emitted, account.in_flight, account.dropped_full), (10, 7, 3));
-    queue.push([event(&info, 11, EventKind::StageCompleted)]);
+    queue.push(vec![event(&info, 11, EventKind::StageCompleted)]);
     assert_eq!(read(&queue), [Ok(1), Ok(2), Ok(3), Ok(4), Ok(5), Ok(6), Ok(7), Err(3), Ok(11)]);
     let account = queue.account();
     assert_eq!((account.delivered, account.dropped(), account.in_flight), (8, 3, 0));
@@ -81,10 +81,10 @@ fn ends_are_dropped_last() {
     queue.push(started(&info, 1..=20));
     assert_eq!(queue.account().in_flight, 14);
     for seq in 21..=24 {
-        queue.push([event(&info, seq, EventKind::StageCompleted)]);
+        queue.push(vec![event(&info, seq, EventKind::StageCompleted)]);
     }
     assert_eq!((queue.account().in_flight, queue.account().dropped_full), (16, 8));
-    queue.push([event(&info, 25, ended())]);
+    queue.push(vec![event(&info, 25, ended())]);
     let seen = read(&queue);
     assert_eq!(seen[14..], [Err(6), Ok(21), Ok(22), Err(2), Ok(25)]);
     assert!(is_lawful(queue.account()));

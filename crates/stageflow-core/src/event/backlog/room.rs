@@ -43,14 +43,6 @@ impl Rooms {
         }
     }
 
-    /// How many events of any kind have room in what is shared.
-    pub(super) fn sure_room(&self) -> Option<usize> {
-        match self {
-            Self::Shared(capacity) => Some(capacity - capacity / 8),
-            Self::Own(_) => None,
-        }
-    }
-
     /// How many events there may be for one of this kind to be let in.
     pub(super) fn shared_room(&self, kind: &EventKind) -> usize {
         let Self::Shared(capacity) = *self else { return 0 };

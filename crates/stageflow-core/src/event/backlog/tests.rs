@@ -1,5 +1,7 @@
 //! Rooms, places of gaps and sums, on their own.
 
+mod at_once;
+
 use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
@@ -258,53 +260,6 @@ proptest! {
         for run in given.iter().map(Event::run_id).collect::<std::collections::BTreeSet<_>>() {
             let of_run: Vec<_> = given.iter().filter(|event| event.run_id() == run && !event.is_gap()).collect();
             prop_assert!(of_run.is_sorted_by(|a, b| a.seq() < b.seq()));
-        }
-    }
-}
-
-/// What a reader sees of events: whose, which number, and for gaps how many are missing.
-fn shown(events: &[Event]) -> Vec<(crate::RunId, u64, u64)> {
-    events.iter().map(|event| (event.run_id(), event.seq(), told(event))).collect()
-}
-
-proptest! {
-    /// Many events at once are queued and taken as one by one.
-    #[test]
-    fn events_at_once_are_as_one_by_one(
-        capacity in 1..60_usize,
-        steps in prop::collection::vec((0..3_usize, 0..12_u64, prop::bool::weighted(0.1), 0..10_usize), 1..60),
-    ) {
-        let (mut at_once, mut one_by_one) = (Backlog::new(Rooms::Shared(capacity)), Backlog::new(Rooms::Shared(capacity)));
-        let mut runs = [run(), run(), run()];
-        let mut next = [1_u64; 3];
-        for (one, count, ends, most) in steps {
-            let numbers = next[one]..next[one] + count;
-            let kinds = [EventKind::StageStarted, EventKind::StageCompleted];
-            let mut events: Vec<Event> =
-                numbers.clone().map(|seq| event(&runs[one], seq, kinds[usize::from(seq % 3 == 0)].clone())).collect();
-            next[one] = numbers.end;
-            if ends {
-                events.push(event(&runs[one], next[one], ended()));
-                (runs[one], next[one]) = (run(), 1);
-            }
-            for event in &events {
-                one_by_one.push(event.clone(), event.kind().class(), &mut Lost::new());
-            }
-            for event in at_once.push_all(events.into_iter()).into_iter().flatten() {
-                let class = event.kind().class();
-                at_once.push(event, class, &mut Lost::new());
-            }
-            prop_assert_eq!(at_once.account(), one_by_one.account());
-            prop_assert_eq!((at_once.queued(), at_once.is_high()), (one_by_one.queued(), one_by_one.is_high()));
-            let batch = at_once.take(most, &mut Lost::new());
-            // The other one has only what a reader takes who takes one at a time.
-            let (mut others, events) = (Vec::new(), batch.iter().filter(|event| !event.is_gap()).count());
-            while others.iter().filter(|event: &&Event| !event.is_gap()).count() < events {
-                others.extend(one_by_one.pop(&mut Lost::new()));
-            }
-            prop_assert_eq!(shown(&batch), shown(&others));
-            at_once.settle(Some(Taken::all(&batch)));
-            prop_assert_eq!(at_once.account(), one_by_one.account());
         }
     }
 }

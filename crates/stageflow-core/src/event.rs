@@ -8,6 +8,8 @@ mod codec;
 mod custom;
 mod losses;
 mod sink;
+#[cfg(test)]
+mod support;
 mod table;
 
 use std::{

@@ -21,13 +21,19 @@ fn waits(report: &RunReport, stage: &str) -> Vec<(WaitKind, u64, Duration)> {
     stage.waits.iter().map(|wait| (wait.kind, wait.count, wait.total)).collect()
 }
 
-/// Each reason, for as long as it was.
-#[tokio::test(start_paused = true)]
-async fn s_27_each_wait_is_told_by_its_reason_and_time() {
+/// A bulkhead with one place, a limiter of one call in four seconds, and a breaker that opens at once for three.
+pub(super) fn policies_that_wait() -> (Bulkhead, RateLimiter, CircuitBreaker) {
     let bulkhead = Bulkhead::builder("db").max_concurrent(1).max_queue(9).build().expect("a bulkhead");
     let limiter = RateLimiter::builder("api").dimension("calls", 1, 4.secs(), 1).build().expect("a limiter");
     let breaker = CircuitBreaker::builder("llm").consecutive(1).open_for(3.secs()).jitter(0.0);
     let breaker = breaker.wait_while_open(1.mins()).build().expect("a breaker");
+    (bulkhead, limiter, breaker)
+}
+
+/// Each reason, for as long as it was.
+#[tokio::test(start_paused = true)]
+async fn s_27_each_wait_is_told_by_its_reason_and_time() {
+    let (bulkhead, limiter, breaker) = policies_that_wait();
     let flaky = || {
         stage_fn(|ctx: StageContext, (): ()| async move {
             if ctx.attempt() < 3 { Err("reset").transient() } else { Ok(1_u32) }

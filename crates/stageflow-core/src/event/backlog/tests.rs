@@ -2,28 +2,21 @@
 
 mod at_once;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    event::{EventRecord, NO_STAGE, StageNames},
+    event::{EventRecord, NO_STAGE, support::run_from},
     outcome::RunOutcome,
-    snapshot::ContextSnapshot,
 };
 
-struct Names;
-
-impl StageNames for Names {
-    fn stage_name(&self, _: u32) -> &str {
-        "s"
-    }
-}
-
 fn run() -> Arc<RunInfo> {
-    let snapshot = Arc::new(ContextSnapshot::builder().build());
-    Arc::new(RunInfo::new(snapshot, std::time::SystemTime::UNIX_EPOCH, Arc::new(Names)))
+    run_from(SystemTime::UNIX_EPOCH)
 }
 
 fn event(run: &Arc<RunInfo>, seq: u64, kind: EventKind) -> Event {

@@ -10,23 +10,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     code,
-    event::{DropReason, StageNames},
+    event::{DropReason, support::run_from},
     exit::{BoxError, ErrorClass},
     outcome::{CancelCause, RunOutcome, SkipCause},
-    snapshot::ContextSnapshot,
 };
 
-struct Names;
-
-impl StageNames for Names {
-    fn stage_name(&self, _: u32) -> &str {
-        "s"
-    }
-}
-
 fn run() -> Arc<RunInfo> {
-    let started = SystemTime::UNIX_EPOCH + Duration::from_nanos(7);
-    Arc::new(RunInfo::new(Arc::new(ContextSnapshot::builder().build()), started, Arc::new(Names)))
+    run_from(SystemTime::UNIX_EPOCH + Duration::from_nanos(7))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -2,14 +2,13 @@
 
 use stageflow::{
     BackpressureMonitor, FailurePolicy,
-    interceptors::{
-        Bulkhead, CircuitBreaker, Idempotency, IdempotencyKey, InMemoryStore, RateLimiter, Retry,
-    },
+    interceptors::{Idempotency, IdempotencyKey, InMemoryStore, Retry},
     prelude::*,
 };
 
 use super::{
     super::super::kit::{exits, gives, naps, pipeline, report_of, same, solo, sum},
+    super::waits::policies_that_wait,
     Measured,
 };
 
@@ -83,10 +82,7 @@ pub(super) async fn of_stages() -> Measured {
 
 /// Each reason, for as long as it was.
 pub(super) async fn of_waits() -> Measured {
-    let bulkhead = Bulkhead::builder("db").max_concurrent(1).max_queue(9).build().expect("a bulkhead");
-    let limiter = RateLimiter::builder("api").dimension("calls", 1, 4.secs(), 1).build().expect("a limiter");
-    let breaker = CircuitBreaker::builder("llm").consecutive(1).open_for(3.secs()).jitter(0.0);
-    let breaker = breaker.wait_while_open(1.mins()).build().expect("a breaker");
+    let (bulkhead, limiter, breaker) = policies_that_wait();
     let flaky = || {
         stage_fn(|ctx: StageContext, (): ()| async move {
             if ctx.attempt() < 2 { Err("reset").transient() } else { Ok(1_u32) }

@@ -54,7 +54,7 @@ fn what_looks_like_a_special_token_is_the_text_it_is() {
 #[test]
 fn long_texts_of_one_kind_are_counted() {
     let spaces = format!("{}x", " ".repeat(1_050_000));
-    assert!((10_000..100_000).contains(&CL100K.count(&spaces)));
+    assert!((1_000..100_000).contains(&CL100K.count(&spaces)));
     assert_eq!(CL100K.boundaries(&spaces).and_then(|ends| ends.last().copied()), Some(spaces.len()));
     for text in ["\n ".repeat(70_000), "é".repeat(70_000), "1".repeat(140_000)] {
         assert!(O200K.count(&text) > 0);

@@ -109,6 +109,10 @@ codes! {
     NO_ROUTE = "read which routes were skipped and why, or say where to go then with `on_unknown` and `on_empty`";
     /// A chain of runs took a route of a router too often.
     ROUTE_LOOP = "read the path in the message, and give the loop an end; raise `max_times` if it is meant to go on";
+    /// A value has no room in a context window.
+    CONTEXT_WINDOW_EXCEEDED = "fetch less, raise the limit, or have it cut: `.shorten(…)` on the window";
+    /// Sources contradict each other, and the rule for that is an error.
+    MERGE_CONFLICT = "mend one of the sources, or say which wins: `Resolve::KeepOld`, `KeepNew`, `Newest` or `Merge`";
     /// An interceptor denied the call.
     DENIED = "check the caller's credentials and rights";
     /// An input of a stage is not usable.

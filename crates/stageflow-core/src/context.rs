@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::Future,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -142,6 +142,12 @@ impl StageContext {
     /// Time since the run started, by the run's monotonic clock.
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.scope.elapsed_nanos())
+    }
+
+    /// The time of day, by the run's clock: for records of when something was. What decides anything goes by
+    /// [`elapsed`](Self::elapsed), which never goes back.
+    pub fn wall_time(&self) -> SystemTime {
+        self.scope.wall()
     }
 
     /// The time on the clock of tokio, in nanoseconds since [`epoch`](crate::time::epoch), if it is known at less cost than

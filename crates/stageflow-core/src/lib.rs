@@ -38,6 +38,7 @@ pub mod intercept;
 pub mod outcome;
 pub mod policy;
 mod recorder;
+mod run_local;
 pub mod scope;
 #[doc(hidden)]
 pub mod slot;

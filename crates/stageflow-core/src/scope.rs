@@ -8,7 +8,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::{
     slot::FutureSlot,
     snapshot::ContextSnapshot,
     stage::{ErasedStage, Stage, StageFuture, StageKind},
+    time::wall_now,
     trace::TraceContext,
     value::Value,
     wait::WaitReason,
@@ -45,6 +46,10 @@ pub trait StageScope: Send + Sync {
     fn on_cleanup(&self, stage: u32, clean_up: CleanUp);
     fn hold(&self, stage: u32) -> Hold;
     fn elapsed_nanos(&self) -> u64;
+    /// The time of day.
+    fn wall(&self) -> SystemTime {
+        wall_now()
+    }
     /// The time on the clock of tokio since [`epoch`](crate::time::epoch), if it is known at less cost than looking there.
     fn clock_nanos(&self, _stage: u32) -> Option<u64> {
         None

@@ -15,6 +15,7 @@ use crate::{
     extensions::Extensions,
     id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},
     policy::Priority,
+    run_local::RunLocal,
     trace::{TraceContext, trace_id},
 };
 
@@ -133,6 +134,8 @@ pub struct ContextSnapshot {
     extensions: Extensions,
     #[serde(skip)]
     pub(crate) attached: Attached,
+    #[serde(skip)]
+    of_run: RunLocal,
 }
 
 /// The version of the serialised form.
@@ -235,6 +238,19 @@ impl ContextSnapshot {
     /// What interceptors of the engine attached when they let in the run, or the run it is a child of, as far as it is a `T`.
     pub fn attached<T: Any + Send + Sync>(&self) -> impl Iterator<Item = &T> {
         self.attached.of()
+    }
+
+    /// What a policy keeps for this run: made when it is first asked for, and dropped with the last who has the run, its report or its
+    /// events. A child run has its own, and a builder that starts from this snapshot has nothing of it.
+    #[doc(hidden)]
+    pub fn of_run<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
+        self.of_run.get_or_make()
+    }
+
+    /// The same, if somebody has asked for it before.
+    #[doc(hidden)]
+    pub fn known_of_run<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.of_run.get()
     }
 
     /// The same as the snapshot of a child run of `parent`: what the parent was let in with, it is.
@@ -409,6 +425,7 @@ impl SnapshotBuilder {
             metadata: self.metadata,
             extensions: self.extensions,
             attached: Attached::default(),
+            of_run: RunLocal::default(),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use stageflow_core::{
-    BudgetReport, CancelCause, Failure, FailureSummary, RunId, RunOutcome, StageKind, StageOutcome, Stopped,
-    WaitSum, code, text::OneLine, time::Human,
+    BudgetReport, CancelCause, ContextSnapshot, Failure, FailureSummary, RunId, RunOutcome, StageKind,
+    StageOutcome, Stopped, WaitSum, code, text::OneLine, time::Human,
 };
 
 use crate::{
@@ -52,6 +52,11 @@ impl RunReport {
     /// The run's id.
     pub fn run_id(&self) -> RunId {
         self.run.snapshot.identity().run_id()
+    }
+
+    /// The immutable facts of the run.
+    pub fn snapshot(&self) -> &ContextSnapshot {
+        &self.run.snapshot
     }
 
     /// The pipeline's name.

@@ -6,7 +6,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use stageflow_core::{
@@ -202,6 +202,10 @@ impl StageScope for WorkerScope {
 
     fn elapsed_nanos(&self) -> u64 {
         self.run.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.run.shared.clock.wall()
     }
 
     fn clock_nanos(&self, stage: u32) -> Option<u64> {

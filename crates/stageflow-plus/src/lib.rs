@@ -3,6 +3,8 @@
 //! Each has two parts: a decision that is a pure function or a small state machine of the time, a random number and its state, and
 //! a stage that waits and records. The first is usable without a pipeline.
 
+#[cfg(feature = "enrich")]
+pub mod enrich;
 #[cfg(feature = "fanout")]
 pub mod fan_out;
 #[cfg(feature = "router")]

@@ -1,4 +1,5 @@
 //! Ready-made stages in running pipelines.
 
+mod enrich;
 mod fan_out;
 mod router;

@@ -1,4 +1,6 @@
 //! Ready-made stages in running pipelines.
 
+mod factory;
 mod fan_out;
+mod retry_stage;
 mod router;

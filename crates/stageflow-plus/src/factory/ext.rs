@@ -1,6 +1,6 @@
 //! `p.chain(…)`, `p.diamond(…)`, `p.fan_in(…)`, `p.map_reduce(…)`: shapes that become part of a pipeline.
 
-use std::fmt;
+use std::{fmt, iter::repeat_n};
 
 use stageflow_core::Stage;
 use stageflow_dag::{Builder, IntoConfiguredStage, Port, Wire, numbered};
@@ -268,9 +268,10 @@ where
     /// Says what feeds each branch, adds the stages to the pipeline, and gives the port of the one that joins them.
     #[track_caller]
     pub fn inputs<W: Wire<In<S>> + Clone>(self, wire: W) -> Port<Out<J>> {
-        let mut ports = Vec::with_capacity(self.branches.len());
-        for (name, stage) in self.branches {
-            ports.push(self.builder.stage(name, stage).inputs(wire.clone()));
+        let count = self.branches.len();
+        let mut ports = Vec::with_capacity(count);
+        for ((name, stage), wire) in self.branches.into_iter().zip(repeat_n(wire, count)) {
+            ports.push(self.builder.stage(name, stage).inputs(wire));
         }
         self.builder.stage(self.name, self.join).inputs(ports)
     }

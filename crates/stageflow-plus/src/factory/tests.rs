@@ -7,7 +7,7 @@ use stageflow_core::{
     Backoff, Call, FailurePolicy, Interceptor, Next, PolicyFacts, RetryFacts, Stage, StageContext, StageKind,
     StageResult, Value, code, stage_fn,
 };
-use stageflow_dag::{Builder, Pipeline, Port, configured};
+use stageflow_dag::{Builder, Pipeline, Port, Problem, configured};
 use stageflow_exec::PipelineExt as _;
 
 use super::*;
@@ -194,7 +194,7 @@ fn a_chain_of_no_stage_is_its_input_and_a_pipeline_of_none_is_not_built() {
     });
     assert_eq!((short.len(), seen(&short).3), (1, 2));
     let error = linear("none", "step", 0..0, add).expect_err("it is empty");
-    assert_eq!(error.problems().iter().map(|problem| problem.code()).collect::<Vec<_>>(), [code::EMPTY]);
+    assert_eq!(error.problems().iter().map(Problem::code).collect::<Vec<_>>(), [code::EMPTY]);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn names_used_twice_are_found_when_it_is_built() {
     let port = p.chain("step", 0..2, add).inputs(input);
     let port = p.chain("step", 1..3, add).inputs(port);
     let error = p.build::<u64>(port).expect_err("step-001 is there twice");
-    assert_eq!(error.problems().iter().map(|problem| problem.code()).collect::<Vec<_>>(), [code::DUPLICATE]);
+    assert_eq!(error.problems().iter().map(Problem::code).collect::<Vec<_>>(), [code::DUPLICATE]);
     assert!(error.to_string().contains("`step-001`"), "{error}");
 }
 

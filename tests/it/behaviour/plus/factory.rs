@@ -56,7 +56,7 @@ async fn five_hundred_stages_one_behind_the_other_and_side_by_side() {
     let chain = linear("chain", "step", 0..500, next).expect("it is right");
     let run = within(chain.run(1)).await.expect("it works");
     assert_eq!(*run.output(), 501);
-    let names: Vec<_> = run.report().stages().map(|stage| stage.name.to_owned()).collect();
+    let names: Vec<_> = run.report().stages().map(|stage| stage.name.clone()).collect();
     assert_eq!((names.len(), names[0].as_str(), names[499].as_str()), (500, "step-000", "step-499"));
 
     let wide: Numbers = map_reduce("shard", 0..500, next, sum()).expect("it is right");

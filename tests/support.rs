@@ -40,6 +40,7 @@ pages! {
     fan_out "docs/guide/20-fan-out.md"
     routing "docs/guide/21-routing.md"
     priorities "docs/guide/22-priorities.md"
+    factories_and_retry_stages "docs/guide/25-factories-and-retry-stages.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_breaker_open "docs/errors/BREAKER_OPEN.md"
     error_bulkhead_full "docs/errors/BULKHEAD_FULL.md"

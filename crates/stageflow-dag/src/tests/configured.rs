@@ -109,6 +109,7 @@ fn a_builder_that_says_little_leaves_the_rest_as_it_is() {
     let set = set(&rest);
     assert_eq!((set.timeouts.stage, set.timeouts.attempt.get()), (TimeLimit::Unlimited, Some(secs(3))));
     assert_eq!((set.min_time, rest.plan().kind(0)), (Duration::from_millis(3), StageKind::ALL[3]));
+    assert_eq!((set.grace, set.cost), (Some(secs(3)), Some(3)));
 }
 
 #[test]

@@ -85,13 +85,18 @@ fn name(prefix: &str, index: usize, count: usize) -> String {
     format!("{prefix}-{index:0width$}")
 }
 
+/// Mostly few, and sometimes so many that their numbers have four digits.
+fn sizes() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => 1_usize..40, 1 => 990_usize..1_100]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn what_a_factory_makes_is_what_is_written_by_hand(
-        chain in 1_usize..1_100,
-        shards in 1_usize..1_100,
+        chain in sizes(),
+        shards in sizes(),
         timeout in 1_u64..9,
     ) {
         let timeout = Duration::from_secs(timeout);
@@ -137,7 +142,7 @@ proptest! {
             p.stage("sum", sum()).inputs(ports)
         });
         let expected = seen(&by_hand("shard-reduce"));
-        prop_assert!(expected.2.iter().any(|found| found.contains("ManyAttempts")), "{:?}", expected.2);
+        prop_assert!(expected.2.iter().any(|found| found.contains("Attempts")), "{:?}", expected.2);
         prop_assert_eq!(&seen(&made), &expected);
         let expected = seen(&by_hand("sum"));
         prop_assert_eq!(&seen(&fluent), &expected);

@@ -27,7 +27,7 @@ impl Stage for Count {
     }
 }
 
-/// Asks a service in a region, which answers the third time.
+/// Asks a service in a region; the moon answers the third time.
 struct Ask {
     region: String,
 }

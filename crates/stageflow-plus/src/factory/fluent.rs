@@ -210,9 +210,6 @@ impl<I: Any + Send + Sync, O: Any + Send + Sync> Fluent<I, Port<O>> {
 
 impl<I, W: fmt::Debug> fmt::Debug for Fluent<I, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fluent")
-            .field("builder", &self.builder.input())
-            .field("wire", &self.wire)
-            .finish_non_exhaustive()
+        f.debug_struct("Fluent").field("wire", &self.wire).finish_non_exhaustive()
     }
 }

@@ -213,6 +213,16 @@ fn names_used_twice_are_found_when_it_is_built() {
     assert!(error.to_string().contains("`step-001`"), "{error}");
 }
 
+/// A way that goes on with another pipeline than it was given is found, like every port of another builder.
+#[test]
+fn a_way_into_another_pipeline_is_found() {
+    let both = Fluent::<u64, _>::pipeline("this").then("first", add(1));
+    let other = || Fluent::<u64, _>::pipeline("other").then("stray", add(1));
+    let error = both.both(|_| other(), |right| right.then("right", add(1))).then("pair", pair()).build();
+    let error = error.expect_err("`right` reads a port of another builder");
+    assert_eq!(error.problems().iter().map(Problem::code).collect::<Vec<_>>(), [code::FOREIGN_NODE]);
+}
+
 #[test]
 fn each_lane_goes_on_with_its_own_stage() {
     let lanes: Numbers = Fluent::pipeline("lanes")

@@ -41,6 +41,7 @@ pages! {
     routing "docs/guide/21-routing.md"
     priorities "docs/guide/22-priorities.md"
     enriching "docs/guide/24-enriching.md"
+    factories_and_retry_stages "docs/guide/25-factories-and-retry-stages.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_breaker_open "docs/errors/BREAKER_OPEN.md"
     error_bulkhead_full "docs/errors/BULKHEAD_FULL.md"

@@ -11,7 +11,6 @@ mod fanout;
 mod fanout_limits;
 mod graphs;
 mod interceptors;
-mod later;
 mod retries;
 mod routing;
 mod simulator;
@@ -44,6 +43,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     fanout_limits::SCENARIOS,
     routing::SCENARIOS,
     routing::FAULTS,
+    routing::BREAKER,
     events::SCENARIOS,
     correlation::SCENARIOS,
     cancellation::SCENARIOS,
@@ -55,5 +55,4 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     chaos::SCENARIOS,
     retries::SCENARIOS,
     simulator::SCENARIOS,
-    later::SCENARIOS,
 ];

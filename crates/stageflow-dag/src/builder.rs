@@ -7,6 +7,7 @@ use stageflow_core::{
 };
 
 use crate::{
+    configured::IntoConfiguredStage,
     draft::{Draft, Setting},
     lint::{Allowed, Lint},
     pipeline::Pipeline,
@@ -14,7 +15,6 @@ use crate::{
     port::Port,
     problem::BuildError,
     stage_builder::{ParallelBuilder, StageBuilder},
-    sub_pipeline::IntoStage,
 };
 
 /// Writes a pipeline that takes an `I`: made by [`Pipeline::builder`].
@@ -41,7 +41,11 @@ impl<I> Builder<I> {
     ///
     /// Names are any non-empty text without control characters, and each stage has a name of its own.
     #[track_caller]
-    pub fn stage<S: IntoStage>(&mut self, name: impl Into<String>, stage: S) -> StageBuilder<'_, I, S> {
+    pub fn stage<S: IntoConfiguredStage>(
+        &mut self,
+        name: impl Into<String>,
+        stage: S,
+    ) -> StageBuilder<'_, I, S> {
         StageBuilder::new(self, name.into(), stage, Location::caller())
     }
 
@@ -81,7 +85,7 @@ impl<I> Builder<I> {
         factory: F,
     ) -> ParallelBuilder<'_, I, S, F>
     where
-        S: IntoStage,
+        S: IntoConfiguredStage,
         F: FnMut(usize) -> S,
     {
         let indices = indices.into_iter().collect();

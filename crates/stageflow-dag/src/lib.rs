@@ -37,6 +37,7 @@ mod builder;
 pub mod chains;
 mod check;
 mod compose;
+mod configured;
 mod cycle;
 mod draft;
 mod least;
@@ -57,8 +58,9 @@ mod wire;
 
 pub use crate::{
     builder::Builder,
+    configured::{ConfiguredStage, IntoConfiguredStage, configured},
     lint::{Finding, Lint, LintReport, Severity},
-    names::{Names, names},
+    names::{Names, names, numbered},
     pipeline::Pipeline,
     port::{AnyPort, OptionalOrPort, OptionalPort, OrPort, Port},
     problem::{BuildError, Problem},

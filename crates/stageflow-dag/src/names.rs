@@ -1,4 +1,4 @@
-//! Inputs by name, some of them optional.
+//! Inputs by name, some of them optional, and the names of numbered stages.
 
 /// Names that feed a [`StageInputs`](stageflow_core::StageInputs): made by [`names`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,4 +41,18 @@ impl Names {
     pub(crate) fn into_items(self) -> Vec<(String, bool)> {
         self.items
     }
+}
+
+/// The name of one of several stages of the same sort, as [`Builder::parallel`](crate::Builder::parallel) gives it: the number is padded
+/// to the width of the largest, and to three digits at least.
+///
+/// ```
+/// use stageflow_dag::numbered;
+///
+/// assert_eq!(numbered("shard", 7, 499), "shard-007");
+/// assert_eq!(numbered("shard", 7, 1_000), "shard-0007");
+/// ```
+pub fn numbered(prefix: &str, index: usize, largest: usize) -> String {
+    let digits = largest.checked_ilog10().map_or(1, |log| log as usize + 1);
+    format!("{prefix}-{index:0width$}", width = digits.max(3))
 }

@@ -2,15 +2,16 @@
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
-use stageflow_core::{Interceptor, Stage, StageKind, Value, intercept::AnyInterceptor};
+use stageflow_core::{Interceptor, Stage, StageKind, Value};
 
 use crate::{
     builder::Builder,
+    configured::{IntoConfiguredStage, Said, setters},
     draft::{Draft, NewStage, Place},
-    lint::{Allowed, Lint},
-    plan::{Condition, EdgeKind, StageSettings},
+    lint::Lint,
+    names::numbered,
+    plan::{Condition, EdgeKind},
     port::{AnyPort, Port},
-    sub_pipeline::IntoStage,
     wire::Wire,
 };
 
@@ -21,7 +22,8 @@ pub struct StageBuilder<'b, I, S> {
     name: String,
     stage: S,
     place: Place,
-    options: Options,
+    said: Said,
+    edges: Edges,
 }
 
 /// Numbered stages that wait for their inputs: made by [`Builder::parallel`].
@@ -32,16 +34,15 @@ pub struct ParallelBuilder<'b, I, S, F: FnMut(usize) -> S> {
     indices: Vec<usize>,
     factory: F,
     place: Place,
-    options: Options,
+    said: Said,
+    edges: Edges,
 }
 
-/// What both kinds of builders collect.
+/// The edges that deliver nothing.
 #[derive(Default)]
-struct Options {
-    kind: Option<StageKind>,
+struct Edges {
     after: Vec<Before>,
     when: Vec<(AnyPort, Condition)>,
-    settings: Option<Box<StageSettings>>,
 }
 
 /// A stage that has to complete first.
@@ -51,11 +52,7 @@ enum Before {
     Name(String),
 }
 
-impl Options {
-    fn settings(&mut self) -> &mut StageSettings {
-        self.settings.get_or_insert_default()
-    }
-
+impl Edges {
     /// Adds each condition to the plan once, however many stages share it.
     fn conditions(&mut self, draft: &mut Draft) -> Vec<(AnyPort, u32)> {
         self.when.drain(..).map(|(port, condition)| (port, draft.condition(condition))).collect()
@@ -66,14 +63,8 @@ fn condition<T: Any>(predicate: impl Fn(&T) -> bool + Send + Sync + 'static) -> 
     Condition(Arc::new(move |value: &Value| value.downcast_ref().is_some_and(&predicate)))
 }
 
-macro_rules! setters {
+macro_rules! edge_setters {
     () => {
-        /// Says what kind of work it is, instead of [`Stage::KIND`].
-        pub fn kind(mut self, kind: StageKind) -> Self {
-            self.options.kind = Some(kind);
-            self
-        }
-
         /// Runs only if `predicate` holds for the port's value, and is skipped otherwise (rule S-6). Of several
         /// conditions all have to hold. A predicate that panics fails the stage.
         pub fn when<T: Any + Send + Sync>(
@@ -81,92 +72,32 @@ macro_rules! setters {
             port: Port<T>,
             predicate: impl Fn(&T) -> bool + Send + Sync + 'static,
         ) -> Self {
-            self.options.when.push((port.erase(), condition(predicate)));
+            self.edges.when.push((port.erase(), condition(predicate)));
             self
         }
 
         /// Runs only after the port's stage has completed, without reading its output. A stage that is skipped or
         /// fails passes that on, as over any required edge (rule S-6).
         pub fn after(mut self, port: impl Into<AnyPort>) -> Self {
-            self.options.after.push(Before::Port(port.into()));
+            self.edges.after.push(Before::Port(port.into()));
             self
         }
 
         /// Like [`after`](Self::after), for a stage known by name, which may be declared later.
         pub fn after_name(mut self, name: impl Into<String>) -> Self {
-            self.options.after.push(Before::Name(name.into()));
-            self
-        }
-
-        /// The time for all attempts together; `None` for no limit, whatever pipeline and engine say.
-        pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-            self.options.settings().timeouts.stage = timeout.into().into();
-            self
-        }
-
-        /// The time for one attempt; `None` for no limit, whatever pipeline and engine say.
-        pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-            self.options.settings().timeouts.attempt = timeout.into().into();
-            self
-        }
-
-        /// How long an attempt may go on without a sign of
-        /// [`progress`](stageflow_core::StageContext::progress): then it fails with `IDLE_TIMEOUT`. `None` for no limit,
-        /// whatever pipeline and engine say. The first sign is its start, so waiting for a permit or for the next attempt
-        /// does not count, also not that of the stages of a child run.
-        pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-            self.options.settings().timeouts.idle = timeout.into().into();
-            self
-        }
-
-        /// The least time that an attempt of any use takes. With less left under the deadline of the run or the timeout of
-        /// the stage no attempt is begun and nothing is waited for: the stage fails at once with `DEADLINE_EXCEEDED`.
-        /// [`Pipeline::min_time`](crate::Pipeline::min_time) adds it up, and a run with a deadline below that is refused.
-        pub fn min_time(mut self, time: Duration) -> Self {
-            self.options.settings().min_time = time;
-            self
-        }
-
-        /// The time to end by itself after a cancellation, before its future is dropped; without a call, none.
-        pub fn grace(mut self, grace: Duration) -> Self {
-            self.options.settings().grace = Some(grace);
-            self
-        }
-
-        /// What one attempt is estimated to cost, in the units of the budget. Each attempt reserves so much before it starts,
-        /// and one that cannot be afforded is not made: the stage fails with `BUDGET_EXHAUSTED`. It counts as spent unless the
-        /// attempt says what it has really cost, by `ctx.budget().settle(…)`.
-        pub fn cost(mut self, estimate: u64) -> Self {
-            self.options.settings().cost = Some(estimate);
-            self
-        }
-
-        /// Tries this stage again: [`intercept`](Self::intercept), said of a retry policy.
-        pub fn retry(self, policy: impl Interceptor) -> Self {
-            self.intercept(policy)
-        }
-
-        /// Keeps a finding about this stage, or about stages in it, out of what [`Pipeline::lint`](crate::Pipeline::lint) and
-        /// `Engine::lint` find, and says why it is all right. Their reports list it with the reason.
-        pub fn allow_lint(mut self, lint: Lint, reason: impl Into<Arc<str>>) -> Self {
-            self.options.settings().allowed.push(Allowed::new(lint, reason));
-            self
-        }
-
-        /// Wraps the calls of this stage, inside of what engine and pipeline put into the same layer.
-        pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
-            self.options.settings().interceptors.push(AnyInterceptor::new(interceptor));
+            self.edges.after.push(Before::Name(name.into()));
             self
         }
     };
 }
 
-impl<'b, I, S: IntoStage> StageBuilder<'b, I, S> {
+impl<'b, I, S: IntoConfiguredStage> StageBuilder<'b, I, S> {
     pub(crate) fn new(builder: &'b mut Builder<I>, name: String, stage: S, place: Place) -> Self {
-        Self { builder, name, stage, place, options: Options::default() }
+        Self { builder, name, stage, place, said: Said::default(), edges: Edges::default() }
     }
 
     setters!();
+    edge_setters!();
 
     /// Says what feeds the stage, adds it to the pipeline, and gives the port of its output.
     #[track_caller]
@@ -175,27 +106,29 @@ impl<'b, I, S: IntoStage> StageBuilder<'b, I, S> {
         W: Wire<<S::Stage as Stage>::Input>,
     {
         let here = std::panic::Location::caller();
+        let (stage, said) = self.stage.into_configured().into_parts();
+        let said = self.said.over(said);
         let draft = &mut self.builder.draft;
-        let conditions = self.options.conditions(draft);
+        let conditions = self.edges.conditions(draft);
         wire.connect(&mut draft.wires(here));
         let node = join(
             draft,
             here,
             &conditions,
-            &self.options.after,
+            &self.edges.after,
             NewStage {
                 name: self.name,
-                kind: self.options.kind.unwrap_or(<S::Stage as Stage>::KIND),
-                stage: Arc::new(self.stage.into_stage()),
+                kind: said.kind.unwrap_or(<S::Stage as Stage>::KIND),
+                stage: Arc::new(stage),
                 place: self.place,
-                settings: self.options.settings.map(|settings| *settings),
+                settings: said.settings.map(|settings| *settings),
             },
         );
         Port::new(draft.id, node)
     }
 }
 
-impl<'b, I, S: IntoStage, F: FnMut(usize) -> S> ParallelBuilder<'b, I, S, F> {
+impl<'b, I, S: IntoConfiguredStage, F: FnMut(usize) -> S> ParallelBuilder<'b, I, S, F> {
     pub(crate) fn new(
         builder: &'b mut Builder<I>,
         prefix: String,
@@ -203,10 +136,11 @@ impl<'b, I, S: IntoStage, F: FnMut(usize) -> S> ParallelBuilder<'b, I, S, F> {
         factory: F,
         place: Place,
     ) -> Self {
-        Self { builder, prefix, indices, factory, place, options: Options::default() }
+        Self { builder, prefix, indices, factory, place, said: Said::default(), edges: Edges::default() }
     }
 
     setters!();
+    edge_setters!();
 
     /// Says what feeds each of the stages, adds them to the pipeline, and gives their ports in the order of the
     /// indices.
@@ -217,25 +151,25 @@ impl<'b, I, S: IntoStage, F: FnMut(usize) -> S> ParallelBuilder<'b, I, S, F> {
     {
         let here = std::panic::Location::caller();
         let draft = &mut self.builder.draft;
-        let conditions = self.options.conditions(draft);
+        let conditions = self.edges.conditions(draft);
         let largest = self.indices.iter().max().copied().unwrap_or(0);
-        let width = largest.to_string().len().max(3);
         let count = self.indices.len();
         let mut ports = Vec::with_capacity(count);
         for (index, wire) in self.indices.into_iter().zip(std::iter::repeat_n(wire, count)) {
-            let stage = Arc::new((self.factory)(index).into_stage());
+            let (stage, said) = (self.factory)(index).into_configured().into_parts();
+            let said = self.said.clone().over(said);
             wire.connect(&mut draft.wires(here));
             let node = join(
                 draft,
                 here,
                 &conditions,
-                &self.options.after,
+                &self.edges.after,
                 NewStage {
-                    name: format!("{}-{index:0width$}", self.prefix),
-                    kind: self.options.kind.unwrap_or(<S::Stage as Stage>::KIND),
-                    stage,
+                    name: numbered(&self.prefix, index, largest),
+                    kind: said.kind.unwrap_or(<S::Stage as Stage>::KIND),
+                    stage: Arc::new(stage),
                     place: self.place,
-                    settings: self.options.settings.as_deref().cloned(),
+                    settings: said.settings.map(|settings| *settings),
                 },
             );
             ports.push(Port::new(draft.id, node));

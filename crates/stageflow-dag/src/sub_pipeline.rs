@@ -14,11 +14,13 @@ use stageflow_core::{
 
 use crate::pipeline::Pipeline;
 
-/// What can be added to a pipeline: every [`Stage`], and every [`Pipeline`].
+/// What is a stage and nothing else: every [`Stage`], and every [`Pipeline`]. With settings it is an
+/// [`IntoConfiguredStage`](crate::IntoConfiguredStage).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a stage",
     label = "not a stage",
-    note = "implement `Stage`, wrap an async function with `stage_fn`, or add a whole `Pipeline`"
+    note = "implement `Stage`, wrap an async function with `stage_fn`, or take a whole `Pipeline`",
+    note = "a stage with settings or policies of its own can be added to a pipeline, and not be called by another stage"
 )]
 pub trait IntoStage {
     /// The stage that is added.

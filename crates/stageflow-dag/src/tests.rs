@@ -1,6 +1,7 @@
 //! Tests of the crate: fixtures here, one module per subject.
 
 mod compose;
+mod configured;
 mod least;
 mod plan;
 mod problems;

@@ -5,7 +5,11 @@
 
 #[cfg(feature = "enrich")]
 pub mod enrich;
+#[cfg(feature = "factory")]
+pub mod factory;
 #[cfg(feature = "fanout")]
 pub mod fan_out;
+#[cfg(feature = "retry-stage")]
+pub mod retry_stage;
 #[cfg(feature = "router")]
 pub mod router;

@@ -1,6 +1,6 @@
 //! `.fallback(stage)`: another stage in place of one that failed, of the types that the compiler wants.
 
-use stageflow_dag::{IntoStage, ParallelBuilder, StageBuilder};
+use stageflow_dag::{IntoConfiguredStage, IntoStage, ParallelBuilder, StageBuilder};
 use stageflow_interceptors::Fallback;
 
 use crate::Stage;
@@ -39,7 +39,7 @@ pub trait FallbackExt<S: Stage>: Sized {
         F: IntoStage<Stage: Stage<Input = S::Input, Output = S::Output>>;
 }
 
-impl<I, S: IntoStage> FallbackExt<S::Stage> for StageBuilder<'_, I, S> {
+impl<I, S: IntoConfiguredStage> FallbackExt<S::Stage> for StageBuilder<'_, I, S> {
     fn fallback<F>(self, stage: F) -> Self
     where
         F: IntoStage<Stage: Stage<Input = <S::Stage as Stage>::Input, Output = <S::Stage as Stage>::Output>>,
@@ -48,7 +48,7 @@ impl<I, S: IntoStage> FallbackExt<S::Stage> for StageBuilder<'_, I, S> {
     }
 }
 
-impl<I, S: IntoStage, M: FnMut(usize) -> S> FallbackExt<S::Stage> for ParallelBuilder<'_, I, S, M> {
+impl<I, S: IntoConfiguredStage, M: FnMut(usize) -> S> FallbackExt<S::Stage> for ParallelBuilder<'_, I, S, M> {
     fn fallback<F>(self, stage: F) -> Self
     where
         F: IntoStage<Stage: Stage<Input = <S::Stage as Stage>::Input, Output = <S::Stage as Stage>::Output>>,

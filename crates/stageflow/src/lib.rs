@@ -84,9 +84,9 @@ pub use stageflow_core::{
 };
 #[doc(inline)]
 pub use stageflow_dag::{
-    AnyPort, BuildError, Builder, Finding, InputMark, InputView, IntoStage, Lint, LintReport, Names,
-    OptionalOrPort, OptionalPort, OrPort, ParallelBuilder, Pipeline, Port, Problem, Severity, StageBuilder,
-    StageView, Wire, names,
+    AnyPort, BuildError, Builder, ConfiguredStage, Finding, InputMark, InputView, IntoConfiguredStage,
+    IntoStage, Lint, LintReport, Names, OptionalOrPort, OptionalPort, OrPort, ParallelBuilder, Pipeline,
+    Port, Problem, Severity, StageBuilder, StageView, Wire, configured, names, numbered,
 };
 #[doc(inline)]
 pub use stageflow_exec::{

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use stageflow::{IntoStage, Recorder, RunBuilder, RunReport, prelude::*};
+use stageflow::{IntoConfiguredStage, Recorder, RunBuilder, RunReport, prelude::*};
 
 /// A stage that gives `value`.
 pub(crate) fn gives<T: Clone + Send + Sync + 'static>(value: T) -> impl Stage<Input = (), Output = T> {
@@ -57,7 +57,7 @@ pub(crate) fn sum() -> impl Stage<Input = Vec<Arc<u32>>, Output = u32> {
 /// A pipeline of one stage, `only`.
 pub(crate) fn solo<S>(stage: S) -> Pipeline<(), <S::Stage as Stage>::Output>
 where
-    S: IntoStage<Stage: Stage<Input = ()>>,
+    S: IntoConfiguredStage<Stage: Stage<Input = ()>>,
 {
     let mut p = Pipeline::builder("solo");
     let only = p.stage("only", stage).inputs(());

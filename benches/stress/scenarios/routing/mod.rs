@@ -1,5 +1,6 @@
 //! Routing: decisions are the same alone, among others, under stress, with failures, and after them.
 
+mod breaker;
 mod faults;
 mod router;
 
@@ -23,6 +24,7 @@ use crate::harness::{
     stats::count,
 };
 
+pub(crate) const BREAKER: &[Scenario] = breaker::SCENARIOS;
 pub(crate) const FAULTS: &[Scenario] = faults::SCENARIOS;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[

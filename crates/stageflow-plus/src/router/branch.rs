@@ -1,7 +1,7 @@
 //! The stages behind a router: which route each is for, and who is told how it ends.
 
 use stageflow_core::Interceptor;
-use stageflow_dag::{IntoStage, Port, StageBuilder};
+use stageflow_dag::{IntoConfiguredStage, Port, StageBuilder};
 
 use super::route::{Route, RouteKey};
 
@@ -42,7 +42,7 @@ pub trait OnRoute: Sized {
     fn on_route<R: RouteKey, P: Reports<R>>(self, decision: Port<Route<R>>, router: &P, route: R) -> Self;
 }
 
-impl<I, S: IntoStage> OnRoute for StageBuilder<'_, I, S> {
+impl<I, S: IntoConfiguredStage> OnRoute for StageBuilder<'_, I, S> {
     fn on_route<R: RouteKey, P: Reports<R>>(self, decision: Port<Route<R>>, router: &P, route: R) -> Self {
         let guard = router.guard(&route);
         self.when(decision, move |decided| *decided.route() == route).intercept(guard)

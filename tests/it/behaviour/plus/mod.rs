@@ -1,5 +1,7 @@
 //! Ready-made stages in running pipelines.
 
 mod enrich;
+mod factory;
 mod fan_out;
+mod retry_stage;
 mod router;

@@ -3,5 +3,6 @@
 mod enrich;
 mod factory;
 mod fan_out;
+mod production;
 mod retry_stage;
 mod router;

@@ -18,7 +18,7 @@ is reported as NOT CHECKED, and fails if the environment has CI=true.
     --bench   also runs `cargo xtask bench --check`";
 
 /// The examples that are run. Each takes a few seconds at most, and says by its exit code whether it did what it shows.
-const EXAMPLES: [&str; 4] = ["quickstart", "resilient", "observed", "lint"];
+const EXAMPLES: [&str; 6] = ["quickstart", "resilient", "observed", "lint", "router", "priority"];
 
 pub(crate) fn run(args: &[String]) -> Result<bool> {
     let with_bench = match args {

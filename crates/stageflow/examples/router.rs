@@ -12,9 +12,10 @@ use std::{
 };
 
 use stageflow::{
-    interceptors::CircuitBreaker,
+    interceptors::{CircuitBreaker, Retry},
     plus::router::{
-        CircuitBreakerRouter, OnRoute as _, Otherwise, Phrases, Route, Router, Split, WeightedRouter,
+        CircuitBreakerRouter, FallbackRouter, OnRoute as _, Otherwise, Phrases, Route, Router, Split,
+        WeightedRouter,
     },
     prelude::*,
 };
@@ -100,6 +101,27 @@ fn support() -> Result<Pipeline<Request, Answer>, Box<dyn Error>> {
     Ok(p.build(output)?)
 }
 
+/// Models in order, as a part that is tried again: each try takes the next one.
+fn tiers() -> Result<Pipeline<Request, String>, BuildError> {
+    let models = FallbackRouter::new([Model::Large, Model::Small]);
+    let mut p = Pipeline::builder("tiers");
+    let request = p.input();
+    let model = p.stage("model", models.clone()).inputs(request);
+    let large = p.stage("large", stage_fn(large)).on_route(model, &models, Model::Large).inputs(request);
+    let small = p.stage("small", stage_fn(small)).on_route(model, &models, Model::Small).inputs(request);
+    let told = p.stage("tell", stage_fn(tell)).inputs((large.or(small), model));
+    let tiers = p.build(told)?;
+
+    let mut p = Pipeline::builder("ask");
+    let request = p.input();
+    let answer = p.stage("tiers", tiers).retry(Retry::constant(1.secs()).max_attempts(2)).inputs(request);
+    p.build(answer)
+}
+
+async fn tell(_ctx: StageContext, (text, model): (Arc<String>, Arc<Route<Model>>)) -> StageResult<String> {
+    Ok(format!("{text}\n    model:  {model}"))
+}
+
 async fn show(support: &Pipeline<Request, Answer>, text: &'static str) {
     match support.run(Request { user: 7, text }).await {
         Ok(done) => {
@@ -120,6 +142,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("\n-- the large model is ill: two failures open its breaker");
     ILL.store(true, Ordering::Relaxed);
+    let asked = tiers()?.run(Request { user: 7, text: "Is it me?" }).await?;
+    println!("{:?}, with the models as tiers\n    {}", "Is it me?", asked.output());
     for text in ["My invoice is wrong", "My invoice is still wrong", "Where is my invoice?"] {
         show(&support, text).await;
     }

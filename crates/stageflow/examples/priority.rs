@@ -30,12 +30,8 @@ impl Stage for Ask {
         self.served.lock().map_err(|_| "nobody panics")?.push(self.who.clone());
         // sleeps: on paused time
         tokio::time::sleep(Duration::from_secs(1)).await;
-        Ok(format!(
-            "{:<10} {:<10?} {:>2} s: {lane}",
-            self.who,
-            ctx.snapshot().priority(),
-            ctx.elapsed().as_secs()
-        ))
+        let class = format!("{:?}", ctx.snapshot().priority());
+        Ok(format!("{:<10} {class:<10} {:>2} s: {lane}", self.who, ctx.elapsed().as_secs()))
     }
 }
 

@@ -224,3 +224,15 @@ async fn a_stage_reads_the_account_and_adds_to_it() {
     assert_eq!(told(&recorder, "context.near_limit").len(), 1);
     assert_eq!(told(&recorder, "context.over_limit").len(), 1);
 }
+
+/// A window gives no output of its own, so it takes nothing from the rule about least times.
+#[tokio::test(start_paused = true)]
+async fn s_15_a_run_that_cannot_end_in_time_is_refused_behind_a_window_too() {
+    let pipeline = pipeline(|p| p.stage("slow", Letters(1)).min_time(2.secs()).inputs(()));
+    for engine in [Engine::builder(), Engine::builder().interceptor(window(9))] {
+        let engine = engine.build().expect("an engine");
+        let error = error_of(engine.run(&pipeline, ()).deadline(1.secs())).await;
+        assert_eq!(error.code(), code::DEADLINE_EXCEEDED);
+        assert!(error.report().is_none(), "it is refused, and not begun");
+    }
+}

@@ -236,3 +236,21 @@ async fn s_15_a_run_that_cannot_end_in_time_is_refused_behind_a_window_too() {
         assert!(error.report().is_none(), "it is refused, and not begun");
     }
 }
+
+/// Two windows in one run, one within the other: each has an account, and a clone of one has none of its own.
+#[tokio::test(start_paused = true)]
+async fn each_window_has_an_account_of_its_own() {
+    let (all, one) = (window(100), window(20).named("one").stages(["e1"]));
+    let mut p = Pipeline::builder("two");
+    p.intercept(all.clone());
+    p.intercept(one);
+    let ports: Vec<_> =
+        (0..3).map(|at| p.stage(format!("e{at}"), Letters(10)).measured_in(&all).inputs(())).collect();
+    let total = p.stage("total", total()).inputs(ports);
+    let report = p.build(total).expect("it is right").run(()).await.expect("it only counts").report();
+    let used = report.snapshot().context_windows().into_iter().map(|account| {
+        let used = account.utilization().used();
+        (account.window().to_owned(), used, account.report().stages.len())
+    });
+    assert_eq!(used.collect::<Vec<_>>(), [("context".to_owned(), 30, 3), ("one".to_owned(), 10, 1)]);
+}

@@ -85,6 +85,12 @@ pub trait Interceptor: Send + Sync + 'static {
         true
     }
 
+    /// Whether it gives no output unless the stage has given one, so that its stage takes the stage's least time (rule S-15).
+    #[doc(hidden)]
+    fn always_calls(&self) -> bool {
+        false
+    }
+
     /// What it is, with its values: for `Engine::describe`, and for the lint. Asked once, when it is added.
     fn describe(&self) -> PolicyFacts {
         PolicyFacts::Other
@@ -184,6 +190,7 @@ pub struct AnyInterceptor {
     name: Arc<str>,
     placement: Placement,
     fails_closed: bool,
+    always_calls: bool,
     facts: Arc<PolicyFacts>,
     /// For which kinds it is a default that gives way to others.
     default_for: Option<Arc<[StageKind]>>,
@@ -195,11 +202,21 @@ impl AnyInterceptor {
         let name = interceptor.name().into();
         let placement = interceptor.placement();
         let facts = Arc::new(interceptor.describe());
+        let always_calls = interceptor.always_calls();
         let inner = Arc::new(interceptor);
         let asked = Arc::clone(&inner);
         let applies = move |stage: &str, kind| asked.applies_to(stage, kind);
         let fails_closed = matches!(placement, Placement::At(Layer::Authenticate | Layer::Tenant));
-        Self { inner, applies: Arc::new(applies), name, placement, fails_closed, facts, default_for: None }
+        Self {
+            inner,
+            applies: Arc::new(applies),
+            name,
+            placement,
+            fails_closed,
+            always_calls,
+            facts,
+            default_for: None,
+        }
     }
 
     /// The same as a default for stages of these kinds.
@@ -261,7 +278,7 @@ impl AnyInterceptor {
     pub fn may_answer(&self) -> bool {
         match self.placement {
             Placement::At(layer) => matches!(layer, Layer::Idempotency | Layer::Deadline | Layer::Inner),
-            Placement::Outside(_) | Placement::Inside(_) => true,
+            Placement::Outside(_) | Placement::Inside(_) => !self.always_calls,
         }
     }
 

@@ -38,6 +38,10 @@ impl Interceptor for ContextWindow {
         Placement::Outside(Layer::Idempotency)
     }
 
+    fn always_calls(&self) -> bool {
+        true
+    }
+
     fn applies_to(&self, stage: &str, kind: StageKind) -> bool {
         self.counts(stage, kind)
     }
@@ -189,6 +193,10 @@ impl Interceptor for Around {
 
     fn placement(&self) -> Placement {
         self.0.placement()
+    }
+
+    fn always_calls(&self) -> bool {
+        true
     }
 }
 

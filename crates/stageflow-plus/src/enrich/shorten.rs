@@ -65,10 +65,61 @@ enum Keeps {
     Both,
 }
 
+/// Looks for the longest length that fits: in turn where the limit should be if tokens were spread evenly, and in the middle. Once the
+/// limit is used up, a little further each time.
+struct Search {
+    /// A length that fits, and its tokens.
+    fits: (usize, usize),
+    /// One that does not.
+    too_long: (usize, usize),
+    tries: u32,
+    /// How far beyond the length that uses the limit up.
+    beyond: usize,
+    has_overshot: bool,
+}
+
+impl Search {
+    fn new(fits: (usize, usize), too_long: (usize, usize)) -> Self {
+        Self { fits, too_long, tries: 0, beyond: 0, has_overshot: false }
+    }
+
+    /// The length to be tried next.
+    fn next(&mut self, limit: usize) -> Option<usize> {
+        let ((fits, fewer), (too_long, more)) = (self.fits, self.too_long);
+        let width = too_long - fits;
+        if width <= 1 {
+            return None;
+        }
+        self.tries += 1;
+        let offset = if self.has_overshot {
+            width / 2
+        } else if fewer == limit {
+            self.beyond = self.beyond.saturating_mul(2).max(1);
+            self.beyond
+        } else if self.tries % 2 == 1 && more > fewer {
+            let even = limit.saturating_sub(fewer) as u128 * width as u128 / (more - fewer) as u128;
+            usize::try_from(even).unwrap_or(width)
+        } else {
+            width / 2
+        };
+        Some(fits + offset.clamp(1, width - 1))
+    }
+
+    fn found(&mut self, tried: usize, tokens: usize, limit: usize) {
+        if tokens <= limit {
+            self.fits = (tried, tokens);
+        } else {
+            self.too_long = (tried, tokens);
+            self.has_overshot = self.beyond > 0;
+        }
+    }
+}
+
 /// Cuts a text where it is too long: a `String`, or whatever is made from one.
 ///
 /// The result is never above the limit by the same counter: each length that is tried is counted, with the marker. It is the longest
-/// that fits for a counter by which a longer part of a text is never fewer tokens; for others it may be shorter than possible.
+/// that fits for a counter by which a longer part of a text is never fewer tokens; for others it may be shorter than possible. A few
+/// lengths are tried if the tokens of a text are spread evenly, and a small multiple of the logarithm of its length if they are not.
 ///
 /// It cuts where a token ends, if the counter knows that, and else between characters; no character of UTF-8 is ever split. What people
 /// take for one letter can be several characters (a letter and its accent, a family of emoji): those may be parted.
@@ -126,25 +177,28 @@ impl TextCut {
     }
 
     /// The longest part of `text` that fits, and what was taken out of it.
-    fn cut(&self, text: &str, limit: usize, counter: &dyn TokenCounter) -> Option<(String, Range<usize>)> {
+    fn cut(
+        &self,
+        text: &str,
+        before: usize,
+        limit: usize,
+        counter: &dyn TokenCounter,
+    ) -> Option<(String, Range<usize>)> {
         let ends = self.at_tokens.then(|| counter.boundaries(text)).flatten();
         let mut best = ["", &*self.marker].into_iter().rev().find_map(|marker| {
             let (kept, removed) = (marker.to_owned(), 0..text.len());
             (counter.count(marker) <= limit).then_some((kept, removed))
         })?;
         let marker = best.0.clone();
-        // What is kept is known to fit; what is more is not known, or known not to.
-        let (mut fits, mut too_long) = (0, text.len());
-        while too_long - fits > 1 {
-            let tried = fits + (too_long - fits) / 2;
+        let mut search = Search::new((0, counter.count(&marker)), (text.len(), before));
+        while let Some(tried) = search.next(limit) {
             let removed = self.removed(text, tried, ends.as_deref());
             let kept = [&text[..removed.start], &marker, &text[removed.end..]].concat();
-            if counter.count(&kept) <= limit {
+            let tokens = counter.count(&kept);
+            if tokens <= limit {
                 best = (kept, removed);
-                fits = tried;
-            } else {
-                too_long = tried;
             }
+            search.found(tried, tokens, limit);
         }
         Some(best)
     }
@@ -181,10 +235,11 @@ impl<T: AsRef<str> + From<String> + Clone> Shorten<T> for TextCut {
 
     fn shorten(&self, value: &T, limit: usize, counter: &dyn TokenCounter) -> Option<Shortened<T>> {
         let text = value.as_ref();
-        if counter.count(text) <= limit {
+        let before = counter.count(text);
+        if before <= limit {
             return Some(Shortened { value: value.clone(), unit: CutUnit::Bytes, removed: Vec::new() });
         }
-        let (kept, removed) = self.cut(text, limit, counter)?;
+        let (kept, removed) = self.cut(text, before, limit, counter)?;
         Some(Shortened { value: T::from(kept), unit: CutUnit::Bytes, removed: vec![removed] })
     }
 }

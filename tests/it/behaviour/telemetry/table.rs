@@ -101,6 +101,14 @@ const ELSEWHERE: &[&str] = &[
     "route.unreported",
     "limit.waited",
     "limit.rejected",
+    // In `plus::enrich`, each with its details.
+    "context.measured",
+    "context.unmeasured",
+    "context.near_limit",
+    "context.over_limit",
+    "context.truncated",
+    "context.conflict",
+    "context.stale",
 ];
 
 /// Provokes each of the others, and looks at what it says.

@@ -206,3 +206,29 @@ fn a_record_says_what_why_how_much_where_and_how() {
     assert_eq!((cut.counter.as_str(), cut.at), ("custom", now));
     assert!(!format!("{cut:?}").contains("0123"), "no payload is in a record");
 }
+
+/// Counts how often it is asked.
+struct Asked(EstimatedTokens, std::sync::atomic::AtomicUsize);
+
+impl TokenCounter for Asked {
+    fn count(&self, text: &str) -> usize {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.count(text)
+    }
+}
+
+/// A text whose tokens are spread evenly takes a few questions, and no text more than three times the logarithm of its length.
+#[test]
+fn a_cut_asks_its_counter_seldom() {
+    let asked = |text: &str, limit| {
+        let counter = Asked(EstimatedTokens::default(), 0.into());
+        for cut in [TextCut::keep_start(), TextCut::keep_end(), TextCut::middle_out()] {
+            cut.shorten(&text.to_owned(), limit, &counter).expect("an empty text fits");
+        }
+        counter.1.into_inner() / 3
+    };
+    for limit in [1, 1_000, 200_000, 249_999] {
+        assert!(asked(&"a".repeat(1_000_000), limit) <= 12, "{limit}");
+        assert!(asked(&("你".repeat(100_000) + &"a".repeat(700_000)), limit) <= 60, "{limit}");
+    }
+}

@@ -224,3 +224,33 @@ async fn a_stage_reads_the_account_and_adds_to_it() {
     assert_eq!(told(&recorder, "context.near_limit").len(), 1);
     assert_eq!(told(&recorder, "context.over_limit").len(), 1);
 }
+
+/// A window gives no output of its own, so it takes nothing from the rule about least times.
+#[tokio::test(start_paused = true)]
+async fn s_15_a_run_that_cannot_end_in_time_is_refused_behind_a_window_too() {
+    let pipeline = pipeline(|p| p.stage("slow", Letters(1)).min_time(2.secs()).inputs(()));
+    for engine in [Engine::builder(), Engine::builder().interceptor(window(9))] {
+        let engine = engine.build().expect("an engine");
+        let error = error_of(engine.run(&pipeline, ()).deadline(1.secs())).await;
+        assert_eq!(error.code(), code::DEADLINE_EXCEEDED);
+        assert!(error.report().is_none(), "it is refused, and not begun");
+    }
+}
+
+/// Two windows in one run, one within the other: each has an account, and a clone of one has none of its own.
+#[tokio::test(start_paused = true)]
+async fn each_window_has_an_account_of_its_own() {
+    let (all, one) = (window(100), window(20).named("one").stages(["e1"]));
+    let mut p = Pipeline::builder("two");
+    p.intercept(all.clone());
+    p.intercept(one);
+    let ports: Vec<_> =
+        (0..3).map(|at| p.stage(format!("e{at}"), Letters(10)).measured_in(&all).inputs(())).collect();
+    let total = p.stage("total", total()).inputs(ports);
+    let report = p.build(total).expect("it is right").run(()).await.expect("it only counts").report();
+    let used = report.snapshot().context_windows().into_iter().map(|account| {
+        let used = account.utilization().used();
+        (account.window().to_owned(), used, account.report().stages.len())
+    });
+    assert_eq!(used.collect::<Vec<_>>(), [("context".to_owned(), 30, 3), ("one".to_owned(), 10, 1)]);
+}

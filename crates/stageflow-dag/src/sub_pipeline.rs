@@ -19,8 +19,7 @@ use crate::pipeline::Pipeline;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a stage",
     label = "not a stage",
-    note = "implement `Stage`, wrap an async function with `stage_fn`, or take a whole `Pipeline`",
-    note = "a stage with settings or policies of its own can be added to a pipeline, and not be called by another stage"
+    note = "implement `Stage`, wrap an async function with `stage_fn`, or take a whole `Pipeline`"
 )]
 pub trait IntoStage {
     /// The stage that is added.

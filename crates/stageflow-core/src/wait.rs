@@ -58,6 +58,13 @@ pub enum WaitReason {
         /// Whether the batch is on its way.
         is_called: bool,
     },
+    /// The undoing of what it has done.
+    Undo {
+        /// The name of the saga.
+        saga: String,
+        /// The step that is being undone.
+        step: String,
+    },
     /// The end of a back-off before the next attempt.
     BackOff {
         /// The attempt that follows.
@@ -111,6 +118,7 @@ impl WaitReason {
             | Self::ChildRun
             | Self::Items { .. }
             | Self::Batch { .. }
+            | Self::Undo { .. }
             | Self::Grace { .. }
             | Self::CleanUp => return None,
         })
@@ -221,6 +229,7 @@ impl fmt::Display for WaitReason {
             Self::Batch { batcher, is_called: true } => {
                 write!(f, "waits for the answers to its batch of `{batcher}`")
             }
+            Self::Undo { saga, step } => write!(f, "undoes the step `{step}` of `{saga}`"),
             Self::BackOff { next_attempt, remaining, last_error, breaker } => {
                 let remaining = Human(*remaining);
                 match breaker {

@@ -89,7 +89,7 @@ impl<I: Send + 'static, O: Send + 'static> Flight<I, O> {
         let mut cx = Context::from_waker(waker);
         let polled = catch_unwind(AssertUnwindSafe(|| match call.as_mut().poll(&mut cx) {
             Poll::Pending => late(hub, &mut timer, &mut cx).map(Ok),
-            answers => answers.map(|answers| Ok::<_, Box<dyn Any + Send>>((Some(answers), None))),
+            Poll::Ready(answers) => Poll::Ready(Ok::<_, Box<dyn Any + Send>>((Some(answers), None))),
         }))
         .unwrap_or_else(|panic| Poll::Ready(Err(panic)));
         let answers = match polled {

@@ -56,12 +56,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let question = |n: usize| if n == 42 { String::new() } else { format!("question {n}") };
     let runs: Vec<_> =
         (0..60).map(|n| ask.run(question(n)).tenant(["acme", "globex", "initech"][n % 3]).start()).collect();
+    tokio::task::yield_now().await;
     if let Some(reason) = runs[59].explain().and_then(|explained| explained.reason("embed").cloned()) {
         println!("  the last one {reason}");
     }
     for (n, run) in runs.into_iter().enumerate() {
         if let Err(error) = run.await {
-            println!("  question {n} failed, and no other: {error}");
+            let why = error.failure().map(|failure| failure.message()).unwrap_or_default();
+            println!("  question {n} failed, and no other: {why}");
         }
     }
 

@@ -91,13 +91,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("to Venice:");
     if let Err(error) = travel.run(wish("venice", false)).await {
-        println!("  {error}");
+        println!("  {error}: {}", error.failure().map(|failure| failure.message()).unwrap_or_default());
     }
 
     println!("to Capri, while the hotels are down:");
     agency.is_down.store(true, Ordering::SeqCst);
     if let Err(error) = travel.run(wish("capri", false)).await {
-        println!("  {error}\n");
+        println!("  {error}: {}\n", error.failure().map(|failure| failure.message()).unwrap_or_default());
     }
     for report in desk.reports() {
         println!("{report}\n");

@@ -38,6 +38,8 @@ struct State {
     actions: Vec<(usize, Work)>,
     settling: Option<Work>,
     report: Option<SagaReport>,
+    /// Why it was not committed in the first place.
+    because: Option<String>,
     /// Whether the stage's future is gone.
     is_left: bool,
     /// Whether nobody comes after the stage's future.
@@ -105,7 +107,7 @@ impl Journal {
 
     /// The action of a step failed, or was interrupted.
     pub(super) fn not_done(&self, step: usize, as_what: StepState, exit: Option<&StageExit>) {
-        let failure = exit.map(|exit| (exit.error_code().unwrap_or(code::STAGE_FAILED), exit.to_string()));
+        let failure = exit.map(|exit| (exit.error_code().unwrap_or(code::STAGE_FAILED), words(exit)));
         self.change(step, |record| (record.state, record.failure) = (as_what, failure));
     }
 
@@ -220,6 +222,7 @@ impl Journal {
             (false, true) => SagaEnd::Committed,
             (false, false) => SagaEnd::RolledBack,
         };
+        let because = because.map(|because| state.because.get_or_insert(because).clone());
         let identity = self.ctx.identity();
         let report = SagaReport {
             saga: (*self.config.name).to_owned(),
@@ -378,6 +381,12 @@ impl Drop for CleanUp {
             self.journal.give_up("its clean-up was dropped before it had ended");
         }
     }
+}
+
+/// Why it left, without saying that it failed.
+pub(super) fn words(exit: &StageExit) -> String {
+    let words = exit.to_string();
+    words.strip_prefix("failed: ").map_or(words.clone(), str::to_owned)
 }
 
 /// What a future of the user's gave, or what it panicked with.

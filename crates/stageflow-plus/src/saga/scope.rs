@@ -14,7 +14,7 @@ use stageflow_core::{ErrorClass, StageContext, StageExit, StageResult, code};
 
 use super::{
     Saga,
-    journal::{CleanUp, Journal, Scope, Undo, Undoing, caught},
+    journal::{CleanUp, Journal, Scope, Undo, Undoing, caught, words},
     report::{SagaEnd, SagaStuck, StepState},
 };
 
@@ -86,8 +86,8 @@ impl Saga {
                 journal.settle(Scope::Abandoned, "", true).await;
                 return ended.unwrap_or_else(|panic| resume_unwind(panic));
             }
-            Ok(Err(exit)) => exit.to_string(),
-            Err(_) => "panicked".to_owned(),
+            Ok(Err(exit)) => words(exit),
+            Err(_) => "it panicked".to_owned(),
         };
         let end = journal.settle(Scope::All, &because, true).await;
         match (ended, journal.report()) {

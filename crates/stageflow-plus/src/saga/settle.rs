@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 
 use super::{
     config::OnStuck,
-    journal::{Journal, Scope, Undo, caught},
+    journal::{Journal, Scope, Undo, caught, words},
     report::StepState,
 };
 
@@ -62,7 +62,7 @@ async fn undo_step(journal: &Journal, step: usize, name: &str, undo: &Undo) -> b
         };
         let code = exit.error_code().unwrap_or(code::STAGE_FAILED);
         let may = exit.is_retry() || exit.error_class().is_some_and(ErrorClass::may_retry);
-        journal.change(step, |record| record.failure = Some((code, exit.to_string())));
+        journal.change(step, |record| record.failure = Some((code, words(&exit))));
         if !may || made >= config.attempts {
             journal.change(step, |record| record.state = StepState::Stuck);
             return false;

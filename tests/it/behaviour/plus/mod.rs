@@ -1,4 +1,6 @@
 //! Ready-made stages in running pipelines.
 
+mod batch;
 mod fan_out;
 mod router;
+mod saga;

@@ -128,9 +128,9 @@ async fn an_undo_that_hangs_is_stuck_and_can_be_resumed() {
     let reports = desk.reports();
     assert_eq!(
         reports[0].to_string(),
-        "the saga `trip` of the stage `test` is stuck, because failed: not you\n  \
+        "the saga `trip` of the stage `test` is stuck, because not you\n  \
          flight  done\n  \
-         hotel   stuck after 2 attempts, booking 17: failed: the undo took longer than 10ms"
+         hotel   stuck after 2 attempts, booking 17: the undo took longer than 10ms"
     );
 
     // Still ill: it is on the desk again.

@@ -28,7 +28,8 @@ pub(super) type OnEnd = Arc<dyn Fn(&SagaReport) + Send + Sync>;
 /// - When the body leaves without an output, by failure, skip, panic or whatever else, every step that was done is undone, in reverse
 ///   order of completion and one after the other, before the stage leaves. Its own way out stays what it was, so that it can be tried again.
 /// - When its future is dropped, because the run is cancelled, out of time or dropped, or the attempt is, the same is done by the
-///   clean-up of the run, within its budget. An undo that was on its way goes on where it was.
+///   clean-up of the run, within its budget. An undo that is on its way then goes on for up to
+///   [`finish_within`](Self::finish_within), and is called again by the clean-up if it has not ended.
 /// - A step whose action was on its way then may end first, for up to [`finish_within`](Self::finish_within), and is undone if it is done.
 ///   If it does not end, nobody knows what it has done: it is *in doubt*.
 /// - An undo is called again until it succeeds once, as often as [`undo_attempts`](Self::undo_attempts) says; after that the step is
@@ -101,7 +102,8 @@ impl Saga {
         self.with(|config| config.undo_timeout = time)
     }
 
-    /// How long an action that is on its way when its saga ends may take to its own end; 2 s unless set. With zero it is dropped.
+    /// How long an action that is on its way when its saga ends may take to its own end; 2 s unless set. With zero it is dropped. If the
+    /// stage was dropped, the run does not begin its clean-up before that.
     pub fn finish_within(self, time: Duration) -> Self {
         self.with(|config| config.finish_within = time)
     }

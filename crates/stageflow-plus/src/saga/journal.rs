@@ -10,6 +10,7 @@ use std::{
 };
 
 use stageflow_core::{BoxError, Code, FieldValue, StageContext, StageExit, StageResult, code};
+use tokio::runtime::Handle;
 
 use super::{
     config::Config,
@@ -42,6 +43,7 @@ struct State {
     because: Option<String>,
     /// Whether the stage's future is gone.
     is_left: bool,
+    is_paused: bool,
     /// Whether nobody comes after the stage's future.
     is_last: bool,
 }
@@ -189,16 +191,28 @@ impl Journal {
             let work = settle::settle(Arc::clone(self), scope, because.to_owned(), in_stage);
             self.lock().settling = Some(Box::pin(work));
         }
-        std::future::poll_fn(|cx| {
-            let Some(mut work) = self.lock().settling.take() else { return Poll::Ready(()) };
-            let polled = work.as_mut().poll(cx);
-            if polled.is_pending() {
-                self.lock().settling = Some(work);
-            }
-            polled
-        })
-        .await;
+        self.pause(false);
+        std::future::poll_fn(|cx| self.poll_settling(cx)).await;
         self.lock().report.as_ref().map_or(SagaEnd::RolledBack, |report| report.end)
+    }
+
+    /// Goes on with the undos that have begun.
+    pub(super) fn poll_settling(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(mut work) = self.lock().settling.take() else { return Poll::Ready(()) };
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.lock().settling = Some(work);
+        }
+        polled
+    }
+
+    /// Whether the call of an undo is to be dropped, and made again when somebody goes on.
+    pub(super) fn is_paused(&self) -> bool {
+        self.lock().is_paused
+    }
+
+    pub(super) fn pause(&self, is_paused: bool) {
+        self.lock().is_paused = is_paused;
     }
 
     /// Whether it has ended, or is being undone.
@@ -298,14 +312,28 @@ impl Journal {
         self.end(false, Some(because.to_owned()));
     }
 
-    /// The future of the stage is gone.
+    /// The future of the stage is gone. What is on its way goes on for a while, and the run waits for that before it begins its clean-up:
+    /// an action or an undo may itself be what the clean-up would have to wait for.
     pub(super) fn leave(self: &Arc<Self>) {
         let mut state = self.lock();
         state.is_left = true;
-        let is_last = state.is_last;
+        let (is_last, is_over) = (state.is_last, state.report.is_some());
+        let is_busy = !state.actions.is_empty() || state.settling.is_some();
         drop(state);
-        if is_last && self.report().is_none() {
-            self.give_up("nothing came after its stage that could have undone it");
+        if is_over {
+            return;
+        }
+        if is_last {
+            return self.give_up("nothing came after its stage that could have undone it");
+        }
+        if is_busy {
+            let Ok(runtime) = Handle::try_current() else { return self.interrupt() };
+            let (journal, hold) = (Arc::clone(self), self.ctx.hold());
+            runtime.spawn(async move {
+                settle::finish(&journal).await;
+                drop(journal);
+                drop(hold);
+            });
         }
     }
 

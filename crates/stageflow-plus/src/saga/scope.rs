@@ -117,6 +117,9 @@ impl SagaScope {
     /// Steps may be awaited at the same time, by `join!` for instance: they are undone one after the other all the same, in reverse
     /// order of completion. A step whose future is dropped before its end is ended and undone when the saga ends, whether that is
     /// committed or not.
+    ///
+    /// The action outlives the stage's future if that is dropped: it goes on in a task for up to
+    /// [`finish_within`](Saga::finish_within), for which the run waits before it begins its clean-up.
     pub fn step<O, U>(
         &self,
         name: impl Into<String>,

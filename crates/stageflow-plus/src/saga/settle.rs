@@ -45,6 +45,28 @@ pub(super) async fn settle(journal: Arc<Journal>, scope: Scope, because: String,
     journal.end(is_committed, (!is_committed).then_some(because));
 }
 
+/// Lets what a stage has left on its way go on for a while, and then drops it: actions for good, and the call of an undo until the
+/// clean-up makes it again.
+pub(super) async fn finish(journal: &Journal) {
+    let time = journal.config.finish_within;
+    if !time.is_zero() {
+        let mut timer = None;
+        poll_fn(|cx| match (journal.poll_actions(cx), journal.poll_settling(cx)) {
+            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(()),
+            _ => expired(&mut timer, time, cx),
+        })
+        .await;
+    }
+    journal.interrupt();
+    journal.pause(true);
+    // Only to see that it is paused.
+    poll_fn(|cx| {
+        let _paused = journal.poll_settling(cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
 /// Calls an undo until it succeeds, or is stuck; whether it has succeeded.
 async fn undo_step(journal: &Journal, step: usize, name: &str, undo: &Undo) -> bool {
     let (config, ctx) = (&journal.config, &journal.ctx);
@@ -53,7 +75,7 @@ async fn undo_step(journal: &Journal, step: usize, name: &str, undo: &Undo) -> b
     loop {
         made += 1;
         journal.change(step, |record| record.attempts += 1);
-        let Err(exit) = attempt(undo, config.undo_timeout).await else {
+        let Err(exit) = attempt(journal, undo).await else {
             journal.change(step, |record| (record.state, record.failure) = (StepState::Undone, None));
             let fields =
                 [("saga", FieldValue::from(&*config.name)), ("step", name.into()), ("attempts", made.into())];
@@ -84,13 +106,22 @@ async fn undo_step(journal: &Journal, step: usize, name: &str, undo: &Undo) -> b
 }
 
 /// One call. A skip says that there is nothing to undo.
-async fn attempt(undo: &Undo, time: Duration) -> StageResult<()> {
-    let (undo, mut timer) = (Arc::clone(undo), None);
-    // The call itself is the user's as well.
-    let mut call = std::pin::pin!(caught(Box::pin(async move { undo().await })));
-    let ended = poll_fn(|cx| match call.as_mut().poll(cx) {
-        Poll::Ready(ended) => Poll::Ready(Some(ended)),
-        Poll::Pending => expired(&mut timer, time, cx).map(|()| None),
+async fn attempt(journal: &Journal, undo: &Undo) -> StageResult<()> {
+    let (mut call, mut timer, time) = (None, None, journal.config.undo_timeout);
+    let ended = poll_fn(|cx| {
+        if journal.is_paused() {
+            (call, timer) = (None, None);
+            return Poll::Pending;
+        }
+        let call = call.get_or_insert_with(|| {
+            let undo = Arc::clone(undo);
+            // The call itself is the user's as well.
+            Box::pin(caught(Box::pin(async move { undo().await })))
+        });
+        match call.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending => expired(&mut timer, time, cx).map(|()| None),
+        }
     })
     .await;
     match ended {

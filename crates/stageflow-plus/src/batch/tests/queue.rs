@@ -94,6 +94,12 @@ proptest! {
                 prop_assert_eq!(weight, formed.weight);
                 prop_assert!(max_weight.is_none_or(|most| weight <= most || formed.entries.len() == 1));
                 prop_assert!(formed.entries.len() <= max_size);
+                // What else waits of this tenant would not have fitted.
+                let next = waiting.values().find(|one| key(one.0) == formed.key);
+                let is_whole = next.is_none_or(|next| {
+                    formed.entries.len() == max_size || max_weight.is_some_and(|most| weight + next.1 > most)
+                });
+                prop_assert!(is_whole);
                 prop_assert!(formed.entries.is_sorted_by_key(|entry| entry.ticket));
                 match formed.by {
                     FlushedBy::Full => prop_assert_eq!(formed.entries.len(), max_size),

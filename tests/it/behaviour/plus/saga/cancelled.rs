@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use stageflow::{
-    EventClass, RunOutcome, code,
+    EventClass, IntoStage as _, RunOutcome, code,
     plus::saga::{Saga, SagaDesk, SagaScope, StepState},
     prelude::*,
     testing::{Ledger, Sim},
 };
 
 use super::trip;
-use crate::behaviour::kit::{Log, error_of, idle, pipeline, recorded, solo};
+use crate::behaviour::kit::{Log, error_of, idle, naps, pipeline, recorded, solo};
 
 /// At any moment: while something is done, while something is undone, and however the run is ended.
 #[tokio::test(start_paused = true)]
@@ -106,6 +106,122 @@ async fn a_saga_that_gets_stuck_in_a_clean_up_is_a_failure_of_it() {
     assert_eq!((failures.len(), failures[0].code), (1, code::CLEANUP_FAILED));
     assert_eq!(failures[0].error, "the saga `trip` is stuck: it could not undo hotel");
     assert!(report.to_string().contains("could not undo hotel"), "{report}");
+}
+
+/// Blocking work of an action goes on when its stage is dropped, and is undone when it has ended.
+#[tokio::test]
+async fn blocking_work_of_an_action_ends_and_is_undone() {
+    let (log, started) = (Log::default(), Arc::new(tokio::sync::Notify::new()));
+    let (own, starts) = (log.clone(), Arc::clone(&started));
+    let stage = stage_fn(move |ctx: StageContext, (): ()| {
+        let (log, undoes, starts) = (own.clone(), own.clone(), Arc::clone(&starts));
+        async move {
+            let works = ctx.clone();
+            let body = |scope: SagaScope| async move {
+                let action = async move {
+                    let work = blocking(move |_, (): ()| {
+                        starts.notify_one();
+                        // sleeps: as long as a thread is busy
+                        std::thread::sleep(30.millis());
+                        log.add("do");
+                        Ok(1_u32)
+                    });
+                    work.run(&works, ()).await
+                };
+                let undo = move |_| {
+                    undoes.add("undo");
+                    std::future::ready(Ok(()))
+                };
+                scope.step("thread", action, undo).await?;
+                Ok(1_u32)
+            };
+            Saga::new("trip").run(&ctx, body).await
+        }
+    });
+    let run = solo(stage).run(()).start();
+    started.notified().await;
+    run.cancel("by the test");
+    error_of(run).await;
+    assert_eq!(log.lines(), ["do", "undo"]);
+}
+
+/// A child run of an action is cancelled with its parent: it has not been done.
+#[tokio::test(start_paused = true)]
+async fn a_child_run_of_an_action_is_cancelled_with_its_parent() {
+    let log = Log::default();
+    let own = log.clone();
+    let child = solo(naps(1.mins(), 1));
+    let stage = stage_fn(move |ctx: StageContext, (): ()| {
+        let (log, child) = (own.clone(), child.clone());
+        async move {
+            let parent = ctx.clone();
+            let body = |scope: SagaScope| async move {
+                let action = async move { child.into_stage().run(&parent, Arc::new(())).await };
+                let undo = move |_| {
+                    log.add("undo");
+                    std::future::ready(Ok(()))
+                };
+                scope.step("child", action, undo).await?;
+                Ok(1_u32)
+            };
+            Saga::new("trip").run(&ctx, body).await
+        }
+    });
+    let run = solo(stage).run(()).start();
+    idle().await;
+    run.cancel("by the test");
+    let error = error_of(run).await;
+    assert_eq!(error.outcome(), Some(RunOutcome::Cancelled));
+    assert!(log.lines().is_empty() && error.report().expect("a report").clean_up_failures().is_empty());
+}
+
+/// Work that would keep the clean-up from beginning does not: after a while it is dropped, and an undo is called again.
+#[tokio::test(start_paused = true)]
+async fn what_keeps_a_hold_does_not_keep_the_run_for_ever() {
+    for is_undo in [false, true] {
+        let (log, desk) = (Log::default(), SagaDesk::new(1));
+        let saga = Saga::new("trip").desk(&desk).undo_timeout(1.mins());
+        let own = log.clone();
+        let stage = stage_fn(move |ctx: StageContext, (): ()| {
+            let (saga, log) = (saga.clone(), own.clone());
+            async move {
+                let (acts, undoes) = (ctx.clone(), ctx.clone());
+                let body = |scope: SagaScope| async move {
+                    let action = async move {
+                        if !is_undo {
+                            let _hold = acts.hold();
+                            std::future::pending::<()>().await;
+                        }
+                        Ok(())
+                    };
+                    let undo = move |_| {
+                        let (ctx, log) = (undoes.clone(), log.clone());
+                        async move {
+                            log.add("undo");
+                            if log.lines().len() == 1 {
+                                let _hold = ctx.hold();
+                                std::future::pending::<()>().await;
+                            }
+                            Ok(())
+                        }
+                    };
+                    scope.step("holds", action, undo).await?;
+                    Err::<u32, _>(StageExit::fail("no"))
+                };
+                saga.run(&ctx, body).await
+            }
+        });
+        let run = solo(stage).run(()).start();
+        idle().await;
+        run.cancel("by the test");
+        let report = error_of(run).await.report().expect("a report");
+        assert!(report.duration() < 3.secs(), "{report}");
+        if is_undo {
+            assert_eq!((log.lines(), desk.len()), (vec!["undo".to_owned(); 2], 0));
+        } else {
+            assert_eq!(desk.reports()[0].in_state(StepState::InDoubt).collect::<Vec<_>>(), ["holds"]);
+        }
+    }
 }
 
 /// What a step holds from its action to its undo is not held any more, wherever the run was ended.

@@ -101,6 +101,12 @@ codes! {
     FAN_OUT_FULL = "try again later, raise `limit`, `max_queue` or `queue_timeout`, or have items wait: `Overflow::Wait`";
     /// More items of a map have failed than are tolerated.
     TOO_MANY_FAILURES = "read the first failures in the cause; tolerate more, or have items tried again";
+    /// A batcher did not take an item.
+    BATCH_REFUSED = "try again later, raise `max_queue` or `tenant_queue`, or make the calls faster";
+    /// The handler of a batcher gave another number of answers than there were items.
+    BATCH_MISMATCH = "give one answer for each item of the batch, in their order";
+    /// A step of a saga could not be undone, or nobody knows whether it was done.
+    SAGA_STUCK = "undo by hand what the saga lists as stuck and in doubt, or resume it: the desk of the saga has it";
     /// The budget of the run cannot afford a stage, or a child run that is made again.
     BUDGET_EXHAUSTED = "raise the budget of the run, the pipeline or the engine, or find out what has used it up";
     /// An idempotency key came again with other inputs.

@@ -19,6 +19,7 @@ use crate::{
     event::CustomEvent,
     exit::{BoxError, StageExit, StageResult},
     input::Inputs,
+    outcome::RunOutcome,
     slot::FutureSlot,
     snapshot::ContextSnapshot,
     stage::{ErasedStage, Stage, StageFuture, StageKind},
@@ -69,6 +70,10 @@ pub trait StageScope: Send + Sync {
     fn account(&self) -> &Arc<Account>;
     /// An attempt says what it has cost: `false` if nothing is reserved for it.
     fn settle(&self, stage: u32, attempt: u32, actual: u64) -> bool;
+    /// How the run ends, for its clean-ups: before them nobody knows. `None` without a run.
+    fn outcome(&self) -> Option<RunOutcome> {
+        None
+    }
     fn set_wait(&self, stage: u32, reason: Option<WaitReason>);
     fn attempt(&self, slot: &mut FutureSlot, ctx: &StageContext, attempt: u32, inputs: Option<Inputs>);
     fn run_child(&self, ctx: &StageContext, plan: Arc<dyn Any + Send + Sync>, input: Value) -> StageFuture;

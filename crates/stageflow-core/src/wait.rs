@@ -51,6 +51,20 @@ pub enum WaitReason {
         /// Items that wait for a permit.
         queued: usize,
     },
+    /// Its batch, or the answers to it.
+    Batch {
+        /// The name of the batcher.
+        batcher: String,
+        /// Whether the batch is on its way.
+        is_called: bool,
+    },
+    /// The undoing of what it has done.
+    Undo {
+        /// The name of the saga.
+        saga: String,
+        /// The step that is being undone.
+        step: String,
+    },
     /// The end of a back-off before the next attempt.
     BackOff {
         /// The attempt that follows.
@@ -103,6 +117,8 @@ impl WaitReason {
             | Self::Blocking
             | Self::ChildRun
             | Self::Items { .. }
+            | Self::Batch { .. }
+            | Self::Undo { .. }
             | Self::Grace { .. }
             | Self::CleanUp => return None,
         })
@@ -209,6 +225,11 @@ impl fmt::Display for WaitReason {
                 }
                 write!(f, "items, {running} running, {queued} queued")
             }
+            Self::Batch { batcher, is_called: false } => write!(f, "waits for its batch of `{batcher}`"),
+            Self::Batch { batcher, is_called: true } => {
+                write!(f, "waits for the answers to its batch of `{batcher}`")
+            }
+            Self::Undo { saga, step } => write!(f, "undoes the step `{step}` of `{saga}`"),
             Self::BackOff { next_attempt, remaining, last_error, breaker } => {
                 let remaining = Human(*remaining);
                 match breaker {

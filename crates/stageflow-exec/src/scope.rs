@@ -11,6 +11,7 @@ use std::{
 
 use stageflow_core::{
     ContextSnapshot, CustomEvent, EventKind, StageContext, StageKind, Value, WaitReason,
+    ContextSnapshot, CustomEvent, EventKind, RunInfo, RunOutcome, StageContext, StageKind, Value, WaitReason,
     budget::account::Account,
     input::Inputs,
     scope::{CleanUp, Hold, StageScope},
@@ -234,6 +235,10 @@ impl StageScope for WorkerScope {
 
     fn settle(&self, stage: u32, attempt: u32, actual: u64) -> bool {
         self.run.settle_cost(stage, attempt, actual)
+    }
+
+    fn outcome(&self) -> Option<RunOutcome> {
+        Some(self.run.judge())
     }
 
     fn set_wait(&self, stage: u32, reason: Option<WaitReason>) {

@@ -7,9 +7,13 @@
 pub mod enrich;
 #[cfg(feature = "factory")]
 pub mod factory;
+#[cfg(feature = "batch")]
+pub mod batch;
 #[cfg(feature = "fanout")]
 pub mod fan_out;
 #[cfg(feature = "retry-stage")]
 pub mod retry_stage;
 #[cfg(feature = "router")]
 pub mod router;
+#[cfg(feature = "saga")]
+pub mod saga;

@@ -60,10 +60,13 @@ impl EventClass {
 
     /// The class of an event of a stage's or a policy's own, by its name.
     pub fn of_name(name: &str) -> Self {
+        if name == "saga.stuck" {
+            return Self::Terminal; // Somebody has to do something about it.
+        }
         match name.split_once('.').map_or(name, |(space, _)| space) {
             "audit" | "auth" | "tenant" => Self::Terminal,
-            "breaker" | "bulkhead" | "context" | "fallback" | "fan_out" | "idempotency" | "limit"
-            | "rate" | "retry" | "route" => Self::Decision,
+            "batch" | "breaker" | "bulkhead" | "context" | "fallback" | "fan_out" | "idempotency"
+            | "limit" | "rate" | "retry" | "route" | "saga" => Self::Decision,
             "debug" | "trace" => Self::Debug,
             "stage" if name.starts_with("stage.retry_") => Self::Decision,
             _ => Self::Progress,

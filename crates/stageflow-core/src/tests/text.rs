@@ -84,6 +84,11 @@ fn reasons_read_well() {
             WaitReason::Items { done: 312, total: None, running: 16, queued: 0 },
             "has done 312 items, 16 running, 0 queued",
         ),
+        (WaitReason::Batch { batcher: "llm".into(), is_called: false }, "waits for its batch of `llm`"),
+        (
+            WaitReason::Batch { batcher: "llm".into(), is_called: true },
+            "waits for the answers to its batch of `llm`",
+        ),
         (
             WaitReason::BackOff {
                 next_attempt: 2,

@@ -36,6 +36,13 @@ impl<T: 'static> Feed<T> {
     }
 }
 
+impl<T> Feed<T> {
+    #[inline]
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        (self.next)(cx)
+    }
+}
+
 impl<T> Source for Feed<T> {
     type Item = T;
 
@@ -94,7 +101,7 @@ impl<T: Send + 'static> Items<T> {
         self
     }
 
-    fn take(&self) -> StageResult<Feed<T>> {
+    pub(crate) fn take(&self) -> StageResult<Feed<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(|| {
             let error =
                 "the items were taken already, and are made once: give a `Vec` to what is tried again";

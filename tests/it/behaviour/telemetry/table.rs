@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
 };
 
 use stageflow::{
@@ -14,7 +17,11 @@ use stageflow::{
         Bulkhead, CircuitBreaker, Fallback, Idempotency, IdempotencyKey, InMemoryStore, RateLimiter, Retry,
         WhenFull,
     },
-    plus::fan_out::{Failures, FanOutLimiter, ItemRetry, MapExt as _, Overflow},
+    plus::{
+        batch::{Batch, Batcher},
+        fan_out::{Failures, FanOutLimiter, ItemRetry, MapExt as _, Overflow},
+        saga::{Saga, SagaScope},
+    },
     prelude::*,
 };
 
@@ -218,6 +225,37 @@ async fn each_event_says_what_the_table_says() {
         let busy = map.tolerate(Failures::count(0)).over(numbers);
         drop(plain.run(&p.build(busy).expect("it builds"), vec![1, 2]).await);
     }
+
+    // Batches and sagas.
+    let echo = |batch: Batch<u32>| async move { Ok(batch.into_iter().map(Ok).collect()) };
+    let batcher = Batcher::builder("model", echo).build().expect("a batcher");
+    let mut p = Pipeline::builder("batches");
+    let number = p.input();
+    let asked = p.stage("ask", batcher.clone()).inputs(number);
+    let asks = p.build(asked).expect("it builds");
+    report_of(plain.run(&asks, 1)).await;
+    batcher.close();
+    report_of(plain.run(&asks, 1)).await;
+    let saga = |undo_fails: u32, ends: fn() -> StageResult<u32>| {
+        let saga = Saga::new("trip").undo_attempts(2);
+        solo(stage_fn(move |ctx: StageContext, (): ()| {
+            let (saga, left) = (saga.clone(), Arc::new(AtomicU32::new(undo_fails)));
+            async move {
+                let body = |scope: SagaScope| async move {
+                    let undo = move |_| {
+                        let fails = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+                        std::future::ready(if fails { Err("reset").transient() } else { Ok(()) })
+                    };
+                    scope.step("book", async { Ok(()) }, undo).await?;
+                    ends()
+                };
+                saga.run(&ctx, body).await
+            }
+        }))
+    };
+    report_of(plain.run(&saga(0, || Ok(1)), ())).await;
+    report_of(plain.run(&saga(1, || Err(StageExit::fail("no"))), ())).await;
+    report_of(plain.run(&saga(2, || Err(StageExit::fail("no"))), ())).await;
 
     // The entry.
     let monitor = BackpressureMonitor::builder().max_active(1).queue_limit(5).queue_timeout(3.secs());

@@ -10,8 +10,7 @@ use std::{
 };
 
 use stageflow_core::{
-    ContextSnapshot, CustomEvent, EventKind, StageContext, StageKind, Value, WaitReason,
-    ContextSnapshot, CustomEvent, EventKind, RunInfo, RunOutcome, StageContext, StageKind, Value, WaitReason,
+    ContextSnapshot, CustomEvent, EventKind, RunOutcome, StageContext, StageKind, Value, WaitReason,
     budget::account::Account,
     input::Inputs,
     scope::{CleanUp, Hold, StageScope},

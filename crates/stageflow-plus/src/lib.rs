@@ -3,12 +3,12 @@
 //! Each has two parts: a decision that is a pure function or a small state machine of the time, a random number and its state, and
 //! a stage that waits and records. The first is usable without a pipeline.
 
+#[cfg(feature = "batch")]
+pub mod batch;
 #[cfg(feature = "enrich")]
 pub mod enrich;
 #[cfg(feature = "factory")]
 pub mod factory;
-#[cfg(feature = "batch")]
-pub mod batch;
 #[cfg(feature = "fanout")]
 pub mod fan_out;
 #[cfg(feature = "retry-stage")]

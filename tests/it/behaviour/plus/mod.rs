@@ -1,8 +1,8 @@
 //! Ready-made stages in running pipelines.
 
+mod batch;
 mod enrich;
 mod factory;
-mod batch;
 mod fan_out;
 mod production;
 mod retry_stage;

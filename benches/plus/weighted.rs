@@ -139,9 +139,9 @@ impl Plain {
         Self { columns }
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "random bits")]
+    #[expect(clippy::cast_precision_loss, reason = "32 bits fit a float")]
     fn draw(&self, random: u64) -> u32 {
-        let index = ((random >> 32) * self.columns.len() as u64 >> 32) as u32;
+        let index = (((random >> 32) * self.columns.len() as u64) >> 32) as u32;
         let (mark, other) = self.columns[index as usize];
         let height = (random & 0xFFFF_FFFF) as f64 / 4_294_967_296.0;
         if height < mark { index } else { other }

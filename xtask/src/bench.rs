@@ -48,8 +48,8 @@ channel. `--verify` checks that no row loses an event.
 
 With `plus`, runs the bench of that name with the feature `plus`: what the
 ready-made stages cost, beside what one would write or take instead, and what a
-fan-out needs by how many items run at a time. `--verify` checks that each gives
-what it should.
+fan-out needs by how many items run at a time, and what it takes to choose a route
+by weight. `--verify` checks that each gives what it should.
 
 Files are relative to the root of the workspace.";
 

@@ -6,7 +6,7 @@ use stageflow::{FailurePolicy, RunOutcome, WaitReason, code, prelude::*};
 
 use super::{
     child::parent_of,
-    kit::{Switch, error_of, gives, idle, naps, never, pipeline, same, solo, sum},
+    kit::{Switch, error_of, gives, idle, naps, never, pipeline, same, solo, sum, within},
 };
 
 /// The explanation without the id of the run.
@@ -173,8 +173,17 @@ async fn a_blocking_stage_is_named_until_its_thread_is_free() {
     let report = engine.shutdown(1.millis()).await;
     let [abandoned] = report.abandoned() else { panic!("{report}") };
     assert_eq!(abandoned.stages, ["only"]);
-    let explained = run.explain().unwrap();
-    assert_eq!(explained.reason("only"), Some(&WaitReason::Blocking), "{explained}");
+    // The worker may be about to drop the stage's future, which says so for an instant.
+    let explained = within(async {
+        loop {
+            let explained = run.explain().unwrap();
+            if explained.reason("only") == Some(&WaitReason::Blocking) {
+                return explained;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let explained = explained.await;
     assert!(!explained.is_cleaning_up() && !explained.is_ended());
     switch.open();
     let error = error_of(run).await;

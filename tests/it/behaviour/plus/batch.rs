@@ -16,14 +16,10 @@ use stageflow::{
 /// The batches that were called: tenant and items.
 pub(super) type Calls = Arc<Mutex<Vec<(Option<String>, Vec<u64>)>>>;
 
+type Doubling = std::pin::Pin<Box<dyn Future<Output = StageResult<Vec<StageResult<u64>>>> + Send>>;
+
 /// Doubles what it is given, in ten milliseconds.
-fn doubling(
-    calls: &Calls,
-) -> impl Fn(Batch<u64>) -> std::pin::Pin<Box<dyn Future<Output = StageResult<Vec<StageResult<u64>>>> + Send>>
-+ Send
-+ Sync
-+ 'static
-+ use<> {
+fn doubling(calls: &Calls) -> impl Fn(Batch<u64>) -> Doubling + Send + Sync + 'static + use<> {
     let calls = Arc::clone(calls);
     move |batch| {
         let tenant = batch.tenant().map(|tenant| tenant.as_str().to_owned());

@@ -76,7 +76,8 @@ async fn a_run_that_completes_keeps_everything() {
 
 #[tokio::test(start_paused = true)]
 async fn at_every_other_end_it_is_undone_in_reverse_order_of_completion() {
-    let ends: [(fn(StageContext) -> StageResult<u32>, RunOutcome); 4] = [
+    type End = fn(StageContext) -> StageResult<u32>;
+    let ends: [(End, RunOutcome); 4] = [
         (|_| Err(StageExit::fail("no")), RunOutcome::Failed),
         (|_| panic!("no"), RunOutcome::Failed),
         (|_| Err(StageExit::deny("no")), RunOutcome::Denied),

@@ -41,7 +41,7 @@ async fn what_was_done_is_undone_once_whenever_and_however_the_run_ends() {
             let expected: Vec<_> = done.iter().rev().map(|line| line.replace("do ", "undo ")).collect();
             assert_eq!(undone, expected, "ended by {how} at {at}");
             // What was on its way was done as well.
-            let begun = usize::try_from((at + u64::from(how % 2)) / 5 + 1).expect("small").min(3);
+            let begun = usize::try_from((at + how % 2) / 5 + 1).expect("small").min(3);
             assert!(
                 done.len() >= begun.min(3) - usize::from(at % 5 == 0 || at % 5 == 4),
                 "ended by {how} at {at}: {lines:?}"
@@ -110,6 +110,7 @@ async fn a_saga_that_gets_stuck_in_a_clean_up_is_a_failure_of_it() {
 
 /// Blocking work of an action goes on when its stage is dropped, and is undone when it has ended.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a thread that is busy is the subject")]
 async fn blocking_work_of_an_action_ends_and_is_undone() {
     let (log, started) = (Log::default(), Arc::new(tokio::sync::Notify::new()));
     let (own, starts) = (log.clone(), Arc::clone(&started));

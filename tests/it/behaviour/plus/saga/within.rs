@@ -110,7 +110,7 @@ async fn a_stuck_saga_fails_for_good_and_says_what_is_left() {
         assert_eq!(std::error::Error::source(cause).expect("the reason").to_string(), "no car");
         let report = cause.report();
         assert_eq!(report.step("hotel").map(|step| step.undo_attempts), Some(3));
-        assert_eq!(desk.reports(), [report.clone()]);
+        assert_eq!(desk.reports(), std::slice::from_ref(report));
         let json = serde_json::to_value(report).expect("JSON");
         assert_eq!((&json["tenant"], &json["end"]), (&"acme".into(), &"stuck".into()));
         assert_eq!(

@@ -55,7 +55,7 @@ async fn a_conflict_whose_rule_is_an_error_fails_with_a_code_and_without_values(
     let error = error_of(engine.run(&merging(strict.clone()), ())).await;
     assert_eq!((error.code(), error.recoverable()), (code::MERGE_CONFLICT, false));
     let report = error.report().expect("it ran");
-    let message = report.failures()[0].message().to_string();
+    let message = report.failures()[0].message().clone();
     assert_eq!(message, "`crm` and `web` disagree about `city`, and 1 more");
     let all = format!(
         "{error} {report} {message} {:?} {:?}",

@@ -91,7 +91,7 @@ async fn a_stage_without_room_fails_with_a_code_and_counts_nothing() {
     let error = error_of(engine.run(&pipeline, ())).await;
     assert_eq!((error.code(), error.recoverable()), (code::CONTEXT_WINDOW_EXCEEDED, false));
     let report = error.report().expect("it ran");
-    let message = report.failures()[0].message().to_string();
+    let message = report.failures()[0].message().clone();
     assert_eq!(
         message,
         "context window `context` of 50: `e1` is 21 tokens, there is room for 20, and it may not be cut"

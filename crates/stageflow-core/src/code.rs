@@ -109,6 +109,12 @@ codes! {
     NO_ROUTE = "read which routes were skipped and why, or say where to go then with `on_unknown` and `on_empty`";
     /// A chain of runs took a route of a router too often.
     ROUTE_LOOP = "read the path in the message, and give the loop an end; raise `max_times` if it is meant to go on";
+    /// A guard has blocked the content of a stage.
+    GUARD_BLOCKED = "read which guard objects and why; say what follows from it with `on_block`";
+    /// A guard gave no verdict, so the content of a stage was blocked.
+    GUARD_FAILED = "read the cause; give the guard more time, try the stage again, or let it be passed over with `OnError::Open`";
+    /// No output of a loop has passed its guard.
+    REFINE_EXHAUSTED = "read what was objected last; give the attempts the feedback, more of them, or say what follows with `on_exhausted`";
     /// An interceptor denied the call.
     DENIED = "check the caller's credentials and rights";
     /// An input of a stage is not usable.

@@ -5,5 +5,7 @@
 
 #[cfg(feature = "fanout")]
 pub mod fan_out;
+#[cfg(feature = "guard")]
+pub mod guard;
 #[cfg(feature = "router")]
 pub mod router;

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use super::guarded::Guarded;
+
 /// What can be guarded: it knows whether there is anything to look at.
 ///
 /// Empty content is blocked, because a check that finds nothing in nothing says nothing. A text is empty if it has no character that is
@@ -73,6 +75,12 @@ impl<T: Content> Content for Box<T> {
 }
 
 impl<T: Content> Content for Arc<T> {
+    fn is_empty(&self) -> bool {
+        T::is_empty(self)
+    }
+}
+
+impl<T: Content> Content for Guarded<T> {
     fn is_empty(&self) -> bool {
         T::is_empty(self)
     }

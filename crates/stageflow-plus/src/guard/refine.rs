@@ -9,16 +9,15 @@ mod told;
 use std::{
     any::Any,
     fmt,
-    future::{Future, poll_fn},
+    future::Future,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
-    task::Poll,
     time::Duration,
 };
 
 use stageflow_core::{Stage, StageContext, StageExit, StageKind, StageResult, stage::StageRole, time::nanos};
 use stageflow_dag::{IntoStage, plan::Plan};
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 
 pub use self::{
     attempt::{Attempt, Rejected},
@@ -279,7 +278,7 @@ where
             }
             told.scheduled(&state, number);
             // A loop of attempts that never wait lets others go on, and can be cancelled.
-            give_way().await;
+            yield_now().await;
         }
         Err(StageExit::internal("a loop without an end has ended"))
     }
@@ -303,18 +302,6 @@ async fn before<T>(left: Option<Duration>, future: impl Future<Output = T>) -> O
         Some(left) => timeout(left, future).await.ok(),
         None => Some(future.await),
     }
-}
-
-async fn give_way() {
-    let mut has_given = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut has_given, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 impl<In, S: Stage, F> fmt::Debug for Refine<In, S, F> {

@@ -1,4 +1,5 @@
 //! Ready-made stages in running pipelines.
 
 mod fan_out;
+mod guard;
 mod router;

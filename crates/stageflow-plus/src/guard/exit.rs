@@ -44,16 +44,12 @@ impl<T> OnBlock<T> {
     }
 
     /// Leaves the stage because of `what`, or with `fail`.
-    pub(super) fn leave(
-        &self,
-        what: &impl fmt::Display,
-        fail: impl FnOnce() -> StageExit,
-    ) -> StageResult<Guarded<T>> {
+    pub(super) fn leave(&self, what: String, fail: impl FnOnce() -> StageExit) -> StageResult<Guarded<T>> {
         Err(match self {
             Self::Fail => fail(),
-            Self::Deny => StageExit::deny(what.to_string()),
-            Self::Cancel => StageExit::cancel(what.to_string()),
-            Self::Skip => StageExit::skip(what.to_string()),
+            Self::Deny => StageExit::deny(what),
+            Self::Cancel => StageExit::cancel(what),
+            Self::Skip => StageExit::skip(what),
             Self::Give(content) => return Ok(Guarded::fallback(Arc::clone(content))),
         })
     }

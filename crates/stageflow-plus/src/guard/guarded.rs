@@ -6,8 +6,8 @@ use super::{reason::Reason, verdict::Blocked};
 
 /// Content that a guard has let pass: the output of a [`GuardStage`](super::GuardStage) and of a [`Refine`](super::Refine).
 ///
-/// Only they can make one, so a stage that takes an `Arc<Guarded<T>>` cannot be wired to what no guard has seen. It reads like the
-/// content itself. Its `Debug` form does not show the content.
+/// Only they can make one, so a stage that takes an `Arc<Guarded<T>>` cannot be wired to what no guard has seen. It reads and
+/// prints like the content itself; its `Debug` form does not show the content.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -74,6 +74,12 @@ impl<T> Deref for Guarded<T> {
 
     fn deref(&self) -> &T {
         &self.content
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Guarded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.content.fmt(f)
     }
 }
 

@@ -245,7 +245,7 @@ where
             let once = self.once(&of_attempt, Arc::new(attempt));
             let Some(ended) = before(left, once).await else {
                 let exhausted = told.exhausted(&state, WhyExhausted::Timeout, number, rejected.as_deref());
-                return self.on_exhausted.leave(&exhausted.to_string(), || exhausted.into_exit());
+                return self.on_exhausted.leave(exhausted.to_string(), || exhausted.into_exit());
             };
             let (output, blocked) = match ended? {
                 (_, Judgement::Passed(guarded)) => {
@@ -274,7 +274,7 @@ where
             let last = rejected.insert(Arc::new(Rejected::new(output, blocked, number)));
             if let Some(why) = why {
                 let exhausted = told.exhausted(&state, why, number, Some(last));
-                return self.on_exhausted.leave(&exhausted.to_string(), || exhausted.into_exit());
+                return self.on_exhausted.leave(exhausted.to_string(), || exhausted.into_exit());
             }
             told.scheduled(&state, number);
             // A loop of attempts that never wait lets others go on, and can be cancelled.

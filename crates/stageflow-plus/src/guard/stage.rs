@@ -112,7 +112,8 @@ impl<T: Content> Stage for GuardStage<T> {
                     ("then", self.on_block.as_str().into()),
                 ];
                 ctx.emit("guard.blocked", fields);
-                self.on_block.leave(&blocked, || GuardBlocked::new(&blocked).into_exit())
+                let error = GuardBlocked::new(&blocked);
+                self.on_block.leave(error.to_string(), || error.into_exit())
             }
         }
     }

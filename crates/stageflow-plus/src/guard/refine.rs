@@ -2,6 +2,7 @@
 
 mod attempt;
 mod limits;
+mod scope;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -41,7 +42,9 @@ type Fingerprint<T, F> = Arc<dyn Fn(&T, &Blocked<F>) -> u64 + Send + Sync>;
 ///
 /// Each attempt is given an [`Attempt`]: the input, its number, and what was rejected before with what the guards said about it, as
 /// values of your type `F`. Of a pipeline each attempt is a child run, and *all* of it is made again: nothing of a rejected attempt goes
-/// on, what depends on this stage waits until an output has passed, and every guard judges every output.
+/// on, what depends on this stage waits until an output has passed, and every guard judges every output. Attempts have their number
+/// in the name of their stage (`draft#2`) and in the path of their child run, so that nothing under an idempotency key is answered with
+/// what was rejected.
 ///
 /// # Limits
 ///
@@ -98,7 +101,7 @@ type Fingerprint<T, F> = Arc<dyn Fn(&T, &Blocked<F>) -> u64 + Send + Sync>;
 /// ```
 #[must_use = "a stage is added to a pipeline"]
 pub struct Refine<In, S: Stage, F = ()> {
-    stage: S,
+    stage: Arc<S>,
     guard: Member<S::Output, F>,
     limits: Limits,
     fingerprint: Option<Fingerprint<S::Output, F>>,
@@ -116,7 +119,7 @@ where
     /// Makes outputs with `stage`, a stage or a pipeline, until `guard` lets one pass.
     pub fn new(stage: impl IntoStage<Stage = S>, guard: impl Guard<S::Output, F>) -> Self {
         Self {
-            stage: stage.into_stage(),
+            stage: Arc::new(stage.into_stage()),
             guard: Member::new(guard, 1),
             limits: Limits::default(),
             fingerprint: None,
@@ -190,27 +193,26 @@ where
         self
     }
 
-    /// One output: within the context of its attempt.
+    /// One output, as the stage gives it: nothing has to be moved out of its `Arc`.
     async fn make(
         &self,
-        ctx: &StageContext,
+        ctx: StageContext,
         attempt: Arc<Attempt<In, S::Output, F>>,
     ) -> StageResult<Arc<S::Output>> {
-        if self.stage.role() != StageRole::Pipeline {
-            return self.stage.run(ctx, attempt).await.map(Arc::new);
-        }
-        // As the child run gives it: nothing has to be moved out of its `Arc`.
-        let output = self.stage.start(ctx.clone(), attempt).await?;
-        output.downcast().map_err(|_| StageExit::internal("a pipeline gave an output of another type"))
+        let output = self.stage.start(ctx, attempt).await?;
+        output.downcast().map_err(|_| StageExit::internal("a stage gave an output of another type"))
     }
 
     async fn once(
         &self,
         ctx: &StageContext,
-        attempt: Arc<Attempt<In, S::Output, F>>,
+        attempt: Attempt<In, S::Output, F>,
+        until: u64,
     ) -> StageResult<(Arc<S::Output>, Judgement<S::Output, F>)> {
-        let output = self.make(ctx, attempt).await?;
-        let judgement = judge(&self.guard, ctx, &output, self.checks_empty).await?;
+        let making = scope::of_attempt(ctx, &self.stage, attempt.number(), until);
+        let output = self.make(making, Arc::new(attempt)).await?;
+        let judging = ctx.for_attempt(ctx.attempt(), until);
+        let judgement = judge(&self.guard, &judging, &output, self.checks_empty).await?;
         Ok((output, judgement))
     }
 
@@ -238,12 +240,10 @@ where
         for number in 1_u32.. {
             let (at, attempt) = (ctx.elapsed(), Attempt::new(Arc::clone(&input), number, rejected.clone()));
             let left = self.limits.deadline.map(|all| all.saturating_sub(at.saturating_sub(began)));
-            let within = left.map_or(ctx.until_nanos(), |left| {
+            let until = left.map_or(ctx.until_nanos(), |left| {
                 nanos(at).saturating_add(nanos(left)).min(ctx.until_nanos())
             });
-            let of_attempt = ctx.for_attempt(ctx.attempt(), within);
-            let once = self.once(&of_attempt, Arc::new(attempt));
-            let Some(ended) = before(left, once).await else {
+            let Some(ended) = before(left, self.once(ctx, attempt, until)).await else {
                 let exhausted = told.exhausted(&state, WhyExhausted::Timeout, number, rejected.as_deref());
                 return self.on_exhausted.leave(exhausted.to_string(), || exhausted.into_exit());
             };

@@ -147,6 +147,7 @@ fn a_hundred_guards_at_a_time_take_as_long_as_the_slowest() {
         let mut guards = Guards::<String>::all();
         for at in 1..=100_u64 {
             let slow = move |_, _: std::sync::Arc<String>| async move {
+                // sleeps: on paused time
                 tokio::time::sleep(at.millis()).await;
                 stageflow_core::StageResult::Ok(Verdict::allow())
             };

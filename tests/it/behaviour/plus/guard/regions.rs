@@ -1,9 +1,10 @@
 //! What is made again in a loop: all of it, and nothing of a rejected attempt goes on (W8 is not kept).
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use stageflow::{
     EventKind,
+    interceptors::{Idempotency, IdempotencyKey, InMemoryStore},
     plus::guard::{Attempt, Guarded, Guards, Refine, Verdict, guard_fn},
     prelude::*,
 };
@@ -184,4 +185,59 @@ fn drafting_twice(
     let topic = p.input();
     let draft = p.stage("draft", stage).inputs(topic);
     p.build(draft).expect("the pipeline of a test is right")
+}
+
+/// The same with pipelines all the way down: the inner loop stands in the place of a pipeline, and so does what it makes.
+#[tokio::test(start_paused = true)]
+async fn loops_of_pipelines_can_be_nested() {
+    type Inner = Attempt<Attempt<String, Guarded<String>, String>, String, String>;
+    let write = stage_fn(|_, attempt: Arc<Inner>| async move {
+        Ok(format!("outer {} inner {}", attempt.input().number(), attempt.number()))
+    });
+    let mut one = Pipeline::builder("one draft");
+    let attempt = one.input();
+    let text = one.stage("write", write).inputs(attempt);
+    let one = one.build(text).expect("it is right");
+    let second = guard_fn("second", |text: &String| match text.ends_with("inner 2") {
+        true => Verdict::allow(),
+        false => Verdict::block("inner"),
+    });
+    let third = guard_fn("third", |text: &Guarded<String>| match text.starts_with("outer 3") {
+        true => Verdict::allow(),
+        false => Verdict::block("outer"),
+    });
+    let (engine, recorder) = recorded();
+    let twice = drafting_twice(Refine::new(Refine::new(one, second), third));
+    let done = engine.run(&twice, topic()).await.expect("it passes");
+    assert_eq!(done.output().to_string(), "outer 3 inner 2");
+    let paths: BTreeSet<_> = recorder
+        .events()
+        .iter()
+        .filter_map(|event| event.run().snapshot().parent().map(|parent| parent.path.join("/")))
+        .collect();
+    let both = (1..=3).flat_map(|outer| (1..=2).map(move |inner| format!("drafting/draft#{outer}#{inner}")));
+    assert_eq!(paths, both.collect());
+}
+
+/// FIX W9 (18.5-146): what is kept under the caller's key is kept for each attempt on its own, and the guard judges it again.
+#[tokio::test(start_paused = true)]
+async fn a_rejected_output_is_not_replayed_to_the_next_attempt() {
+    let (written, asked) = (Times::default(), Times::default());
+    let calls = written.clone();
+    let write = stage_fn(move |_, attempt: Arc<Draft>| {
+        calls.up();
+        async move { Ok(format!("v{}", attempt.number())) }
+    });
+    let mut one = Pipeline::builder("one draft");
+    let attempt = one.input();
+    let once = Idempotency::new(InMemoryStore::new());
+    let text = one.stage("write", write).intercept(once).inputs(attempt);
+    let one = one.build(text).expect("it is right");
+    let drafting = drafting(Refine::new(one, wants("v2", &asked)));
+    for time in 1..=2 {
+        let run = drafting.run(topic()).extension(IdempotencyKey::new("key"));
+        let done = run.await.expect("the second passes");
+        assert_eq!(done.output().to_string(), "v2");
+        assert_eq!((written.get(), asked.get()), (2, 2 * time), "the second run is answered from the store");
+    }
 }

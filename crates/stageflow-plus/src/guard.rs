@@ -28,6 +28,7 @@ mod contract;
 mod exit;
 mod function;
 mod guarded;
+mod objection;
 mod reason;
 mod refine;
 mod rules;
@@ -45,12 +46,13 @@ pub use self::{
     exit::{GuardBlocked, OnBlock},
     function::{AsyncGuard, FnGuard, async_guard, guard_fn},
     guarded::{Guarded, Judgement, Remark},
+    objection::{Blocked, GuardFailure, HowFailed, Objection},
     reason::Reason,
     refine::{Attempt, Refine, RefineExhausted, Rejected, WhyExhausted},
     rules::{GuardRules, OnError},
     stage::GuardStage,
     texts::{Denylist, Length, NotBlank, Redact},
-    verdict::{Blocked, GuardFailure, HowFailed, Objection, Verdict, VerdictKind},
+    verdict::{Verdict, VerdictKind},
 };
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use stageflow_core::{StageContext, StageResult};
 
 use super::{
     contract::Guard,
+    objection::Objection,
     reason::Reason,
     rules::GuardRules,
-    verdict::{Objection, Ruling, Verdict},
+    verdict::{Ruling, Verdict},
 };
 
 /// A guard of `P` as a guard of what has a `P`.

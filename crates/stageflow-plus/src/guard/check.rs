@@ -21,9 +21,10 @@ use tokio::time::timeout;
 use super::{
     contract::Member,
     guarded::Remark,
+    objection::{Blocked, GuardFailure, HowFailed, Objection},
     reason::Reason,
     rules::OnError,
-    verdict::{Blocked, GuardFailure, HowFailed, Objection, Ruling, Verdict},
+    verdict::{Ruling, Verdict},
 };
 
 /// What came of a check: a verdict, or none.

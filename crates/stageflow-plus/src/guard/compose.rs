@@ -9,10 +9,11 @@ use super::{
     check::ask,
     contract::{Guard, Member},
     guarded::Remark,
+    objection::Objection,
     reason::Reason,
     rules::{GuardRules, rule_setters},
     together::together,
-    verdict::{Objection, Ruling, Verdict, VerdictKind},
+    verdict::{Ruling, Verdict, VerdictKind},
 };
 
 /// Several guards as one.

@@ -6,7 +6,7 @@ use stageflow_core::{ErrorClass, StageExit, StageResult, code};
 
 use super::{
     guarded::Guarded,
-    verdict::{Blocked, GuardFailure},
+    objection::{Blocked, GuardFailure},
 };
 
 /// What becomes of a stage that lets nothing pass. In no case does the content that was blocked go on.

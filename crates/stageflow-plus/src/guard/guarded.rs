@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-use super::{reason::Reason, verdict::Blocked};
+use super::{objection::Blocked, reason::Reason};
 
 /// Content that a guard has let pass: the output of a [`GuardStage`](super::GuardStage) and of a [`Refine`](super::Refine).
 ///

@@ -32,8 +32,8 @@ use super::{
     contract::{Guard, Member},
     exit::{GuardBlocked, OnBlock},
     guarded::{Guarded, Judgement},
+    objection::Blocked,
     stage::judge,
-    verdict::Blocked,
 };
 
 type Fingerprint<T, F> = Arc<dyn Fn(&T, &Blocked<F>) -> u64 + Send + Sync>;

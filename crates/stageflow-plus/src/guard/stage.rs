@@ -10,8 +10,8 @@ use super::{
     contract::{Guard, Member},
     exit::{GuardBlocked, OnBlock},
     guarded::{Guarded, Judgement},
+    objection::{Blocked, Objection},
     reason::Reason,
-    verdict::{Blocked, Objection},
 };
 
 /// A guard as a stage: it takes content that may be missing, and gives a [`Guarded`] or nothing.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::super::verdict::Blocked;
+use super::super::objection::Blocked;
 
 /// What an attempt of a [`Refine`](super::Refine) is given: the input, and what was rejected before with what guards said about it.
 ///

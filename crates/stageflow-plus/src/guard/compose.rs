@@ -11,7 +11,7 @@ use super::{
     guarded::Remark,
     objection::Objection,
     reason::Reason,
-    rules::{GuardRules, rule_setters},
+    rules::{GuardRules, OnError, rule_setters},
     together::together,
     verdict::{Ruling, Verdict, VerdictKind},
 };
@@ -28,6 +28,9 @@ use super::{
 /// Guards are asked at the same time, so that several take as long as the slowest of them. [`in_turn`](Self::in_turn) asks one after
 /// the other, and the first that decides saves asking the rest. A guard that fails has blocked, unless its rules say otherwise.
 /// Without guards everything is blocked, with the reason `no_guards`.
+///
+/// [`OnError::Open`] belongs to the guard that may be passed over. A composition that has it, and a time, passes over *all* its guards
+/// when that time is up; of `all` and `deny_overrides` the first guard that blocks decides then, so that its objection is not passed over.
 ///
 /// # Transformations
 ///
@@ -153,7 +156,12 @@ impl<T: Send + Sync + 'static, F: Send + 'static> Guards<T, F> {
             if whom.is_empty() {
                 break;
             }
-            let verdicts = self.verdicts(ctx, &now, &whom, |_| false).await?;
+            // What is objected must not be lost if the time of an open composition is up.
+            let is_open = self.rules.on_error == OnError::Open;
+            let ends = |ended: &[Option<StageResult<Verdict<T, F>>>]| {
+                is_open && ended.iter().flatten().flatten().any(|said| said.kind() == VerdictKind::Block)
+            };
+            let verdicts = self.verdicts(ctx, &now, &whom, ends).await?;
             lowest = verdicts.iter().filter_map(|(_, verdict)| verdict.score).chain(lowest).reduce(f64::min);
             if verdicts.iter().any(|(_, verdict)| verdict.kind() == VerdictKind::Block) {
                 let objections = verdicts.into_iter().flat_map(|(_, verdict)| verdict.objections).collect();

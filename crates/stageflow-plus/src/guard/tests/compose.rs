@@ -159,3 +159,13 @@ fn a_hundred_guards_at_a_time_take_as_long_as_the_slowest() {
         assert_eq!(begun.elapsed(), 100.millis());
     });
 }
+
+#[test]
+fn the_time_of_an_open_composition_passes_over_nobody_who_has_blocked() {
+    for made in [Guards::all as Made, Guards::deny_overrides] {
+        let open = |guards: Guards<String>| guards.timeout(1.secs()).on_error(OnError::Open);
+        let blocked = open(made().with(hangs("hangs")).with(blocks("b")));
+        assert_eq!(goes_on(blocked, "text"), Err("guard `b`: no".to_owned()));
+        assert!(passes(open(made().with(hangs("hangs")).with(allows()))), "the fault fires");
+    }
+}

@@ -119,6 +119,12 @@ codes! {
     CONTEXT_WINDOW_EXCEEDED = "fetch less, raise the limit, or have it cut: `.shorten(…)` on the window";
     /// Sources contradict each other, and the rule for that is an error.
     MERGE_CONFLICT = "mend one of the sources, or say which wins: `Resolve::KeepOld`, `KeepNew`, `Newest` or `Merge`";
+    /// A guard has blocked the content of a stage.
+    GUARD_BLOCKED = "read which guard objects and why; say what follows from it with `on_block`";
+    /// A guard gave no verdict, so the content of a stage was blocked.
+    GUARD_FAILED = "read the cause; give the guard more time, try the stage again, or let it be passed over with `OnError::Open`";
+    /// No output of a loop has passed its guard.
+    REFINE_EXHAUSTED = "read what was objected last; give the attempts the feedback, more of them, or say what follows with `on_exhausted`";
     /// An interceptor denied the call.
     DENIED = "check the caller's credentials and rights";
     /// An input of a stage is not usable.

@@ -11,6 +11,8 @@ pub mod enrich;
 pub mod factory;
 #[cfg(feature = "fanout")]
 pub mod fan_out;
+#[cfg(feature = "guard")]
+pub mod guard;
 #[cfg(feature = "retry-stage")]
 pub mod retry_stage;
 #[cfg(feature = "router")]

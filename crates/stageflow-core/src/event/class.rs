@@ -11,7 +11,7 @@ use super::EventKind;
 /// | class | events |
 /// |---|---|
 /// | terminal | the end of a stage or a run, `pipeline.cleanup_failed`, `events.gap`; of policies and stages: `audit.…`, `auth.…`, `tenant.…` |
-/// | decision | `breaker.…`, `bulkhead.…`, `fallback.…`, `fan_out.…`, `idempotency.…`, `limit.…`, `rate.…`, `retry.…`, `route.…`, `context.…`, and of a stage's own `stage.retry_…` |
+/// | decision | `breaker.…`, `bulkhead.…`, `fallback.…`, `fan_out.…`, `guard.…`, `guard_retry.…`, `idempotency.…`, `limit.…`, `rate.…`, `retry.…`, `route.…`, `context.…`, and of a stage's own `stage.retry_…` |
 /// | progress | `pipeline.started`, `stage.started`, `pipeline.child_started`, every other event of a stage's own |
 /// | debug | `debug.…`, `trace.…` |
 ///
@@ -65,8 +65,8 @@ impl EventClass {
         }
         match name.split_once('.').map_or(name, |(space, _)| space) {
             "audit" | "auth" | "tenant" => Self::Terminal,
-            "batch" | "breaker" | "bulkhead" | "context" | "fallback" | "fan_out" | "idempotency"
-            | "limit" | "rate" | "retry" | "route" | "saga" => Self::Decision,
+            "batch" | "breaker" | "bulkhead" | "context" | "fallback" | "fan_out" | "guard"
+            | "guard_retry" | "idempotency" | "limit" | "rate" | "retry" | "route" | "saga" => Self::Decision,
             "debug" | "trace" => Self::Debug,
             "stage" if name.starts_with("stage.retry_") => Self::Decision,
             _ => Self::Progress,

@@ -4,6 +4,7 @@ mod batch;
 mod enrich;
 mod factory;
 mod fan_out;
+mod guard;
 mod production;
 mod retry_stage;
 mod router;

@@ -57,7 +57,7 @@ fn branches<R: RouteKey>(
 }
 
 /// The details of each event of a name, which are in the table.
-fn told(recorder: &Recorder, name: &str) -> Vec<Vec<(String, FieldValue)>> {
+pub(super) fn told(recorder: &Recorder, name: &str) -> Vec<Vec<(String, FieldValue)>> {
     let spec = EVENTS.iter().find(|event| event.name == name).expect("it is in the table");
     let known: BTreeSet<_> = spec.details.iter().copied().collect();
     let events = recorder.events();
@@ -72,7 +72,7 @@ fn told(recorder: &Recorder, name: &str) -> Vec<Vec<(String, FieldValue)>> {
 }
 
 /// One detail of each event of a name, as text.
-fn each(recorder: &Recorder, name: &str, key: &str) -> Vec<String> {
+pub(super) fn each(recorder: &Recorder, name: &str, key: &str) -> Vec<String> {
     let value = |fields: Vec<(String, FieldValue)>| {
         let found = fields.into_iter().find(|(known, _)| known == key);
         found.map_or_else(String::new, |(_, value)| match value {
@@ -84,7 +84,7 @@ fn each(recorder: &Recorder, name: &str, key: &str) -> Vec<String> {
 }
 
 /// What an error and all that is behind it say.
-fn causes(error: &RunError) -> String {
+pub(super) fn causes(error: &RunError) -> String {
     let all = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

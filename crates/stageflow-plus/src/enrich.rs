@@ -23,7 +23,6 @@ mod intercept;
 mod items;
 mod measure;
 mod run;
-mod sha256;
 mod shorten;
 #[cfg(test)]
 mod tests;

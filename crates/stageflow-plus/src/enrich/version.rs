@@ -6,9 +6,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use stageflow_core::{FieldValue, StageContext, time::Human};
-
-use super::sha256::sha256;
 
 /// Which version of something a stage has fetched: from where, when, what its content was, and how long it is good.
 ///
@@ -144,7 +143,7 @@ impl fmt::Display for VersionMetadata {
 
 fn hex(content: &[u8]) -> String {
     use fmt::Write as _;
-    sha256(content).iter().fold(String::with_capacity(64), |mut out, byte| {
+    Sha256::digest(content).iter().fold(String::with_capacity(64), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");
         out
     })

@@ -10,7 +10,7 @@ use stageflow::{
 };
 
 use super::trip;
-use crate::behaviour::kit::{Log, error_of, idle, naps, pipeline, recorded, solo};
+use crate::behaviour::kit::{Log, Switch, error_of, idle, naps, pipeline, recorded, solo};
 
 /// At any moment: while something is done, while something is undone, and however the run is ended.
 #[tokio::test(start_paused = true)]
@@ -110,20 +110,17 @@ async fn a_saga_that_gets_stuck_in_a_clean_up_is_a_failure_of_it() {
 
 /// Blocking work of an action goes on when its stage is dropped, and is undone when it has ended.
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "a thread that is busy is the subject")]
 async fn blocking_work_of_an_action_ends_and_is_undone() {
-    let (log, started) = (Log::default(), Arc::new(tokio::sync::Notify::new()));
-    let (own, starts) = (log.clone(), Arc::clone(&started));
+    let (log, switch) = (Log::default(), Switch::default());
+    let (own, spins) = (log.clone(), switch.clone());
     let stage = stage_fn(move |ctx: StageContext, (): ()| {
-        let (log, undoes, starts) = (own.clone(), own.clone(), Arc::clone(&starts));
+        let (log, undoes, spins) = (own.clone(), own.clone(), spins.clone());
         async move {
             let works = ctx.clone();
             let body = |scope: SagaScope| async move {
                 let action = async move {
                     let work = blocking(move |_, (): ()| {
-                        starts.notify_one();
-                        // sleeps: as long as a thread is busy
-                        std::thread::sleep(30.millis());
+                        spins.spin();
                         log.add("do");
                         Ok(1_u32)
                     });
@@ -140,8 +137,13 @@ async fn blocking_work_of_an_action_ends_and_is_undone() {
         }
     });
     let run = solo(stage).run(()).start();
-    started.notified().await;
+    switch.reached().await;
     run.cancel("by the test");
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(log.lines().is_empty(), "the stage is gone, and its thread is not");
+    switch.open();
     error_of(run).await;
     assert_eq!(log.lines(), ["do", "undo"]);
 }

@@ -211,7 +211,22 @@ impl Otel {
     async fn finish(&self, budget: Duration, end: bool) -> ExportReceipt {
         let Some(exporter) = &self.0.exporter else { return self.receipt() };
         let (told, receipt) = tokio::sync::oneshot::channel();
-        exporter.order(budget, end, move |receipt| drop(told.send(receipt)));
+        let (answered, answer) = mpsc::channel::<()>();
+        let told = Arc::new(Mutex::new(Some(told)));
+        let late = Arc::clone(&told);
+        exporter.order(budget, end, move |receipt| {
+            drop(answered);
+            if let Some(told) = told.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                drop(told.send(receipt));
+            }
+        });
+        // There may be no runtime that keeps time, and the thread of the exporter may be in a hook that does not return.
+        let watch = move || {
+            if let Err(mpsc::RecvTimeoutError::Timeout) = answer.recv_timeout(budget.saturating_add(GRACE)) {
+                drop(late.lock().unwrap_or_else(PoisonError::into_inner).take());
+            }
+        };
+        let _without_it = std::thread::Builder::new().name("stageflow-flush".to_owned()).spawn(watch);
         receipt.await.unwrap_or_else(|_| self.receipt())
     }
 }

@@ -75,7 +75,7 @@ fn what_would_send_nothing_anywhere_is_an_error() {
         #[cfg(not(feature = "otlp-gzip"))]
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "needs the feature `otlp-gzip`"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector", "is no address of a collector"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret", "the header \"a b\" has a name or a value"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret", "the header \"a\" has a name or a value"),
     ] {
         let told =
             Otel::builder().from_vars(vars([(name, value.to_owned())])).build().unwrap_err().to_string();

@@ -105,6 +105,31 @@ async fn spans_that_end_after_the_exporter_are_counted_and_told() {
     assert_eq!(losses.lock().unwrap()[0].reason, LossReason::Shutdown);
 }
 
+/// A collector that asks for more time than there is, after it has let us wait, is given up like any other.
+#[tokio::test]
+async fn a_collector_that_never_wants_to_be_asked_again_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let later = hyper::service::service_fn(|_: hyper::Request<hyper::body::Incoming>| async {
+                // sleeps: a collector that takes its time
+                tokio::time::sleep(1_100.millis()).await;
+                let answer = hyper::Response::builder().status(503).header("retry-after", u64::MAX);
+                answer.body(String::new())
+            });
+            let io = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, later));
+        }
+    });
+    let (otel, losses) =
+        watched(Otel::builder().http(endpoint).without_metrics().flush_budget(Duration::ZERO));
+    export_wide(&otel, 8).await;
+    until("it has given up", || otel.spans().in_flight == 0).await;
+    assert_eq!((otel.spans().dropped_unreachable, losses.lock().unwrap().len()), (10, 1));
+    assert!(otel.shutdown(SECONDS_5).await.took < SECONDS_5, "nothing is left to wait for");
+}
+
 /// The accounts add up at every instant, whatever the collector does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_account_adds_up_at_every_instant() {

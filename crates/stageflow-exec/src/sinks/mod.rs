@@ -69,7 +69,8 @@ impl SinkHandle {
             let drain = |handle: &Handle| queue::drain(queue, &self.sink, handle);
             queue.drained(handle.as_ref().map(|handle| move || drain(handle))).await;
         }
-        let flushing = catch_unwind(AssertUnwindSafe(|| self.sink.flushing())).map_err(panic_message).ok().flatten();
+        let flushing =
+            catch_unwind(AssertUnwindSafe(|| self.sink.flushing())).map_err(panic_message).ok().flatten();
         if let Some(flushing) = flushing {
             flushing.await;
         }

@@ -321,7 +321,9 @@ impl Shared {
     }
 
     pub(super) fn settle(&self, taken: Option<Taken>) {
-        self.lock().backlog.settle(taken);
+        let run = self.lock().backlog.settle(taken);
+        // It is the user's.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
     }
 
     pub(super) fn flushed(&self, mark: u64) {

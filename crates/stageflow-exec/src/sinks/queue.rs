@@ -167,7 +167,8 @@ pub(super) fn drain(queue: &Arc<Queue>, sink: &Arc<dyn EventSink>, handle: &Hand
                 return;
             }
             let taken = catch_unwind(AssertUnwindSafe(|| sink.take_all(batch))).map_err(panic_message).ok();
-            queue.lock().backlog.settle(taken);
+            let run = queue.lock().backlog.settle(taken);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run))).map_err(panic_message);
             queue.moved.notify_waiters();
         }
     });

@@ -193,7 +193,7 @@ impl Otel {
     }
 
     /// Like [`flush`](Self::flush), and then ends: what could not be exported within `budget`, and what comes later, is counted as
-    /// lost. A second call gives the receipt again.
+    /// lost. Runs whose end has not come are exported as far as they are known, and say so. A second call gives the receipt again.
     ///
     /// # Cancel safety
     ///
@@ -210,6 +210,9 @@ impl Otel {
 
     async fn finish(&self, budget: Duration, end: bool) -> ExportReceipt {
         let Some(exporter) = &self.0.exporter else { return self.receipt() };
+        if end {
+            self.0.close_runs(exporter);
+        }
         let (told, receipt) = tokio::sync::oneshot::channel();
         let (answered, answer) = mpsc::channel::<()>();
         let told = Arc::new(Mutex::new(Some(told)));
@@ -235,10 +238,23 @@ impl Otel {
 const GRACE: Duration = Duration::from_millis(500);
 
 impl Inner {
+    /// The spans of runs whose end has not come, as far as they are known: nobody would ever tell of them otherwise.
+    fn close_runs(&self, exporter: &Exporter) {
+        let mut open = Vec::new();
+        self.assembler.lock().unwrap_or_else(PoisonError::into_inner).close(&mut open);
+        if !open.is_empty() {
+            exporter.shared.push(open.into_iter().map(Item::Own));
+        }
+    }
+
     /// Blocks the thread.
     fn finish(&self, budget: Duration, end: bool) -> Option<ExportReceipt> {
+        let exporter = self.exporter.as_ref()?;
+        if end {
+            self.close_runs(exporter);
+        }
         let (told, receipt) = mpsc::channel();
-        self.exporter.as_ref()?.order(budget, end, move |receipt| drop(told.send(receipt)));
+        exporter.order(budget, end, move |receipt| drop(told.send(receipt)));
         // Somewhat longer than it takes to answer in time: a hook that does not return must not keep this thread as well.
         receipt.recv_timeout(budget.saturating_add(GRACE)).ok()
     }

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use stageflow_core::DurationExt as _;
-use stageflow_events::otel::{LossReason, Otel, Sampler, Signal};
+use stageflow_events::{
+    SinkExt as _,
+    otel::{LossReason, Otel, Sampler, Signal},
+};
+use stageflow_exec::Engine;
 use tokio::net::TcpListener;
 use tonic::Code;
 
@@ -103,6 +107,21 @@ async fn spans_that_end_after_the_exporter_are_counted_and_told() {
     let receipt = otel.shutdown(SECONDS_5).await;
     assert_eq!((receipt.spans.offered, receipt.spans.dropped_shutdown), (10, 10));
     assert_eq!(losses.lock().unwrap()[0].reason, LossReason::Shutdown);
+}
+
+/// A run whose end never came here, as it was lost or is yet to come, is no silent loss.
+#[tokio::test]
+async fn what_is_known_of_open_runs_is_exported_at_the_end() {
+    let (receiver, endpoint) = Receiver::start(Manner::default()).await;
+    let (otel, losses) = watched(to(&endpoint));
+    let open = otel.clone().filter(|event| !event.name().starts_with("pipeline.completed"));
+    Engine::builder().sink(open).build().unwrap().run(&wide(2), ()).await.unwrap();
+    until("the stages have ended", || otel.spans().offered == 3).await;
+    let receipt = otel.shutdown(SECONDS_5).await;
+    assert!(receipt.is_complete() && receipt.spans.exported == 4, "{receipt}");
+    let run = receiver.spans().into_iter().find(|span| span.name == "wide").unwrap();
+    assert!(run.attributes.iter().any(|one| one.key == "stageflow.incomplete"));
+    assert!(losses.lock().unwrap().is_empty());
 }
 
 /// A collector that asks for more time than there is, after it has let us wait, is given up like any other.

@@ -5,12 +5,13 @@ mod reader;
 
 use std::{
     fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use stageflow_core::{DropReason, Event, EventKind, EventSink, event::Taken};
+use stageflow_core::{DropReason, Event, EventKind, EventSink, event::Taken, text::panic_message};
 
 use self::file::{File, Limits};
 pub use self::reader::{Damage, JsonReader, LoggedEvent};
@@ -131,12 +132,18 @@ impl EventSink for JsonLines {
         let mut taken = Taken::default();
         let mut lines = Vec::new();
         let mut ends = Vec::with_capacity(events.len());
+        let mut panicked = Vec::new();
         for event in &events {
             let before = lines.len();
-            if serde_json::to_writer(&mut lines, event).is_ok() {
-                lines.push(b'\n');
-            } else {
-                lines.truncate(before);
+            // The text of an error is the user's code: it costs no event beside its own.
+            let written = catch_unwind(AssertUnwindSafe(|| serde_json::to_writer(&mut lines, event).is_ok()));
+            match written.map_err(panic_message) {
+                Ok(true) => lines.push(b'\n'),
+                Ok(false) => lines.truncate(before),
+                Err(_) => {
+                    lines.truncate(before);
+                    panicked.push(event.seq());
+                }
             }
             ends.push(lines.len());
         }
@@ -147,7 +154,8 @@ impl EventSink for JsonLines {
             if end <= written && end > begin {
                 taken.took(event);
             } else {
-                taken.lost(event, DropReason::Failed);
+                let panicked = panicked.contains(&event.seq());
+                taken.lost(event, if panicked { DropReason::Panic } else { DropReason::Failed });
             }
             begin = end;
         }

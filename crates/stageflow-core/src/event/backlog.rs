@@ -385,9 +385,10 @@ impl Backlog {
 
     /// What became of the events that [`take`](Self::take) gave last.
     ///
-    /// `None` says that the sink panicked on all of them.
-    pub fn settle(&mut self, taken: Option<Taken>) {
-        let Some(InHand { ticket, run, ends, losses, told }) = self.in_hand.take() else { return };
+    /// `None` says that the sink panicked on all of them. Gives what they shared, to be dropped when no lock is held: there may
+    /// be nobody else who has it.
+    pub fn settle(&mut self, taken: Option<Taken>) -> Option<Arc<RunInfo>> {
+        let InHand { ticket, run, ends, losses, told } = self.in_hand.take()?;
         let count = losses.total();
         let taken = taken.unwrap_or(Taken { losses, untold: told, ..Taken::default() });
         let dropped = taken.losses.total().min(count);
@@ -405,6 +406,7 @@ impl Backlog {
         if ends {
             self.pending.end(run.run_id());
         }
+        Some(run)
     }
 
     /// Whether nothing waits and nothing is in the hands of the sink.

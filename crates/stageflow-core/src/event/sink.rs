@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{DropReason, Event, EventKind, Losses, SinkAccount};
-use crate::snapshot::ContextSnapshot;
+use crate::{snapshot::ContextSnapshot, text::panic_message};
 
 /// Is told what happened; cannot change it.
 ///
@@ -37,7 +37,11 @@ pub trait EventSink: Send + Sync + 'static {
         for event in &events {
             match catch_unwind(AssertUnwindSafe(|| self.on_event(event))) {
                 Ok(()) => taken.took(event),
-                Err(_) => taken.lost(event, DropReason::Panic),
+                Err(panic) => {
+                    // What it carries is dropped here: that may panic as well.
+                    panic_message(panic);
+                    taken.lost(event, DropReason::Panic);
+                }
             }
         }
         taken

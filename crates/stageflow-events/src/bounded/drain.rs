@@ -3,10 +3,11 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    task::{Context, Wake, Waker},
     thread,
 };
 
-use stageflow_core::EventSink;
+use stageflow_core::{EventSink, text::panic_message};
 
 use super::shared::{Shared, Work};
 
@@ -28,17 +29,36 @@ fn run<S: EventSink>(shared: &Shared, sink: &S) {
     loop {
         match shared.next() {
             Work::Events(events) => {
-                let taken = catch_unwind(AssertUnwindSafe(|| sink.take_all(events))).ok();
+                let taken =
+                    catch_unwind(AssertUnwindSafe(|| sink.take_all(events))).map_err(panic_message).ok();
                 shared.settle(taken);
             }
             Work::Flush(mark) => {
                 // A panic says that it did not work; there is nobody to tell.
-                let _ = catch_unwind(AssertUnwindSafe(|| sink.on_flush()));
+                let _ = catch_unwind(AssertUnwindSafe(|| flush(sink)));
                 shared.flushed(mark);
             }
             Work::Over => return,
         }
     }
+}
+
+/// Waits for what stands behind queues of its own, and has everything written.
+fn flush<S: EventSink>(sink: &S) {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    if let Some(mut flushing) = sink.flushing() {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        while flushing.as_mut().poll(&mut cx).is_pending() {
+            thread::park();
+        }
+    }
+    sink.on_flush();
 }
 
 /// Says at the end of the thread that it has ended.

@@ -277,6 +277,13 @@ impl Shared {
             let mut lost = Lost::new();
             let most = BATCH.min(state.backlog.capacity() / 4).max(1);
             let mut events = state.backlog.take(most, &mut lost);
+            if events.is_empty() && !lost.is_empty() {
+                // Something expired while what comes before it is still in a file.
+                self.unlock(state, &lost);
+                drop(lost);
+                state = self.lock();
+                continue;
+            }
             let is_away = events.is_empty() && state.backlog.is_away();
             if events.is_empty() && !is_away && (asked || state.backlog.is_closed() && !state.said_all) {
                 // Nothing may come any more: the last losses are told without an event behind them.
@@ -314,7 +321,9 @@ impl Shared {
     }
 
     pub(super) fn settle(&self, taken: Option<Taken>) {
-        self.lock().backlog.settle(taken);
+        let run = self.lock().backlog.settle(taken);
+        // It is the user's.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
     }
 
     pub(super) fn flushed(&self, mark: u64) {

@@ -261,3 +261,22 @@ fn an_event_wakes_the_thread() {
         }
     }
 }
+
+/// S-29: a flush reaches those that have a queue of their own behind this one.
+#[test]
+fn s_29_a_flush_reaches_the_queues_behind() {
+    let (door, run) = (Door::default(), run());
+    door.open();
+    let sink = FanOut::new().to(door.clone()).bounded(100);
+    sink.take_all(started(&run, 1..=3));
+    block_on(sink.flush());
+    assert_eq!((numbers(&door.seen()), door.flushed()), ((1..=3).map(Ok).collect(), 1));
+    // A sink that is stuck behind two queues holds up a shutdown for its budget and no longer.
+    let stuck = Door::default();
+    let sink = FanOut::new().to(stuck.clone()).bounded(100).linger(Duration::ZERO);
+    sink.take_all(started(&run, 1..=3));
+    stuck.wait_for_somebody();
+    let receipt = sink.shutdown_blocking(Duration::from_millis(50));
+    assert_eq!((receipt.account.delivered, receipt.account.in_flight), (3, 0));
+    stuck.open();
+}

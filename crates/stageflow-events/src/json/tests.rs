@@ -6,6 +6,8 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use stageflow_core::{ErrorClass, Failure, code, exit::FailSpec};
+
 use super::*;
 use crate::{
     SinkExt,
@@ -205,4 +207,28 @@ fn forcing_onto_the_disk_changes_nothing_else() {
         sink.on_flush();
         assert_eq!((numbers(folder.file()), sink.last_error()), (vec![1, 2, 3, 4], None));
     }
+}
+
+/// An error that cannot be said costs its own event, and none beside it.
+#[test]
+fn an_error_whose_text_panics_costs_one_line() {
+    #[derive(Debug)]
+    struct Mute;
+    impl fmt::Display for Mute {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("it cannot be said")
+        }
+    }
+    impl std::error::Error for Mute {}
+    let (folder, run) = (Folder::new(), run());
+    let sink = JsonLines::create(folder.file()).unwrap();
+    let spec = FailSpec::new(code::STAGE_FAILED, ErrorClass::Unclassified, Box::new(Mute));
+    let mut events = started(&run, 1..=3);
+    events[1] = event(&run, 2, EventKind::StageFailed(Failure::new("fetch", 1, spec)));
+    let taken = sink.take_all(events);
+    assert_eq!(
+        (taken.delivered, taken.losses.total(), taken.losses.for_reason(DropReason::Panic)),
+        (2, 1, 1)
+    );
+    assert_eq!(numbers(folder.file()), [1, 3]);
 }

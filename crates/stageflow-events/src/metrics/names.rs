@@ -35,6 +35,6 @@ names! {
     SINK = "stageflow.sink", "The sink, by the name it was given.";
     RESULT = "stageflow.sink.result", "What became of events: `delivered`, or why they were dropped.";
     SIGNAL = "stageflow.export.signal", "What is exported: `traces` or `metrics`.";
-    EXPORT_RESULT = "stageflow.export.result", "What became of it: `exported`, `rejected`, or why it was dropped: `queue_full`, `refused`, `unreachable` or `shutdown`.";
+    EXPORT_RESULT = "stageflow.export.result", "What became of it: `exported`, `rejected`, or why it was dropped: `queue_full`, `refused`, `unreachable`, `tls` or `shutdown`.";
     OVERFLOW = "otel.metric.overflow", "`true` on the one series that takes what is above the limit of a metric, in place of all others.";
 }

@@ -2,6 +2,7 @@
 
 use super::{
     names, prometheus,
+    registry::OTHER,
     table::{MetricKind, MetricSpec},
 };
 
@@ -106,11 +107,11 @@ impl MetricsSnapshot {
         series.filter(has_all).map(|one| one.value.count()).sum()
     }
 
-    /// Only the series of one tenant: what may be shown to it.
+    /// Only the series of one tenant: what may be shown to it. Those of `_other` are of several, and no tenant's.
     #[must_use]
     pub fn of_tenant(&self, tenant: &str) -> Self {
         let metrics = self.metrics.iter().filter_map(|metric| {
-            let is_of = |one: &&SeriesData| one.attribute(names::TENANT) == Some(tenant);
+            let is_of = |one: &&SeriesData| tenant != OTHER && one.attribute(names::TENANT) == Some(tenant);
             let series: Vec<_> = metric.series.iter().filter(is_of).cloned().collect();
             (!series.is_empty()).then_some(MetricData { spec: metric.spec, series })
         });

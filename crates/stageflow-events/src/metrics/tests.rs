@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use crate::support::{event, run};
+
 use super::{
     registry::{OTHER, Registry, SeriesLimits},
     table::{METRICS, Metric, MetricKind},
@@ -71,4 +73,16 @@ fn the_table_follows_the_conventions() {
         // Ids of runs and requests would make a series of each run.
         assert!(metric.attributes.iter().all(|key| !key.ends_with("run.id")), "{}", metric.name);
     }
+}
+
+/// What is of no tenant in particular is shown to none, whatever its name is.
+#[test]
+fn a_tenant_that_is_called_as_all_others_are_sees_nothing_of_them() {
+    let metrics = crate::Metrics::new().max_tenants(0);
+    stageflow_core::EventSink::on_event(
+        &metrics,
+        &event(&run(), 1, stageflow_core::EventKind::PipelineStarted),
+    );
+    assert_eq!(metrics.read().sum("stageflow.run.active", &[("stageflow.tenant.id", "_other")]), 1);
+    assert!(metrics.read().of_tenant("_other").metrics().is_empty());
 }

@@ -178,3 +178,19 @@ impl fmt::Display for ExportReceipt {
         self.last_error.iter().try_for_each(|error| write!(f, "; last error: {error}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ExportAccount;
+
+    #[test]
+    fn each_result_is_in_the_specification() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/telemetry.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        let line =
+            page.lines().find(|line| line.starts_with("| `stageflow.export.result` |")).expect("a line");
+        for (word, _) in ExportAccount::default().results() {
+            assert!(line.contains(&format!("`{word}`")), "`{word}` is missing: {line}");
+        }
+    }
+}

@@ -57,7 +57,8 @@ impl OtelBuilder {
 
     /// Takes over the variables `OTEL_*` of the process.
     pub fn from_env(self) -> Self {
-        self.from_vars(|name| std::env::var(name).ok())
+        // One that is no text is nonsense, and not as if it were not set.
+        self.from_vars(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
     /// Takes over the variables `OTEL_*` that `vars` knows.

@@ -45,7 +45,7 @@ names! {
     STAGE = names::STAGE;
     /// The stage's kind.
     STAGE_KIND = names::STAGE_KIND;
-    /// How the stage ended: `completed`, `skipped`, `failed`, `cancelled` or `blocked`.
+    /// How the stage ended: `completed`, `skipped`, `failed`, `cancelled` or `blocked`; `unknown` if the event was lost.
     STAGE_OUTCOME = names::STAGE_OUTCOME;
     /// How many attempts there were.
     ATTEMPTS = "stageflow.stage.attempts";

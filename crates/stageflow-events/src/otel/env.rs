@@ -220,9 +220,10 @@ impl Wish {
             self.headers = Some(pairs(&name("HEADERS"), &text, warnings));
         }
         if let Some(text) = get(&name("TIMEOUT")) {
-            match text.parse() {
-                Ok(millis) => self.timeout = Some(Duration::from_millis(millis)),
-                Err(_) => warnings.push(format!("{} is {text:?}, which is no number", name("TIMEOUT"))),
+            // In no time at all nothing would ever arrive.
+            match text.parse().ok().filter(|millis| *millis > 0) {
+                Some(millis) => self.timeout = Some(Duration::from_millis(millis)),
+                None => warnings.push(format!("{} is {text:?}, which is no such number", name("TIMEOUT"))),
             }
         }
         self.read_secure(&name, get, warnings)
@@ -253,6 +254,7 @@ fn decode(text: &str) -> Option<String> {
                 rest = after;
             }
             Some(hex) => {
+                let hex = hex.filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
                 bytes.push(u8::from_str_radix(hex?, 16).ok()?);
                 rest = &after[2..];
             }

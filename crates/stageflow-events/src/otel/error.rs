@@ -12,7 +12,8 @@ impl OtelError {
     pub(crate) fn endpoint(url: &str) -> Self {
         Self {
             what: format!(
-                "{url:?} is no address of a collector: write one such as \"http://localhost:4317\""
+                "{:?} is no address of a collector: write one such as \"http://localhost:4317\"",
+                shown(url)
             ),
         }
     }
@@ -20,7 +21,8 @@ impl OtelError {
     pub(crate) fn tls(url: &str) -> Self {
         Self {
             what: format!(
-                "{url:?} asks for TLS, which needs the feature `otlp-tls`: turn it on, or write \"http://\" for a collector without TLS"
+                "{:?} asks for TLS, which needs the feature `otlp-tls`: turn it on, or write \"http://\" for a collector without TLS",
+                shown(url)
             ),
         }
     }
@@ -54,8 +56,10 @@ impl OtelError {
         Self { what: format!("{variable} is {value:?}: use \"gzip\" or \"none\"") }
     }
 
-    /// The name only: values of headers are secrets.
+    /// The name only, as far as it can be one: values of headers are secrets, and so is what was not set apart from a name.
     pub(crate) fn header(name: &str) -> Self {
+        let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter);
+        let name = name.split(|letter| !is_of_name(letter)).next().unwrap_or_default();
         Self { what: format!("the header {name:?} has a name or a value that no header can have") }
     }
 
@@ -78,6 +82,15 @@ impl OtelError {
     pub(crate) fn thread(error: &std::io::Error) -> Self {
         Self { what: format!("the thread of the exporter could not be started: {error}") }
     }
+}
+
+/// An address up to its host and port, without a name and a password before them: the rest may be a secret.
+fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_scheme = !scheme.is_empty() && scheme.bytes().all(|letter| letter.is_ascii_alphanumeric());
+    if is_scheme { format!("{scheme}://{host}") } else { host.to_owned() }
 }
 
 impl std::fmt::Display for OtelError {

@@ -193,7 +193,7 @@ impl Otel {
     }
 
     /// Like [`flush`](Self::flush), and then ends: what could not be exported within `budget`, and what comes later, is counted as
-    /// lost. A second call gives the receipt again.
+    /// lost. Runs whose end has not come are exported as far as they are known, and say so. A second call gives the receipt again.
     ///
     /// # Cancel safety
     ///
@@ -210,8 +210,26 @@ impl Otel {
 
     async fn finish(&self, budget: Duration, end: bool) -> ExportReceipt {
         let Some(exporter) = &self.0.exporter else { return self.receipt() };
+        if end {
+            self.0.close_runs(exporter);
+        }
         let (told, receipt) = tokio::sync::oneshot::channel();
-        exporter.order(budget, end, move |receipt| drop(told.send(receipt)));
+        let (answered, answer) = mpsc::channel::<()>();
+        let told = Arc::new(Mutex::new(Some(told)));
+        let late = Arc::clone(&told);
+        exporter.order(budget, end, move |receipt| {
+            drop(answered);
+            if let Some(told) = told.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                drop(told.send(receipt));
+            }
+        });
+        // There may be no runtime that keeps time, and the thread of the exporter may be in a hook that does not return.
+        let watch = move || {
+            if let Err(mpsc::RecvTimeoutError::Timeout) = answer.recv_timeout(budget.saturating_add(GRACE)) {
+                drop(late.lock().unwrap_or_else(PoisonError::into_inner).take());
+            }
+        };
+        let _without_it = std::thread::Builder::new().name("stageflow-flush".to_owned()).spawn(watch);
         receipt.await.unwrap_or_else(|_| self.receipt())
     }
 }
@@ -220,10 +238,23 @@ impl Otel {
 const GRACE: Duration = Duration::from_millis(500);
 
 impl Inner {
+    /// The spans of runs whose end has not come, as far as they are known: nobody would ever tell of them otherwise.
+    fn close_runs(&self, exporter: &Exporter) {
+        let mut open = Vec::new();
+        self.assembler.lock().unwrap_or_else(PoisonError::into_inner).close(&mut open);
+        if !open.is_empty() {
+            exporter.shared.push(open.into_iter().map(Item::Own));
+        }
+    }
+
     /// Blocks the thread.
     fn finish(&self, budget: Duration, end: bool) -> Option<ExportReceipt> {
+        let exporter = self.exporter.as_ref()?;
+        if end {
+            self.close_runs(exporter);
+        }
         let (told, receipt) = mpsc::channel();
-        self.exporter.as_ref()?.order(budget, end, move |receipt| drop(told.send(receipt)));
+        exporter.order(budget, end, move |receipt| drop(told.send(receipt)));
         // Somewhat longer than it takes to answer in time: a hook that does not return must not keep this thread as well.
         receipt.recv_timeout(budget.saturating_add(GRACE)).ok()
     }

@@ -38,6 +38,13 @@ impl Assembler {
         Self { limits, runs: Runs::new(MAX_RUNS) }
     }
 
+    /// Ends all runs that are open: nothing more will come.
+    pub(crate) fn close(&mut self, out: &mut Vec<Span>) {
+        while let Some((_, run)) = self.runs.remove_oldest() {
+            run.close(out);
+        }
+    }
+
     /// Takes an event of a run that is recorded, and gives the spans that end with it.
     pub(crate) fn take(&mut self, event: &Event, out: &mut Vec<Span>) {
         if matches!(event.kind(), EventKind::Gap { .. }) && !self.runs.contains(event.run_id()) {

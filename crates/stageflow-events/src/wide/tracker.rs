@@ -44,8 +44,11 @@ pub(crate) struct Tracker {
 struct Run {
     ids: Arc<WideIds>,
     info: Arc<RunInfo>,
-    next_seq: u64,
-    lost: u64,
+    /// The highest number that is known of, and how many events have arrived: as numbers have no gaps, the rest was lost.
+    highest: u64,
+    arrived: u64,
+    /// It gave way, so its end is lost at least.
+    gave_way: bool,
     /// When its first stages could start, in nanoseconds of the run.
     begun: u64,
     queued: u64,
@@ -118,8 +121,7 @@ impl Tracker {
 
     fn give_up(&mut self, id: RunId, mut run: Run, seen: &mut Vec<Seen>) {
         self.evicted += 1;
-        // Its end, at least.
-        run.lost += 1;
+        run.gave_way = true;
         run.end(None, seen);
         let (known, order) = &mut self.gone;
         known.insert(id);
@@ -137,8 +139,9 @@ impl Run {
         Self {
             ids: Arc::new(WideIds::of(event)),
             info: Arc::clone(event.run()),
-            next_seq: 1,
-            lost: 0,
+            highest: 0,
+            arrived: 0,
+            gave_way: false,
             begun: 0,
             queued: 0,
             stages: HashMap::new(),
@@ -164,19 +167,21 @@ impl Run {
             seen.push(Seen::Opened(Arc::clone(&self.ids)));
         }
         if let EventKind::Gap { losses, .. } = event.kind() {
-            // Numbers that are missing show by themselves, but for those at the end.
-            if let Some((_, last)) = losses.numbers().filter(|(_, last)| *last >= self.next_seq) {
-                self.lost += last + 1 - self.next_seq;
-                self.next_seq = last + 1;
-            }
+            // Numbers that are missing show by themselves, but for those at the end. Events between them may yet arrive.
+            self.highest = losses.numbers().map_or(self.highest, |(_, last)| self.highest.max(last));
             return;
         }
-        self.lost += event.seq().saturating_sub(self.next_seq);
-        self.next_seq = self.next_seq.max(event.seq() + 1);
+        self.arrived += 1;
+        self.highest = self.highest.max(event.seq());
         match event.stage_index() {
             Some(stage) => self.of_stage(stage, event, now, seen),
             None => self.of_run(event, now),
         }
+    }
+
+    /// How many events are known to be missing.
+    fn lost(&self) -> u64 {
+        self.highest.saturating_sub(self.arrived) + u64::from(self.gave_way)
     }
 
     fn of_run(&mut self, event: &Event, now: u64) {
@@ -241,7 +246,7 @@ impl Run {
             None => is_known = false,
         });
         // Of the sides of an `or`, some may end later.
-        (is_known || self.lost == 0).then(|| now.saturating_sub(ready))
+        (is_known || self.lost() == 0).then(|| now.saturating_sub(ready))
     }
 
     fn active(&self, stage: u32, is_active: bool) -> Seen {
@@ -306,7 +311,7 @@ impl Run {
             waits: stage.waits,
             decisions: stage.decisions,
             child_run_id: stage.child,
-            incomplete: self.lost > 0,
+            incomplete: self.lost() > 0,
         }))));
     }
 
@@ -335,6 +340,7 @@ impl Run {
             }
             _ => "unknown",
         };
+        let lost = self.lost();
         let since = self.info.started().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         seen.push(Seen::Ended(WideRecord::Run(Box::new(WideRun {
             run: Arc::clone(&self.ids),
@@ -354,8 +360,8 @@ impl Run {
             cost: self.cost,
             child_runs: self.child_runs,
             cleanup_failures: self.cleanup_failures,
-            lost_events: self.lost,
-            incomplete: self.lost > 0,
+            lost_events: lost,
+            incomplete: lost > 0,
         }))));
         seen.push(Seen::Closed(self.ids));
     }

@@ -75,7 +75,7 @@ fn what_would_send_nothing_anywhere_is_an_error() {
         #[cfg(not(feature = "otlp-gzip"))]
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "needs the feature `otlp-gzip`"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector", "is no address of a collector"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret", "the header \"a b\" has a name or a value"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret", "the header \"a\" has a name or a value"),
     ] {
         let told =
             Otel::builder().from_vars(vars([(name, value.to_owned())])).build().unwrap_err().to_string();
@@ -97,4 +97,22 @@ fn a_token_that_leaves_the_machine_without_tls_is_a_warning() {
     let said = vars([("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem".to_owned())]);
     let told = Otel::builder().without_metrics().from_vars(said).build().unwrap();
     assert!(told.warnings()[0].contains("certificates are set, but \"localhost:4318"), "{told:?}");
+}
+
+/// It is not passed over as if it were not set: what is trusted would be something else.
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_is_an_error() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, process::Command};
+
+    const CHILD: &str = "STAGEFLOW_TEST_NO_TEXT";
+    if std::env::var_os(CHILD).is_some() {
+        let error = Otel::builder().from_env().build().unwrap_err().to_string();
+        return assert!(error.contains("OTEL_EXPORTER_OTLP_PROTOCOL is \"grpc"), "{error}");
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "env::a_variable_that_is_no_text_is_an_error"]).env(CHILD, "1");
+    child.env("OTEL_EXPORTER_OTLP_PROTOCOL", OsStr::from_bytes(b"grpc\xff"));
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use stageflow_core::DurationExt as _;
-use stageflow_events::otel::{LossReason, Otel, Sampler, Signal};
+use stageflow_events::{
+    SinkExt as _,
+    otel::{LossReason, Otel, Sampler, Signal},
+};
+use stageflow_exec::Engine;
 use tokio::net::TcpListener;
 use tonic::Code;
 
@@ -103,6 +107,46 @@ async fn spans_that_end_after_the_exporter_are_counted_and_told() {
     let receipt = otel.shutdown(SECONDS_5).await;
     assert_eq!((receipt.spans.offered, receipt.spans.dropped_shutdown), (10, 10));
     assert_eq!(losses.lock().unwrap()[0].reason, LossReason::Shutdown);
+}
+
+/// A run whose end never came here, as it was lost or is yet to come, is no silent loss.
+#[tokio::test]
+async fn what_is_known_of_open_runs_is_exported_at_the_end() {
+    let (receiver, endpoint) = Receiver::start(Manner::default()).await;
+    let (otel, losses) = watched(to(&endpoint));
+    let open = otel.clone().filter(|event| !event.name().starts_with("pipeline.completed"));
+    Engine::builder().sink(open).build().unwrap().run(&wide(2), ()).await.unwrap();
+    until("the stages have ended", || otel.spans().offered == 3).await;
+    let receipt = otel.shutdown(SECONDS_5).await;
+    assert!(receipt.is_complete() && receipt.spans.exported == 4, "{receipt}");
+    let run = receiver.spans().into_iter().find(|span| span.name == "wide").unwrap();
+    assert!(run.attributes.iter().any(|one| one.key == "stageflow.incomplete"));
+    assert!(losses.lock().unwrap().is_empty());
+}
+
+/// A collector that asks for more time than there is, after it has let us wait, is given up like any other.
+#[tokio::test]
+async fn a_collector_that_never_wants_to_be_asked_again_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let later = hyper::service::service_fn(|_: hyper::Request<hyper::body::Incoming>| async {
+                // sleeps: a collector that takes its time
+                tokio::time::sleep(1_100.millis()).await;
+                let answer = hyper::Response::builder().status(503).header("retry-after", u64::MAX);
+                answer.body(String::new())
+            });
+            let io = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, later));
+        }
+    });
+    let (otel, losses) =
+        watched(Otel::builder().http(endpoint).without_metrics().flush_budget(Duration::ZERO));
+    export_wide(&otel, 8).await;
+    until("it has given up", || otel.spans().in_flight == 0).await;
+    assert_eq!((otel.spans().dropped_unreachable, losses.lock().unwrap().len()), (10, 1));
+    assert!(otel.shutdown(SECONDS_5).await.took < SECONDS_5, "nothing is left to wait for");
 }
 
 /// The accounts add up at every instant, whatever the collector does.

@@ -214,5 +214,8 @@ async fn a_hook_that_does_not_return_holds_no_flush_up() {
     let took = timed(engine.flush()).await;
     assert!(took < 5.secs(), "{took:?}");
     otel.on_flush();
+    let waits = tokio::time::timeout(10.secs(), otel.shutdown(100.millis()));
+    let receipt = waits.await.expect("it has its budget and no more");
+    assert!(!receipt.is_complete(), "{receipt}");
     drop(open);
 }

@@ -18,7 +18,7 @@ use std::{
 use smallvec::SmallVec;
 use stageflow_core::{
     ContextSnapshot, Delivery, DropReason, Event, EventKind, EventSink, RunInfo, SinkAccount,
-    event::EventRecord,
+    event::EventRecord, text::panic_message,
 };
 use tokio::runtime::Handle;
 
@@ -55,11 +55,11 @@ impl SinkHandle {
 
     /// Whether it listens to a run that begins now. One that panics does.
     pub(crate) fn listens(&self) -> bool {
-        catch_unwind(AssertUnwindSafe(|| self.sink.listens())).unwrap_or(true)
+        catch_unwind(AssertUnwindSafe(|| self.sink.listens())).map_err(panic_message).unwrap_or(true)
     }
 
     fn own_account(&self) -> Option<SinkAccount> {
-        catch_unwind(AssertUnwindSafe(|| self.sink.own_account())).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| self.sink.own_account())).map_err(panic_message).ok().flatten()
     }
 
     /// Waits until everything emitted so far was delivered or dropped, and written.
@@ -69,7 +69,8 @@ impl SinkHandle {
             let drain = |handle: &Handle| queue::drain(queue, &self.sink, handle);
             queue.drained(handle.as_ref().map(|handle| move || drain(handle))).await;
         }
-        let flushing = catch_unwind(AssertUnwindSafe(|| self.sink.flushing())).ok().flatten();
+        let flushing =
+            catch_unwind(AssertUnwindSafe(|| self.sink.flushing())).map_err(panic_message).ok().flatten();
         if let Some(flushing) = flushing {
             flushing.await;
         }
@@ -82,7 +83,7 @@ impl SinkHandle {
 
     /// Whether it records the trace of a run, where it records traces and can say so.
     pub(crate) fn samples(&self, run: &ContextSnapshot) -> Option<bool> {
-        catch_unwind(AssertUnwindSafe(|| self.sink.samples(run))).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| self.sink.samples(run))).map_err(panic_message).ok().flatten()
     }
 
     fn deliver(&self, events: Vec<Event>, handle: &Handle) {
@@ -101,9 +102,11 @@ impl SinkHandle {
             account.emitted += count;
             account.in_flight += count;
         }
-        let taken = self.sink.take_all(events);
+        // Whatever panics in there: a worker calls this, and others wait for it to have delivered.
+        let taken = catch_unwind(AssertUnwindSafe(|| self.sink.take_all(events))).map_err(panic_message);
         let mut account = lock(account);
         account.in_flight -= count;
+        let Ok(taken) = taken else { return account.drop_for(DropReason::Panic, count) };
         account.delivered += count;
         if !taken.losses.is_empty() {
             account.delivered -= taken.losses.total().min(count);

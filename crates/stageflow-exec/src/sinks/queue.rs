@@ -10,6 +10,7 @@ use std::{
 use stageflow_core::{
     Event, EventSink, SinkAccount,
     event::backlog::{Backlog, Lost, Rooms},
+    text::panic_message,
 };
 use tokio::{runtime::Handle, sync::Notify};
 
@@ -64,7 +65,9 @@ impl Queue {
     }
 
     /// Waits until everything that came so far was delivered or dropped, and, unless more has come, nobody drains any more.
-    async fn settled(&self) {
+    /// Where nobody drains, since the runtime that was to has ended, `drain` does; without it, or if it cannot, nothing is
+    /// waited for.
+    async fn settled(&self, mut drain: Option<impl FnOnce()>) {
         let last = {
             let mut state = self.lock();
             state.flush = state.backlog.last();
@@ -72,26 +75,33 @@ impl Queue {
         };
         loop {
             let moved = self.moved.notified();
-            {
-                let state = self.lock();
+            let is_left = {
+                let mut state = self.lock();
                 let idle = !state.draining || state.backlog.last() > last;
                 if state.backlog.is_settled_to(last) && idle {
                     return;
                 }
+                let is_left = !state.draining;
+                state.draining |= is_left && drain.is_some();
+                is_left
+            };
+            match (is_left, drain.take_if(|_| is_left)) {
+                (true, Some(drain)) => drain(),
+                (true, None) => return,
+                (false, _) => moved.await,
             }
-            moved.await;
         }
     }
 
     /// Waits until everything that came so far was delivered or dropped, and the losses told that no event stands behind:
     /// for that `drain` has to start a thread.
-    pub(crate) async fn drained(&self, drain: Option<impl FnOnce()>) {
-        self.settled().await;
+    pub(crate) async fn drained(&self, drain: Option<impl Fn()>) {
+        self.settled(drain.as_ref()).await;
         if let Some(drain) = drain
             && self.begin_to_tell()
         {
             drain();
-            self.settled().await;
+            self.settled(Some(drain)).await;
         }
     }
 
@@ -156,8 +166,9 @@ pub(super) fn drain(queue: &Arc<Queue>, sink: &Arc<dyn EventSink>, handle: &Hand
             if batch.is_empty() {
                 return;
             }
-            let taken = catch_unwind(AssertUnwindSafe(|| sink.take_all(batch))).ok();
-            queue.lock().backlog.settle(taken);
+            let taken = catch_unwind(AssertUnwindSafe(|| sink.take_all(batch))).map_err(panic_message).ok();
+            let run = queue.lock().backlog.settle(taken);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run))).map_err(panic_message);
             queue.moved.notify_waiters();
         }
     });
@@ -176,6 +187,7 @@ impl Drop for DrainGuard {
     fn drop(&mut self) {
         if let Some(queue) = &self.0 {
             queue.lock().draining = false;
+            queue.moved.notify_waiters();
         }
     }
 }

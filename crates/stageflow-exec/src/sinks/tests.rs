@@ -224,3 +224,91 @@ async fn a_flush_tells_the_last_losses() {
     assert_eq!(*slow.0.0.lock().unwrap(), [Ok(1), Ok(2), Err(3)]);
     assert!(is_lawful(sink.account()));
 }
+
+/// Behind a queue of the engine's.
+struct Queued(Numbers);
+
+impl EventSink for Queued {
+    fn on_event(&self, event: &Event) {
+        self.0.on_event(event);
+    }
+}
+
+/// S-29: what a runtime that has ended was to deliver is delivered by a flush on another; it does not wait for ever.
+#[test]
+fn s_29_a_flush_drains_what_a_runtime_that_ended_has_left() {
+    let (numbers, info) = (Numbers::default(), info());
+    let sink = SinkHandle::new(Queued(numbers.clone()));
+    let ended = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let handle = ended.handle().clone();
+    drop(ended);
+    sink.deliver(started(&info, 1..=3), &handle);
+    assert_eq!(sink.account().in_flight, 3, "nobody has drained");
+    let other = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let limit = std::time::Duration::from_secs(5);
+    let flushed = other.block_on(async { tokio::time::timeout(limit, sink.flushed()).await });
+    assert!(flushed.is_ok(), "{}", sink.account());
+    assert_eq!(*numbers.0.lock().unwrap(), [1, 2, 3]);
+    assert_eq!((sink.account().delivered, sink.account().in_flight), (3, 0));
+}
+
+/// What a run carries is the user's: it is dropped when no lock is held, may look at the sink, and may panic.
+#[test]
+fn what_a_run_carries_is_dropped_outside_of_the_lock() {
+    struct Looks(Arc<SinkHandle>, std::sync::mpsc::Sender<SinkAccount>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            let _gone = self.1.send(self.0.account());
+            panic!("when it was dropped");
+        }
+    }
+    let sink = Arc::new(SinkHandle::new(Queued(Numbers::default())));
+    let (told, seen) = std::sync::mpsc::channel();
+    let snapshot = ContextSnapshot::builder().extension(Looks(Arc::clone(&sink), told)).build();
+    let info = Arc::new(RunInfo::new(Arc::new(snapshot), SystemTime::UNIX_EPOCH, Arc::new(Names)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    sink.deliver(started(&info, 1..=2), runtime.handle());
+    drop(info);
+    let limit = std::time::Duration::from_secs(5);
+    let seen = seen.recv_timeout(limit);
+    let flushed = runtime.block_on(async { tokio::time::timeout(limit, sink.flushed()).await });
+    runtime.shutdown_background();
+    assert_eq!(seen.map(|account| account.emitted), Ok(2));
+    assert!(flushed.is_ok(), "somebody drains still");
+}
+
+/// What a panic carries is the sink's as well, and may panic in its turn.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("when it was dropped");
+    }
+}
+
+struct Bombs(Delivery);
+
+impl EventSink for Bombs {
+    fn on_event(&self, event: &Event) {
+        if event.seq() == 2 {
+            std::panic::panic_any(Bomb);
+        }
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.0
+    }
+}
+
+/// S-9, S-29: no worker feels it, and only the event is lost that the sink panicked on.
+#[tokio::test]
+async fn s_29_a_panic_that_panics_when_it_is_dropped_is_a_drop_as_well() {
+    let info = info();
+    for delivery in [Delivery::Inline, Delivery::Queued { capacity: 100 }] {
+        let sink = SinkHandle::new(Bombs(delivery));
+        sink.deliver(started(&info, 1..=3), &Handle::current());
+        sink.flushed().await;
+        let account = sink.account();
+        assert_eq!((account.delivered, account.dropped_panic, account.in_flight), (2, 1, 0), "{delivery:?}");
+    }
+}

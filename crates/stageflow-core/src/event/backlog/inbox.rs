@@ -72,11 +72,18 @@ fn add(counts: &mut [usize; LANES], more: &[usize; LANES]) {
 }
 
 impl Backlog {
-    /// Queues events of one run, each of its own class. As with [`push`](Self::push) one by one.
+    /// Queues events, each of its own class: all of one run, or gaps of several that another queue has told at its end. As with
+    /// [`push`](Self::push) one by one.
     pub fn push_all(&mut self, events: Vec<Event>, lost: &mut Lost) {
         let mut counts = [0; LANES];
         events.iter().for_each(|event| counts[event.kind().class() as usize] += 1);
-        if self.closed || !self.pending.is_empty() || self.is_away() || !self.have_room(&counts) {
+        let may_be_of_several = events.first().is_some_and(Event::is_gap);
+        if may_be_of_several
+            || self.closed
+            || !self.pending.is_empty()
+            || self.is_away()
+            || !self.have_room(&counts)
+        {
             for event in events {
                 let class = event.kind().class();
                 self.push(event, class, lost);

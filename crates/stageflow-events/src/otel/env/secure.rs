@@ -84,6 +84,15 @@ impl Target {
         self.url.starts_with("https://")
     }
 
+    /// What was said of a request, without the credentials in its headers.
+    pub(crate) fn without_secrets(&self, said: String) -> String {
+        let secrets = self.headers.iter().filter(|(name, value)| is_secret(name, value));
+        // As a whole, and without the scheme before it. What is shorter is no secret, and may be part of any word.
+        let parts =
+            secrets.flat_map(|(_, value)| [value.as_str(), value.rsplit(' ').next().unwrap_or_default()]);
+        parts.filter(|part| part.len() >= 6).fold(said, |said, part| said.replace(part, "…"))
+    }
+
     /// What of the settings cannot be had, with or without the features.
     pub(super) fn check(&self, has_tls: bool, has_gzip: bool) -> Result<(), OtelError> {
         if self.is_secure() && !has_tls {
@@ -191,6 +200,26 @@ mod tests {
         }
         for (name, value) in [("x-scope-orgid", "acme"), ("x-env", "bearer-of-news")] {
             assert!(!is_secret(name, value), "{name}");
+        }
+    }
+
+    #[test]
+    fn credentials_that_a_collector_repeats_are_not_told() {
+        let headers = [("authorization", "Bearer hunter2"), ("x-scope-orgid", "4"), ("api-key", "swordfish")];
+        let target = Target {
+            protocol: crate::otel::Protocol::Grpc,
+            url: "http://c".to_owned(),
+            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            timeout: std::time::Duration::ZERO,
+            compression: Compression::None,
+            files: TlsFiles::default(),
+        };
+        for (said, told) in [
+            ("HTTP 404: no token \"Bearer hunter2\"", "HTTP 404: no token \"…\""),
+            ("hunter2 and swordfish are unknown", "… and … are unknown"),
+            ("bearer of news", "bearer of news"),
+        ] {
+            assert_eq!(target.without_secrets(said.to_owned()), told);
         }
     }
 }

@@ -118,9 +118,11 @@ fn nonsense_is_a_warning_and_the_default() {
         ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "no-equals-sign"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=%zz"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=%e"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=%+1"),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
         ("OTEL_BSP_EXPORT_TIMEOUT", "30000"),
         ("OTEL_EXPORTER_OTLP_INSECURE", "yes"),
@@ -130,6 +132,7 @@ fn nonsense_is_a_warning_and_the_default() {
         assert!(said.warnings[0].contains(name), "{}", said.warnings[0]);
         assert_eq!((said.queue, said.batch, said.interval), (default.queue, default.batch, default.interval));
         assert_eq!((said.sampler, said.resource.len()), (default.sampler, 0), "{name}={value}");
+        assert_eq!(traces(&[(name, value)]).timeout.as_secs(), 10, "{name}={value}");
     }
     let said = read(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "7")]);
     assert_eq!((said.sampler, said.warnings.len()), (Sampler::Ratio(1.0), 1));
@@ -187,4 +190,18 @@ fn what_needs_a_feature_names_it() {
     assert!(told(&target, true, true).is_err_and(|error| error.contains("go together")));
     (target.url, target.compression) = ("http://c".to_owned(), Compression::None);
     assert_eq!(told(&target, false, false), Ok(()));
+}
+
+/// Neither a password in an address nor a token that was put where no name of a header ends is quoted.
+#[test]
+fn errors_quote_no_credentials() {
+    for url in ["ftp://me:hunter2@c:1/x?key=hunter2", "me:hunter2@c:1", "https://me:hunter2@c:1/hunter2"] {
+        for error in [OtelError::endpoint(url), OtelError::tls(url)] {
+            let told = error.to_string();
+            assert!(told.contains("c:1") && !told.contains("hunter2"), "{told}");
+        }
+    }
+    let target = traces(&[("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Basic hunter2==")]);
+    let told = OtelError::header(&target.headers[0].0).to_string();
+    assert!(told.contains("Authorization") && !told.contains("hunter2"), "{told}");
 }

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    Command, Item, Lane, Shared,
+    Command, Item, LONGEST, Lane, Shared,
     lane::Batch,
     report::tell,
     transport::{Fault, Request, Taken, Transport},
@@ -267,6 +267,8 @@ impl Shared {
             Signal::Metrics => &self.plan.metrics,
         };
         let limit = target.as_ref().map_or(Duration::from_secs(10), |target| target.timeout);
+        // A collector may repeat what it was sent.
+        let shown = |said: String| target.iter().fold(said, |said, target| target.without_secrets(said));
         let backoff = Backoff::exponential(Duration::from_millis(250)).cap(Duration::from_secs(5));
         let (began, mut delay, mut retry) = (clock::now(), backoff.base(), 0);
         loop {
@@ -277,6 +279,7 @@ impl Shared {
                     let rejected = rejected.min(batch.count);
                     lane.arrived(batch, rejected);
                     if rejected > 0 {
+                        let message = shown(message);
                         self.note_error(message.clone());
                         self.lost(signal, rejected, LossReason::Rejected, message);
                     }
@@ -284,27 +287,28 @@ impl Shared {
                 }
                 Err(fault) => fault,
             };
-            self.note_error(fault.text.clone());
+            let text = shown(fault.text);
+            self.note_error(text.clone());
             delay = backoff.delay(retry, delay, ThreadRandom.next_u64()).max(fault.after.unwrap_or_default());
             retry += 1;
             let reason = if fault.tls {
                 LossReason::Tls
             } else if !fault.retry {
                 LossReason::Refused
-            } else if began.elapsed() + delay > self.plan.retry_for {
+            } else if began.elapsed().saturating_add(delay) > self.plan.retry_for {
                 LossReason::Unreachable
             } else {
                 self.back_off(lane, delay, fault.after.is_some()).await;
                 continue;
             };
             lane.lost(batch, reason);
-            return self.lost(signal, batch.count, reason, fault.text);
+            return self.lost(signal, batch.count, reason, text);
         }
     }
 
     /// Waits before another attempt; less long when everything is to be exported now, unless the collector has asked for it.
     async fn back_off<T>(&self, lane: &Lane<T>, delay: Duration, asked: bool) {
-        let until = clock::now() + delay;
+        let until = clock::now() + delay.min(LONGEST);
         let first = !lane.is_urgent();
         loop {
             let changed = lane.changed.notified();

@@ -77,11 +77,19 @@ pub(super) fn happened(time: u64, name: &str, attributes: Vec<KeyValue>) -> span
     span::Event { time_unix_nano: time, name: name.to_owned(), attributes, dropped_attributes_count: 0 }
 }
 
-/// The event of a stage's or a policy's own. What it says in words of an error is a message.
+/// The event of a stage's or a policy's own. What it says in words of an error is a message; whose credentials a policy has seen
+/// is not exported.
 pub(super) fn custom(time: u64, event: &CustomEvent, limits: SpanLimits) -> span::Event {
-    let is_message = |key: &str| event.name() == "stage.retry_scheduled" && key == "reason";
-    let shown = event.fields().filter(|(key, _)| limits.messages || !is_message(key));
-    happened(time, event.name(), shown.map(|(key, value)| field(key, value, limits)).collect())
+    let (name, shows_messages) = (event.name(), limits.messages);
+    let hides = |key: &str| match name {
+        "stage.retry_scheduled" | "fallback.used" | "fallback.failed" | "idempotency.not_stored" => {
+            key == "reason" && !shows_messages
+        }
+        "auth.accepted" | "auth.denied" | "tenant.denied" => key == "principal",
+        _ => false,
+    };
+    let shown = event.fields().filter(|(key, _)| !hides(key));
+    happened(time, name, shown.map(|(key, value)| field(key, value, limits)).collect())
 }
 
 fn field(key: &str, value: &FieldValue, limits: SpanLimits) -> KeyValue {

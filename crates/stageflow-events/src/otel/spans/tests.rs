@@ -103,3 +103,38 @@ fn the_oldest_run_gives_way() {
     assert_eq!(shown, [("zero", true), ("p", true)]);
     assert_eq!(spans[1].trace_id, runs[0].snapshot().trace_id().to_be_bytes());
 }
+
+/// User ids are never exported, whatever the audit of a policy says.
+#[test]
+fn who_was_let_in_is_not_exported() {
+    for name in ["auth.accepted", "auth.denied", "tenant.denied"] {
+        let fields = [("principal", "mary"), ("reason", "scope")];
+        let audit = EventKind::Custom(Arc::new(CustomEvent::new(name, fields)));
+        for (stage, attempt) in [(NO_STAGE, 0), (0, 1)] {
+            let info = run();
+            let spans = take([
+                event(&info, 1, 0, 1, EventKind::StageStarted),
+                event(&info, 2, stage, attempt, audit.clone()),
+                event(&info, 3, NO_STAGE, 0, ended()),
+            ]);
+            let text = format!("{spans:?}");
+            assert!(text.contains(name) && text.contains("reason") && !text.contains("mary"), "{text}");
+        }
+    }
+}
+
+/// The texts of errors that policies repeat are messages.
+#[test]
+fn what_policies_repeat_of_errors_is_a_message() {
+    for name in ["stage.retry_scheduled", "fallback.used", "fallback.failed", "idempotency.not_stored"] {
+        let info = run();
+        let told = EventKind::Custom(Arc::new(CustomEvent::new(name, [("reason", "mary"), ("other", "x")])));
+        let spans = take([
+            event(&info, 1, 0, 1, EventKind::StageStarted),
+            event(&info, 2, 0, 1, told),
+            event(&info, 3, NO_STAGE, 0, ended()),
+        ]);
+        let text = format!("{spans:?}");
+        assert!(text.contains(name) && text.contains("other") && !text.contains("mary"), "{text}");
+    }
+}

@@ -148,3 +148,21 @@ fn what_a_sink_loses_is_told_before_the_next_events_that_came_at_once() {
     let next = shown(&backlog.take(256, none));
     assert_eq!((next[0].2, next[1].1, next.len()), (200, 201, 201));
 }
+
+/// The gaps at the very end of another queue are of several runs, and come at once.
+#[test]
+fn gaps_of_several_runs_are_batches_of_their_own() {
+    let (mut backlog, none) = (own(1_000, Rule::DropNewest), &mut Lost::new());
+    let gap = |run: &Arc<RunInfo>| {
+        let mut losses = Losses::default();
+        losses.add(&event(run, 1, EventKind::StageStarted), EventClass::Progress, DropReason::Full);
+        Event::gap(Arc::clone(run), 1, 0, losses)
+    };
+    let runs = [run(), run(), run()];
+    backlog.push_all(runs.iter().map(gap).collect(), none);
+    for run in runs {
+        let batch = backlog.take(256, none);
+        assert_eq!(batch.iter().map(Event::run_id).collect::<Vec<_>>(), [run.run_id()]);
+        backlog.settle(Some(Taken::all(&batch)));
+    }
+}

@@ -368,3 +368,44 @@ fn failures_come_back() {
     }
     assert_eq!(sum(&seen), (3_399, 1));
 }
+
+/// What expires while the next event in order is still in a file is told like any other drop.
+#[test]
+fn what_expires_behind_a_file_is_told() {
+    let (disk, run, door) = (Broken::default(), run(), Door::default());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&told);
+    let sink = disk
+        .below(door.clone(), policy().capacity(1).hand_over(1))
+        .class(EventClass::Decision, Policy::wait(Duration::ZERO).capacity(1))
+        .on_drop(move |event, why| log.lock().unwrap().push((event.seq(), why)));
+    for seq in 1..=4 {
+        assert!(sink.emit(event(&run, seq, EventKind::StageStarted)).is_accepted());
+        if seq == 1 {
+            door.wait_for_somebody();
+        }
+        until(|| sink.shared.disk_rests());
+    }
+    assert!(sink.account().spilled > 0);
+    // Nothing is read from here on, while the sink takes what is in memory before it.
+    let inside = disk.0.lock().unwrap();
+    door.open();
+    until(|| sink.account().delivered >= 2 && sink.account().in_flight == sink.account().spilled);
+    for seq in 5..=6 {
+        let decided = Event::new(
+            Arc::clone(&run),
+            EventRecord {
+                seq,
+                nanos: 0,
+                stage: 0,
+                attempt: 1,
+                kind: EventKind::Custom(Arc::new(stageflow_core::CustomEvent::new("retry.x", [("a", "b")]))),
+            },
+        );
+        assert!(sink.emit(decided).is_accepted());
+    }
+    until(|| sink.account().dropped_expired == 1);
+    drop(inside);
+    assert!(sink.shutdown_blocking(LONG).is_complete());
+    assert_eq!(*told.lock().unwrap(), [(6, DropReason::Expired)]);
+}

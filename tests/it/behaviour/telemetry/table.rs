@@ -101,6 +101,14 @@ const ELSEWHERE: &[&str] = &[
     "route.unreported",
     "limit.waited",
     "limit.rejected",
+    // In `plus::guard`.
+    "guard.decided",
+    "guard.blocked",
+    "audit.guard_opened",
+    "guard_retry.attempt",
+    "guard_retry.scheduled",
+    "guard_retry.recovered",
+    "guard_retry.exhausted",
 ];
 
 /// Provokes each of the others, and looks at what it says.

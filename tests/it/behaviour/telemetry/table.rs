@@ -116,6 +116,14 @@ const ELSEWHERE: &[&str] = &[
     "context.truncated",
     "context.conflict",
     "context.stale",
+    // In `plus::guard`.
+    "guard.decided",
+    "guard.blocked",
+    "audit.guard_opened",
+    "guard_retry.attempt",
+    "guard_retry.scheduled",
+    "guard_retry.recovered",
+    "guard_retry.exhausted",
 ];
 
 /// Provokes each of the others, and looks at what it says.

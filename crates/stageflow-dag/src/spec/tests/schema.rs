@@ -13,6 +13,7 @@ fn accepts(schema: &Value, data: &Value) -> bool {
 }
 
 /// One stage with these fields.
+#[expect(clippy::needless_pass_by_value, reason = "it moves into the data")]
 fn stage(fields: Value) -> Value {
     json!({ "stageflow": 1, "name": "p", "stages": { "a": fields }, "output": "a" })
 }

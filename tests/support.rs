@@ -40,6 +40,7 @@ pages! {
     fan_out "docs/guide/20-fan-out.md"
     routing "docs/guide/21-routing.md"
     priorities "docs/guide/22-priorities.md"
+    pipelines_from_data "docs/guide/28-pipelines-from-data.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_breaker_open "docs/errors/BREAKER_OPEN.md"
     error_bulkhead_full "docs/errors/BULKHEAD_FULL.md"

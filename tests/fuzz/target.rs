@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde_json::Value;
 use stageflow::{
+    StageInput,
     prelude::*,
     spec::{HumanDuration, PipelineSpec, Registry, SpecError, StandardPolicies},
 };

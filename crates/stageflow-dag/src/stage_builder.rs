@@ -59,7 +59,7 @@ impl Edges {
     }
 }
 
-fn condition<T: Any>(predicate: impl Fn(&T) -> bool + Send + Sync + 'static) -> Condition {
+pub(crate) fn condition<T: Any>(predicate: impl Fn(&T) -> bool + Send + Sync + 'static) -> Condition {
     Condition(Arc::new(move |value: &Value| value.downcast_ref().is_some_and(&predicate)))
 }
 
@@ -105,7 +105,7 @@ impl<'b, I, S: IntoConfiguredStage> StageBuilder<'b, I, S> {
     where
         W: Wire<<S::Stage as Stage>::Input>,
     {
-        let here = std::panic::Location::caller();
+        let here = std::panic::Location::caller().into();
         let (stage, said) = self.stage.into_configured().into_parts();
         let said = self.said.over(said);
         let draft = &mut self.builder.draft;
@@ -149,7 +149,7 @@ impl<'b, I, S: IntoConfiguredStage, F: FnMut(usize) -> S> ParallelBuilder<'b, I,
     where
         W: Wire<<S::Stage as Stage>::Input> + Clone,
     {
-        let here = std::panic::Location::caller();
+        let here = std::panic::Location::caller().into();
         let draft = &mut self.builder.draft;
         let conditions = self.edges.conditions(draft);
         let largest = self.indices.iter().max().copied().unwrap_or(0);

@@ -19,3 +19,5 @@ pub mod retry_stage;
 pub mod router;
 #[cfg(feature = "saga")]
 pub mod saga;
+#[cfg(feature = "spec")]
+pub mod spec;

@@ -50,6 +50,7 @@
 //! | be told what happens | [`EventSink`], [`Event`], [`Recorder`] |
 //! | begin with an engine that is furnished | `EngineExt`, behind the feature `presets` |
 //! | check how policies stand together | [`Engine::lint`], [`Lint`], [`Engine::describe`] |
+//! | build pipelines of files | `spec`, behind the feature of that name |
 //! | look an error up | [`code`], [`BuildError`], [`RunError`] |
 //!
 //! The guide in `docs/guide/` goes from the first pipeline to failure policies.
@@ -59,6 +60,20 @@ mod fallback;
 pub mod prelude;
 #[cfg(feature = "presets")]
 mod presets;
+
+/// Pipelines from data: [`PipelineSpec`](spec::PipelineSpec), and the [`Registry`](spec::Registry) of what it may use.
+#[cfg(feature = "spec")]
+pub mod spec {
+    #[doc(inline)]
+    pub use stageflow_dag::spec::{
+        HumanDuration, HumanDurationError, PipelineSpec, RegisteredKind, Registry, SpecError,
+    };
+    #[doc(inline)]
+    pub use stageflow_plus::spec::{
+        BreakerSpec, BulkheadSpec, ClassSpec, GrowthSpec, JitterSpec, LimitSpec, RateLimitSpec, RetrySpec,
+        SlowCallsSpec, StandardPolicies, WhenFullSpec,
+    };
+}
 
 #[cfg(feature = "fallback")]
 #[doc(inline)]

@@ -52,6 +52,7 @@ mod render;
 mod stage_builder;
 mod sub_pipeline;
 mod suggest;
+mod svg;
 mod view;
 mod wire;
 

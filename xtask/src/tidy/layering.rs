@@ -48,6 +48,7 @@ const PLUS: &str = "stageflow-plus";
 const STORE: &str = "stageflow-store";
 const TESTING: &str = "stageflow-testing";
 const FACADE: &str = "stageflow";
+const CLI: &str = "stageflow-cli";
 
 /// On core alone, with whatever it needs of others.
 const ON_CORE: Rule =
@@ -66,6 +67,12 @@ const RULES: &[Rule] = &[
         name: FACADE,
         ours: &[CORE, DAG, EXEC, INTERCEPTORS, EVENTS, PLUS, STORE, TESTING],
         foreign: false,
+        ..ON_CORE
+    },
+    Rule {
+        name: CLI,
+        ours: &[CORE, DAG, EXEC, INTERCEPTORS, EVENTS, PLUS, FACADE],
+        only: &[FACADE],
         ..ON_CORE
     },
 ];

@@ -1,0 +1,131 @@
+//! Problems of a file, as compilers print theirs.
+
+use std::fmt;
+
+use serde::Serialize;
+use stageflow::{BuildError, Code, Problem, spec::SpecError};
+
+use crate::place::{Place, locate};
+
+/// So many characters of a line are shown.
+const SHOWN: usize = 100;
+
+/// Something that is wrong in a file, or may be.
+#[derive(Debug, Serialize)]
+pub(crate) struct Found {
+    pub(crate) severity: &'static str,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) help: String,
+    /// A JSON pointer.
+    pub(crate) pointer: Option<String>,
+    pub(crate) line: Option<usize>,
+    pub(crate) column: Option<usize>,
+    #[serde(skip)]
+    excerpt: Option<Excerpt>,
+}
+
+#[derive(Debug)]
+struct Excerpt {
+    line: String,
+    before: usize,
+    length: usize,
+}
+
+impl Found {
+    pub(crate) fn new(severity: &'static str, code: impl fmt::Display, message: &str, help: &str) -> Self {
+        Self {
+            severity,
+            code: code.to_string(),
+            message: message.to_owned(),
+            help: help.to_owned(),
+            pointer: None,
+            line: None,
+            column: None,
+            excerpt: None,
+        }
+    }
+
+    fn error(code: Code, message: &str, help: &str) -> Self {
+        Self::new("error", code, message, help)
+    }
+
+    /// What made a text no pipeline.
+    pub(crate) fn of_spec(error: &SpecError, text: &str) -> Self {
+        let found = Self::error(error.code(), error.message(), error.hint());
+        let place = error.line_column().map(|place| Place::of_parser(text, place));
+        let found = Self { pointer: Some(error.pointer().to_owned()), ..found };
+        match place.or_else(|| locate(text, error.pointer())) {
+            Some(place) => found.placed(place, text),
+            None => found,
+        }
+    }
+
+    /// All that is wrong with a pipeline.
+    pub(crate) fn of_build(error: &BuildError, text: &str) -> Vec<Self> {
+        error.problems().iter().map(|problem| Self::of_problem("error", problem, text)).collect()
+    }
+
+    pub(crate) fn of_problem(severity: &'static str, problem: &Problem, text: &str) -> Self {
+        let found = Self::new(severity, problem.code(), problem.message(), problem.hint());
+        match problem.pointer() {
+            Some(pointer) => found.at(pointer, text),
+            None => found,
+        }
+    }
+
+    /// Says where it is.
+    pub(crate) fn at(mut self, pointer: &str, text: &str) -> Self {
+        self.pointer = Some(pointer.to_owned());
+        match locate(text, pointer) {
+            Some(place) => self.placed(place, text),
+            None => self,
+        }
+    }
+
+    fn placed(mut self, place: Place, text: &str) -> Self {
+        self.line = Some(place.line);
+        self.column = Some(place.column);
+        let row = text.lines().nth(place.line - 1).unwrap_or("");
+        // What is far to the right is shown from nearby.
+        let cut = (place.column - 1).saturating_sub(SHOWN * 2 / 3);
+        let line: String = row.chars().skip(cut).take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let before = place.column - 1 - cut;
+        let length = place.length.min(SHOWN.saturating_sub(before)).max(1);
+        self.excerpt = Some(Excerpt { line, before, length });
+        self
+    }
+
+    /// How it is printed, with the name of the file.
+    pub(crate) fn shown<'f>(&'f self, file: &'f str) -> impl fmt::Display + 'f {
+        Shown { found: self, file }
+    }
+}
+
+struct Shown<'f> {
+    found: &'f Found,
+    file: &'f str,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Found { severity, code, message, help, pointer, line, column, excerpt } = self.found;
+        write!(f, "{severity}[{code}]: {message}\n  --> {}", self.file)?;
+        if let (Some(line), Some(column)) = (line, column) {
+            write!(f, ":{line}:{column}")?;
+        }
+        if let Some(pointer) = pointer.as_deref().filter(|pointer| !pointer.is_empty()) {
+            write!(f, " ({})", pointer.escape_debug())?;
+        }
+        if let (Some(line), Some(excerpt)) = (line, excerpt) {
+            let number = line.to_string();
+            let margin = " ".repeat(number.len());
+            let (before, carets) = (" ".repeat(excerpt.before), "^".repeat(excerpt.length));
+            write!(f, "\n {margin} |\n {number} | {}\n {margin} | {before}{carets}", excerpt.line)?;
+        }
+        if !help.is_empty() {
+            write!(f, "\n  = help: {help}")?;
+        }
+        Ok(())
+    }
+}

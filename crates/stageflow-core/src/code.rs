@@ -69,6 +69,15 @@ codes! {
     ORPHAN = "wire the stage to the others, or leave it out";
     /// Policies that are fine one by one go wrong together: a warning.
     POLICY_LINT = "follow the help of the finding, or allow it with a reason: `.allow_lint(…)`";
+    // Building a pipeline from data.
+    /// A text is no pipeline in the format of `stageflow::spec`.
+    INVALID_SPEC = "mend the text at the place that the message names; `Registry::schema` says what may stand where";
+    /// A pipeline from data uses a stage, a policy, a condition or a lint that is not there.
+    UNKNOWN_KIND = "check the spelling, or register it; `Registry::kinds` lists what there is";
+    /// The configuration of a stage, a policy or a condition was refused.
+    INVALID_CONFIG = "mend the configuration; `Registry::schema` says what it may be";
+    /// An edge of a pipeline from data delivers another type than its reader takes, or in another form.
+    TYPE_MISMATCH = "wire the input to a stage that gives what the reader takes, or put a stage between that converts it";
     // Building an engine.
     /// An interceptor asks for a place outside authentication.
     OUTSIDE_AUTHENTICATION = "move the interceptor to a layer inside `Layer::Authenticate`";

@@ -31,6 +31,23 @@ use crate::{
 pub trait StageInput: sealed::Sealed + Sized + Send + 'static {
     #[doc(hidden)]
     fn take(source: &mut dyn InputSource) -> Result<Self, InputError>;
+
+    /// What has to feed it.
+    #[doc(hidden)]
+    fn shape() -> InputShape;
+}
+
+/// What has to feed an input, for pipelines from data, which no compiler has seen.
+#[doc(hidden)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputShape {
+    Nothing,
+    One { of: TypeTag, owned: bool },
+    Optional(TypeTag),
+    Many(TypeTag),
+    ManyOptional(TypeTag),
+    Named,
+    Tuple(Vec<InputShape>),
 }
 
 mod sealed {
@@ -145,6 +162,10 @@ impl StageInput for () {
     fn take(_: &mut dyn InputSource) -> Result<Self, InputError> {
         Ok(())
     }
+
+    fn shape() -> InputShape {
+        InputShape::Nothing
+    }
 }
 
 impl<T: Any + Send + Sync> sealed::Sealed for Arc<T> {}
@@ -152,6 +173,10 @@ impl<T: Any + Send + Sync> sealed::Sealed for Arc<T> {}
 impl<T: Any + Send + Sync> StageInput for Arc<T> {
     fn take(source: &mut dyn InputSource) -> Result<Self, InputError> {
         one(source)
+    }
+
+    fn shape() -> InputShape {
+        InputShape::One { of: TypeTag::of::<T>(), owned: false }
     }
 }
 
@@ -167,6 +192,10 @@ impl<T: Any + Clone + Send + Sync> StageInput for Owned<T> {
     fn take(source: &mut dyn InputSource) -> Result<Self, InputError> {
         one(source).map(|shared| Self(Arc::unwrap_or_clone(shared)))
     }
+
+    fn shape() -> InputShape {
+        InputShape::One { of: TypeTag::of::<T>(), owned: true }
+    }
 }
 
 impl<T: Any + Send + Sync> sealed::Sealed for Option<Arc<T>> {}
@@ -179,6 +208,10 @@ impl<T: Any + Send + Sync> StageInput for Option<Arc<T>> {
             _ => Err(InputError::mismatch()),
         }
     }
+
+    fn shape() -> InputShape {
+        InputShape::Optional(TypeTag::of::<T>())
+    }
 }
 
 impl<T: Any + Send + Sync> sealed::Sealed for Vec<Arc<T>> {}
@@ -189,6 +222,10 @@ impl<T: Any + Send + Sync> StageInput for Vec<Arc<T>> {
             InputItem::Many(count) => (0..count).map(|_| one(source)).collect(),
             _ => Err(InputError::mismatch()),
         }
+    }
+
+    fn shape() -> InputShape {
+        InputShape::Many(TypeTag::of::<T>())
     }
 }
 
@@ -203,6 +240,10 @@ impl<T: Any + Send + Sync> StageInput for Vec<Option<Arc<T>>> {
             _ => Err(InputError::mismatch()),
         }
     }
+
+    fn shape() -> InputShape {
+        InputShape::ManyOptional(TypeTag::of::<T>())
+    }
 }
 
 macro_rules! tuples {
@@ -212,6 +253,10 @@ macro_rules! tuples {
         impl<$($part: StageInput),+> StageInput for ($($part,)+) {
             fn take(source: &mut dyn InputSource) -> Result<Self, InputError> {
                 Ok(($($part::take(source)?,)+))
+            }
+
+            fn shape() -> InputShape {
+                InputShape::Tuple(vec![$($part::shape()),+])
             }
         }
     )+};
@@ -350,5 +395,9 @@ impl StageInput for StageInputs {
             InputItem::Named(inputs) => Ok(inputs),
             _ => Err(InputError::mismatch()),
         }
+    }
+
+    fn shape() -> InputShape {
+        InputShape::Named
     }
 }

@@ -62,7 +62,7 @@ impl Draft {
             names: self.names,
             kinds: self.kinds,
             stages: self.stages,
-            locations: self.places,
+            locations: self.places.iter().map(|place| place.call).collect(),
             max_in_degree: in_degree.iter().max().copied().unwrap_or(0),
             in_degree,
             successors,

@@ -29,7 +29,7 @@ pub struct Builder<I> {
 
 impl<I> Builder<I> {
     pub(crate) fn new(name: Arc<str>, place: &'static Location<'static>) -> Self {
-        Self { draft: Draft::new(name, place), input: PhantomData }
+        Self { draft: Draft::new(name, place.into()), input: PhantomData }
     }
 
     /// The port of the pipeline's input.
@@ -42,7 +42,7 @@ impl<I> Builder<I> {
     /// Names are any non-empty text without control characters, and each stage has a name of its own.
     #[track_caller]
     pub fn stage<S: IntoStage>(&mut self, name: impl Into<String>, stage: S) -> StageBuilder<'_, I, S> {
-        StageBuilder::new(self, name.into(), stage, Location::caller())
+        StageBuilder::new(self, name.into(), stage, Location::caller().into())
     }
 
     /// Adds one stage for each index, all with the same inputs: `prefix-000`, `prefix-001`, …
@@ -85,7 +85,7 @@ impl<I> Builder<I> {
         F: FnMut(usize) -> S,
     {
         let indices = indices.into_iter().collect();
-        ParallelBuilder::new(self, prefix.into(), indices, factory, Location::caller())
+        ParallelBuilder::new(self, prefix.into(), indices, factory, Location::caller().into())
     }
 
     /// What a failure means for the rest of a run (rule S-7): a [`FailurePolicy`](stageflow_core::FailurePolicy), or
@@ -171,7 +171,7 @@ impl<I> Builder<I> {
     #[track_caller]
     pub fn intercept(&mut self, interceptor: impl Interceptor) -> &mut Self {
         self.draft.policies.interceptors.push(AnyInterceptor::new(interceptor));
-        self.draft.intercepted_at.push(Location::caller());
+        self.draft.intercepted_at.push(Location::caller().into());
         self
     }
 
@@ -183,7 +183,7 @@ impl<I> Builder<I> {
     }
 
     fn set(&mut self, setting: Setting, place: &'static Location<'static>) -> &mut Self {
-        self.draft.set(setting, place);
+        self.draft.set(setting, place.into());
         self
     }
 }
@@ -199,6 +199,6 @@ impl<I: Any + Send + Sync> Builder<I> {
     #[track_caller]
     pub fn build<O: Any + Send + Sync>(self, output: Port<O>) -> Result<Pipeline<I, O>, BuildError> {
         let place = Location::caller();
-        self.draft.build(TypeTag::of::<I>(), output.erase(), place).map(Pipeline::from_plan)
+        self.draft.build(TypeTag::of::<I>(), output.erase(), place.into()).map(Pipeline::from_plan)
     }
 }

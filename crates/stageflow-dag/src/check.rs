@@ -22,7 +22,7 @@ use crate::{
 
 /// Everything wrong with `draft`. Puts the sources of its edges by name in place.
 pub(crate) fn problems(draft: &mut Draft, output: AnyPort, place: Place) -> Vec<Problem> {
-    let mut found = Vec::new();
+    let mut found = std::mem::take(&mut draft.found);
     size(draft, place, &mut found);
     pipeline_name(draft, &mut found);
     policies(draft, &mut found);
@@ -87,12 +87,12 @@ fn stage_names(draft: &mut Draft, found: &mut Vec<Problem>) -> bool {
             continue;
         }
         let Some(&source) = known.get(name.as_str()) else {
-            found.push(missing(draft.names.get(*stage), name, place, suggestions.closest(name)));
+            found.push(missing(draft.names.get(*stage), name, *place, suggestions.closest(name)));
             continue;
         };
         if source == *stage {
             let message = format!("stage {} waits for itself", Quoted(name));
-            found.push(Problem::new(code::SELF_DEP, place, message).about([name.as_str()]));
+            found.push(Problem::new(code::SELF_DEP, *place, message).about([name.as_str()]));
             continue;
         }
         refers_forward |= source > *stage;
@@ -145,7 +145,7 @@ fn circles(draft: &Draft, found: &mut Vec<Problem>) {
 fn policies(draft: &Draft, found: &mut Vec<Problem>) {
     let mut wrong = |setting, message: String| {
         let set_at = draft.set_at.iter().find(|(known, _)| *known == setting);
-        let place = set_at.map_or(draft.place, |(_, place)| place);
+        let place = set_at.map_or(draft.place, |(_, place)| *place);
         found.push(Problem::new(code::INVALID_POLICY, place, message));
     };
     let policies = &draft.policies;
@@ -170,7 +170,7 @@ fn policies(draft: &Draft, found: &mut Vec<Problem>) {
         }
     }
     for (interceptor, place) in policies.interceptors.iter().zip(&draft.intercepted_at) {
-        found.extend(outside(interceptor, place));
+        found.extend(outside(interceptor, *place));
     }
 }
 
@@ -192,7 +192,7 @@ fn least_time(draft: &Draft, output: AnyPort, found: &mut Vec<Problem>) {
     let least = least::to(draft, output.index());
     if let Some(deadline) = draft.policies.deadline.filter(|deadline| *deadline < least) {
         let set_at = draft.set_at.iter().find(|(known, _)| *known == Setting::Deadline);
-        let place = set_at.map_or(draft.place, |(_, place)| place);
+        let place = set_at.map_or(draft.place, |(_, place)| *place);
         let (least, deadline) = (Human(least), Human(deadline));
         let message = format!("the output takes {least} at least, and the deadline is {deadline}");
         found.push(Problem::new(code::INVALID_POLICY, place, message));

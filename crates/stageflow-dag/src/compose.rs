@@ -55,7 +55,7 @@ impl<I: Any + Send + Sync, O: Any + Send + Sync> Pipeline<I, O> {
     /// `DUPLICATE` for each name that both use for different stages.
     #[track_caller]
     pub fn then<N: Any + Send + Sync>(&self, next: &Pipeline<O, N>) -> Result<Pipeline<I, N>, BuildError> {
-        let place = Location::caller();
+        let place = Location::caller().into();
         let mut merge = Merge::new(self.plan(), next.plan(), place);
         let output = merge.absorb(next.plan(), self.plan().output());
         merge.finish(TypeTag::of::<I>(), output, place).map(Pipeline::from_plan)
@@ -71,7 +71,7 @@ impl<I: Any + Send + Sync, O: Any + Send + Sync> Pipeline<I, O> {
         &self,
         other: &Pipeline<I, P>,
     ) -> Result<Pipeline<I, Pair<O, P>>, BuildError> {
-        let place = Location::caller();
+        let place = Location::caller().into();
         let mut merge = Merge::new(self.plan(), other.plan(), place);
         let sides = [self.plan().output(), merge.absorb(other.plan(), INPUT)];
         let output = merge.join(sides, Zip::<O, P>(PhantomData), place);
@@ -108,7 +108,7 @@ impl Merge {
         draft.names = first.names.clone();
         draft.kinds = first.kinds.clone();
         draft.stages = first.stages.clone();
-        draft.places = first.locations.clone();
+        draft.places = first.locations.iter().map(|place| (*place).into()).collect();
         draft.edges = Csr { starts: first.edges.starts.clone(), items: first.edges.items.clone() };
         draft.conditions = first.conditions.clone();
         draft.groups = first.groups;
@@ -135,7 +135,7 @@ impl Merge {
                 kind: other.kind(stage),
                 settings: settings(other, stage),
             };
-            let place = other.location(stage);
+            let place = other.location(stage).into();
             if let Some(&twin) = mine.get(name) {
                 let is_same = moving.source(stage) < before && new.is(&self.draft, twin);
                 self.problems

@@ -14,9 +14,35 @@ use stageflow_core::{StageKind, stage::ErasedStage};
 use crate::{
     plan::{Condition, Csr, Edge, EdgeKind, INPUT, MAX_STAGES, Names, Policies, SettingsMap, StageSettings},
     port::AnyPort,
+    problem::Problem,
 };
 
-pub(crate) type Place = &'static Location<'static>;
+/// Where something was written: the call in the code, and for what comes from data a mark of its place there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) call: &'static Location<'static>,
+    /// Counted from one by what reads the data; zero for what was written in code.
+    pub(crate) mark: u32,
+}
+
+impl Place {
+    #[cfg(feature = "spec")]
+    pub(crate) fn marked(self, mark: u32) -> Self {
+        Self { mark, ..self }
+    }
+}
+
+impl From<&'static Location<'static>> for Place {
+    fn from(call: &'static Location<'static>) -> Self {
+        Self { call, mark: 0 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.call.fmt(f)
+    }
+}
 
 /// A pipeline while it is written.
 pub(crate) struct Draft {
@@ -41,6 +67,8 @@ pub(crate) struct Draft {
     /// How many stages fit; more than that are dropped and reported.
     pub(crate) limit: usize,
     pub(crate) full: bool,
+    /// What was found while it was written.
+    pub(crate) found: Vec<Problem>,
 }
 
 /// A setting of the pipeline that can be wrong.
@@ -106,6 +134,7 @@ impl Draft {
             foreign: Vec::new(),
             limit: MAX_STAGES,
             full: false,
+            found: Vec::new(),
         }
     }
 

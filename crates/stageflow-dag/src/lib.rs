@@ -49,6 +49,8 @@ pub mod plan;
 mod port;
 mod problem;
 mod render;
+#[cfg(feature = "spec")]
+pub mod spec;
 mod stage_builder;
 mod sub_pipeline;
 mod suggest;

@@ -153,6 +153,11 @@ impl Condition {
         (self.0)(value)
     }
 
+    #[cfg(feature = "spec")]
+    pub(crate) fn not(condition: Self) -> Self {
+        Self(Arc::new(move |value| !condition.holds(value)))
+    }
+
     pub(crate) fn predicate(&self) -> &Arc<Predicate> {
         &self.0
     }

@@ -24,11 +24,18 @@ pub struct Problem {
     message: String,
     hint: Cow<'static, str>,
     place: Place,
+    pointer: Option<Box<str>>,
 }
 
 impl BuildError {
     pub(crate) fn new(pipeline: Arc<str>, problems: Vec<Problem>) -> Self {
         Self { pipeline, problems }
+    }
+
+    #[cfg(feature = "spec")]
+    pub(crate) fn pointed(mut self, pointer: impl Fn(u32) -> Option<String>) -> Self {
+        self.problems = self.problems.into_iter().map(|problem| problem.pointed(&pointer)).collect();
+        self
     }
 
     /// The name of the pipeline.
@@ -62,7 +69,7 @@ impl fmt::Display for BuildError {
         let plural = if count == 1 { "" } else { "s" };
         write!(f, "cannot build pipeline {}: {count} problem{plural}", Quoted(&self.pipeline))?;
         self.problems.iter().try_for_each(|problem| {
-            write!(f, "\n  {} at {}", problem.code, problem.place)?;
+            write!(f, "\n  {} at {}", problem.code, problem.at())?;
             write!(f, "\n    {}\n    help: {}", problem.message, problem.hint)
         })
     }
@@ -77,9 +84,9 @@ impl fmt::Debug for BuildError {
 impl Error for BuildError {}
 
 impl Problem {
-    pub(crate) fn new(code: Code, place: Place, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, place: impl Into<Place>, message: impl Into<String>) -> Self {
         let hint = Cow::Borrowed(code.hint().unwrap_or("see the documentation of the code"));
-        Self { code, stages: Vec::new(), message: message.into(), hint, place }
+        Self { code, stages: Vec::new(), message: message.into(), hint, place: place.into(), pointer: None }
     }
 
     pub(crate) fn about<'n>(mut self, stages: impl IntoIterator<Item = &'n str>) -> Self {
@@ -113,26 +120,63 @@ impl Problem {
     }
 
     /// The call in the code of the user that made it.
+    ///
+    /// For what comes from data it is where the kind of the stage was registered, or where the pipeline was built.
     pub fn location(&self) -> &'static Location<'static> {
-        self.place
+        self.place.call
+    }
+
+    /// The place in the data, of a pipeline from data: a JSON pointer (RFC 6901), such as `/stages/join/inputs/1`.
+    pub fn pointer(&self) -> Option<&str> {
+        self.pointer.as_deref()
+    }
+
+    /// Puts places in the data in place of marks.
+    #[cfg(feature = "spec")]
+    pub(crate) fn pointed(mut self, pointer: impl FnOnce(u32) -> Option<String>) -> Self {
+        if self.pointer.is_none() && self.place.mark != 0 {
+            self.pointer = pointer(self.place.mark).map(String::into_boxed_str);
+        }
+        self
+    }
+
+    fn at(&self) -> At<'_> {
+        At(self)
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} (at {})", self.code, self.message, self.place)
+        write!(f, "{}: {} (at {})", self.code, self.message, self.at())
     }
 }
 
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Problem", 5)?;
+        let count = if self.pointer.is_some() { 6 } else { 5 };
+        let mut fields = serializer.serialize_struct("Problem", count)?;
         fields.serialize_field("code", &self.code)?;
         fields.serialize_field("stages", &self.stages)?;
         fields.serialize_field("message", &self.message)?;
         fields.serialize_field("hint", &self.hint)?;
         fields.serialize_field("location", &self.place.to_string())?;
+        if let Some(pointer) = self.pointer() {
+            fields.serialize_field("pointer", pointer)?;
+        }
         fields.end()
+    }
+}
+
+/// Where a problem is, for people: in the data if it comes from data.
+struct At<'p>(&'p Problem);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.pointer() {
+            Some("") => f.write_str("the top"),
+            Some(pointer) => clean(f, pointer, 200),
+            None => self.0.place.fmt(f),
+        }
     }
 }
 
@@ -141,15 +185,19 @@ pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LONGEST: usize = 100;
         f.write_str("`")?;
-        for (count, c) in self.0.chars().enumerate() {
-            if count == LONGEST {
-                f.write_str("…")?;
-                break;
-            }
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
-        }
+        clean(f, self.0, 100)?;
         f.write_str("`")
     }
+}
+
+/// Writes text that others chose: without control characters, and not endless.
+pub(crate) fn clean(f: &mut fmt::Formatter<'_>, text: &str, longest: usize) -> fmt::Result {
+    for (count, c) in text.chars().enumerate() {
+        if count == longest {
+            return f.write_str("…");
+        }
+        if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+    }
+    Ok(())
 }

@@ -62,7 +62,7 @@ impl Options {
     }
 }
 
-fn condition<T: Any>(predicate: impl Fn(&T) -> bool + Send + Sync + 'static) -> Condition {
+pub(crate) fn condition<T: Any>(predicate: impl Fn(&T) -> bool + Send + Sync + 'static) -> Condition {
     Condition(Arc::new(move |value: &Value| value.downcast_ref().is_some_and(&predicate)))
 }
 
@@ -174,7 +174,7 @@ impl<'b, I, S: IntoStage> StageBuilder<'b, I, S> {
     where
         W: Wire<<S::Stage as Stage>::Input>,
     {
-        let here = std::panic::Location::caller();
+        let here = std::panic::Location::caller().into();
         let draft = &mut self.builder.draft;
         let conditions = self.options.conditions(draft);
         wire.connect(&mut draft.wires(here));
@@ -215,7 +215,7 @@ impl<'b, I, S: IntoStage, F: FnMut(usize) -> S> ParallelBuilder<'b, I, S, F> {
     where
         W: Wire<<S::Stage as Stage>::Input> + Clone,
     {
-        let here = std::panic::Location::caller();
+        let here = std::panic::Location::caller().into();
         let draft = &mut self.builder.draft;
         let conditions = self.options.conditions(draft);
         let largest = self.indices.iter().max().copied().unwrap_or(0);

@@ -3,7 +3,7 @@
 use crate::plan::Names;
 
 /// How many names are compared in one build, however many are unknown.
-const COMPARISONS: usize = 50_000;
+pub(crate) const COMPARISONS: usize = 50_000;
 const LONGEST: usize = 48;
 
 pub(crate) struct Suggestions<'n> {
@@ -18,28 +18,37 @@ impl<'n> Suggestions<'n> {
 
     /// The known name with the fewest typing errors, if they are few for its length.
     pub(crate) fn closest(&mut self, unknown: &str) -> Option<&'n str> {
-        let wanted: Vec<char> = unknown.chars().take(LONGEST + 1).collect();
-        if wanted.len() > LONGEST {
-            return None;
-        }
-        let tolerated = wanted.len().div_ceil(3);
-        let mut best = None;
-        for known in self.names.iter() {
-            if self.left == 0 {
-                break;
-            }
-            self.left -= 1;
-            // A char has at most four bytes: most names are ruled out by their length.
-            if known.len() > 4 * (wanted.len() + tolerated) || 4 * known.len() + tolerated < wanted.len() {
-                continue;
-            }
-            let errors = distance(&wanted, known);
-            if errors <= tolerated && best.is_none_or(|(fewest, _)| errors < fewest) {
-                best = Some((errors, known));
-            }
-        }
-        best.map(|(_, known)| known)
+        closest(unknown, self.names.iter(), &mut self.left)
     }
+}
+
+/// The name with the fewest typing errors, if they are few for its length; `left` says how many may still be compared.
+pub(crate) fn closest<'n>(
+    unknown: &str,
+    names: impl Iterator<Item = &'n str>,
+    left: &mut usize,
+) -> Option<&'n str> {
+    let wanted: Vec<char> = unknown.chars().take(LONGEST + 1).collect();
+    if wanted.len() > LONGEST {
+        return None;
+    }
+    let tolerated = wanted.len().div_ceil(3);
+    let mut best = None;
+    for known in names {
+        if *left == 0 {
+            break;
+        }
+        *left -= 1;
+        // A char has at most four bytes: most names are ruled out by their length.
+        if known.len() > 4 * (wanted.len() + tolerated) || 4 * known.len() + tolerated < wanted.len() {
+            continue;
+        }
+        let errors = distance(&wanted, known);
+        if errors <= tolerated && best.is_none_or(|(fewest, _)| errors < fewest) {
+            best = Some((errors, known));
+        }
+    }
+    best.map(|(_, known)| known)
 }
 
 /// How many characters have to be put in, left out or replaced (Levenshtein), by the usual table, row by row.

@@ -7,3 +7,5 @@
 pub mod fan_out;
 #[cfg(feature = "router")]
 pub mod router;
+#[cfg(feature = "spec")]
+pub mod spec;

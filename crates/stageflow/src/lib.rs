@@ -60,6 +60,20 @@ pub mod prelude;
 #[cfg(feature = "presets")]
 mod presets;
 
+/// Pipelines from data: [`PipelineSpec`](spec::PipelineSpec), and the [`Registry`](spec::Registry) of what it may use.
+#[cfg(feature = "spec")]
+pub mod spec {
+    #[doc(inline)]
+    pub use stageflow_dag::spec::{
+        HumanDuration, HumanDurationError, PipelineSpec, RegisteredKind, Registry, SpecError,
+    };
+    #[doc(inline)]
+    pub use stageflow_plus::spec::{
+        BreakerSpec, BulkheadSpec, ClassSpec, GrowthSpec, JitterSpec, LimitSpec, RateLimitSpec, RetrySpec,
+        SlowCallsSpec, StandardPolicies, WhenFullSpec,
+    };
+}
+
 #[cfg(feature = "fallback")]
 #[doc(inline)]
 pub use crate::fallback::FallbackExt;

@@ -1,0 +1,1 @@
+//! Tests of configurations: what each becomes, and what is refused.

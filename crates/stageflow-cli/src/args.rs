@@ -113,7 +113,8 @@ fn command(word: &OsString) -> Result<Topic, String> {
     let found = COMMANDS.into_iter().find(|(name, _)| word == name);
     found.map(|(_, topic)| topic).ok_or_else(|| {
         let word = word.to_string_lossy();
-        let hint = if word.ends_with(".json") { format!("; did you mean `run {word}`?") } else { String::new() };
+        let hint =
+            if word.ends_with(".json") { format!("; did you mean `run {word}`?") } else { String::new() };
         format!("`{word}` is no command: there are `run`, `lint`, `graph`, `schema` and `kinds`{hint}")
     })
 }
@@ -157,7 +158,11 @@ impl Options {
                 _ => return Err(arg.unexpected().to_string()),
             };
             if flags.contains(&flag) && flag != "--help" {
-                return Err(if flag == "FILE" { "one FILE is enough".to_owned() } else { format!("`{flag}` is there twice") });
+                return Err(if flag == "FILE" {
+                    "one FILE is enough".to_owned()
+                } else {
+                    format!("`{flag}` is there twice")
+                });
             }
             flags.push(flag);
             if let Arg::Value(file) = arg {
@@ -180,7 +185,8 @@ impl Options {
             "--output" => self.output = Some(path(value()?, flag)?),
             "--tenant" => self.tenant = Some(text(value()?, flag)?).filter(|tenant| !tenant.is_empty()),
             "--deadline" => {
-                let time: HumanDuration = text(value()?, flag)?.parse().map_err(|error| format!("`{flag}`: {error}"))?;
+                let time: HumanDuration =
+                    text(value()?, flag)?.parse().map_err(|error| format!("`{flag}`: {error}"))?;
                 self.deadline = Some(time.into());
             }
             "--format" => {
@@ -241,7 +247,11 @@ fn input(value: OsString) -> Result<InputArg, String> {
 }
 
 fn source(name: OsString, of: &str) -> Result<Source, String> {
-    if name.is_empty() { Err(format!("the name of the file of `{of}` is empty")) } else { Ok(Source::new(name)) }
+    if name.is_empty() {
+        Err(format!("the name of the file of `{of}` is empty"))
+    } else {
+        Ok(Source::new(name))
+    }
 }
 
 fn path(value: OsString, flag: &str) -> Result<PathBuf, String> {

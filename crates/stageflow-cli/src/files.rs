@@ -47,7 +47,8 @@ impl Source {
             Self::File(path) => bytes_of(path)?,
             Self::Stdin => limited(io::stdin().lock())?,
         };
-        let mut text = String::from_utf8(bytes).map_err(|error| not_text(error.as_bytes(), error.utf8_error()))?;
+        let mut text =
+            String::from_utf8(bytes).map_err(|error| not_text(error.as_bytes(), error.utf8_error()))?;
         if text.starts_with('\u{FEFF}') {
             text.drain(..'\u{FEFF}'.len_utf8());
         }

@@ -44,7 +44,7 @@ Runs a pipeline.
 
 Usage: PROGRAM run FILE [OPTIONS]
 
-  -i, --input JSON   the input of the pipeline: JSON, `@FILE` that holds it, or `-` for stdin; `null` without it
+  -i, --input JSON   the input: JSON, `@FILE` that holds it, or `-` for stdin; `null` without it
   -d, --deadline T   how long the run may take: `500ms`, `2s`, `1m30s`
   -t, --tenant NAME  for whom it runs
   -e, --events FILE  writes every event of the run to FILE, one JSON object a line; what was in it is gone

@@ -98,11 +98,15 @@ impl Cli {
                 screen::complain(format_args!("error: {what}\n  = help: `{help}` says more"));
                 Exit::Usage
             }
-            Ok(Command::Help(topic)) => screen::result(&format!("{}\n", help::help(topic, &self.name)), Exit::Done),
+            Ok(Command::Help(topic)) => {
+                screen::result(&format!("{}\n", help::help(topic, &self.name)), Exit::Done)
+            }
             Ok(Command::Version) => screen::result(&format!("{} {}\n", self.name, self.version), Exit::Done),
             Ok(Command::Run(args)) => run::run(&mut self, &args),
             Ok(Command::Lint { file, json }) => look::lint(&mut self, &file, json),
-            Ok(Command::Graph { file, format, output }) => look::graph(&self, &file, format, output.as_deref()),
+            Ok(Command::Graph { file, format, output }) => {
+                look::graph(&self, &file, format, output.as_deref())
+            }
             Ok(Command::Schema) => look::schema(&self),
             Ok(Command::Kinds { json }) => look::kinds(&self, json),
         };
@@ -120,6 +124,9 @@ impl Cli {
 
 impl fmt::Debug for Cli {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cli").field("name", &self.name).field("registry", &self.registry).finish_non_exhaustive()
+        f.debug_struct("Cli")
+            .field("name", &self.name)
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
     }
 }

@@ -24,7 +24,8 @@ pub(crate) enum Broken {
 
 pub(crate) fn load(registry: &Registry, file: &Source) -> Result<Loaded, Broken> {
     let text = file.read().map_err(Broken::Unread)?;
-    let spec = PipelineSpec::from_json(&text).map_err(|error| Broken::Problems(vec![Found::of_spec(&error, &text)]))?;
+    let spec = PipelineSpec::from_json(&text)
+        .map_err(|error| Broken::Problems(vec![Found::of_spec(&error, &text)]))?;
     let built = registry.build(&spec);
     match built {
         Ok(pipeline) => Ok(Loaded { pipeline, text }),
@@ -42,7 +43,12 @@ impl Broken {
         match self {
             Self::Unread(what) => format!("{}: {what}", file.name()),
             Self::Problems(problems) => {
-                format!("{}: {} {}", file.name(), problems.len(), if problems.len() == 1 { "error" } else { "errors" })
+                format!(
+                    "{}: {} {}",
+                    file.name(),
+                    problems.len(),
+                    if problems.len() == 1 { "error" } else { "errors" }
+                )
             }
         }
     }

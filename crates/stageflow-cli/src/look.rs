@@ -66,7 +66,8 @@ fn findings(cli: &mut Cli, loaded: &Loaded) -> Result<(Findings, Exit), String> 
     let report = engine.lint(pipeline);
     // The engine knows more about policies than the pipeline alone.
     let warnings = pipeline.warnings().iter().filter(|warning| warning.code() != code::POLICY_LINT);
-    let mut problems: Vec<Found> = report.findings().iter().map(|finding| of_finding(finding, text)).collect();
+    let mut problems: Vec<Found> =
+        report.findings().iter().map(|finding| of_finding(finding, text)).collect();
     problems.extend(warnings.map(|warning| {
         let found = Found::of_problem("warning", warning, text);
         match (warning.pointer(), warning.stages()) {
@@ -85,7 +86,7 @@ fn findings(cli: &mut Cli, loaded: &Loaded) -> Result<(Findings, Exit), String> 
 fn of_finding(finding: &Finding, text: &str) -> Found {
     let severity = match finding.severity() {
         Severity::Danger => "danger",
-        _ => "warning",
+        Severity::Warning => "warning",
     };
     let others = finding.count().saturating_sub(1);
     let message = match others {
@@ -113,7 +114,13 @@ impl Findings {
         }
         for allowed in &self.allowed {
             let text = |field: &str| allowed[field].as_str().unwrap_or_default();
-            let _ = writeln!(out, "allowed[{}]: {}\n  = because: {}\n", text("code"), text("message"), text("reason"));
+            let _ = writeln!(
+                out,
+                "allowed[{}]: {}\n  = because: {}\n",
+                text("code"),
+                text("message"),
+                text("reason")
+            );
         }
         let stages = if self.stages == 1 { "stage" } else { "stages" };
         let _ = match self.problems.len() {
@@ -167,7 +174,8 @@ fn as_json(cli: &Cli) -> String {
             _ => {}
         }
     }
-    let object = json!({ "format": FORMAT, "stages": stages, "policies": policies, "conditions": conditions });
+    let object =
+        json!({ "format": FORMAT, "stages": stages, "policies": policies, "conditions": conditions });
     format!("{object:#}\n")
 }
 

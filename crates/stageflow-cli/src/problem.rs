@@ -38,7 +38,10 @@ impl Found {
             severity,
             code: code.to_string(),
             message: message.to_owned(),
-            help: help.to_owned(),
+            // Who reads it has a command line, and no registry.
+            help: help
+                .replace("`Registry::schema`", "the command `schema`")
+                .replace("`Registry::kinds`", "the command `kinds`"),
             pointer: None,
             line: None,
             column: None,
@@ -53,9 +56,15 @@ impl Found {
     /// What made a text no pipeline.
     pub(crate) fn of_spec(error: &SpecError, text: &str) -> Self {
         let found = Self::error(error.code(), error.message(), error.hint());
-        let place = error.line_column().map(|place| Place::of_parser(text, place));
+        let parser = error.line_column().map(|place| Place::of_parser(text, place));
         let found = Self { pointer: Some(error.pointer().to_owned()), ..found };
-        match place.or_else(|| locate(text, error.pointer())) {
+        // The parser has stopped behind what is wrong. Of a key that comes twice its place is that of the second, and the other that of the first.
+        let exact = locate(text, error.pointer());
+        let place = match (parser, exact) {
+            (Some(parser), Some(exact)) if parser.line != exact.line => Some(parser),
+            (parser, exact) => exact.or(parser),
+        };
+        match place {
             Some(place) => found.placed(place, text),
             None => found,
         }
@@ -89,7 +98,8 @@ impl Found {
         let row = text.lines().nth(place.line - 1).unwrap_or("");
         // What is far to the right is shown from nearby.
         let cut = (place.column - 1).saturating_sub(SHOWN * 2 / 3);
-        let line: String = row.chars().skip(cut).take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line: String =
+            row.chars().skip(cut).take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
         let before = place.column - 1 - cut;
         let length = place.length.min(SHOWN.saturating_sub(before)).max(1);
         self.excerpt = Some(Excerpt { line, before, length });

@@ -78,7 +78,8 @@ impl Progress {
 
     fn bar(&self) -> String {
         let done = (BAR * self.ended / self.total.max(1)).min(BAR);
-        let mut line = format!("{}{} {}/{}", "█".repeat(done), "░".repeat(BAR - done), self.ended, self.total);
+        let mut line =
+            format!("{}{} {}/{}", "█".repeat(done), "░".repeat(BAR - done), self.ended, self.total);
         if self.failed > 0 {
             line += &format!(", {} failed", self.failed);
         }

@@ -194,8 +194,12 @@ fn exit_of(error: &RunError, signal: Option<Signal>) -> Exit {
 
 /// An error with everything behind it, in one line.
 fn with_causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(behind) = cause {
+        text += &format!(": {behind}");
+        cause = behind.source();
+    }
     text.split(char::is_control).collect::<Vec<_>>().join(" ")
 }
 

@@ -49,10 +49,12 @@ impl Signals {
     #[cfg(unix)]
     pub(crate) async fn next(&mut self) -> Signal {
         async fn of(stream: &mut Option<tokio::signal::unix::Signal>) {
-            match stream {
-                Some(stream) if stream.recv().await.is_some() => {}
-                _ => pending().await,
+            if let Some(stream) = stream
+                && stream.recv().await.is_some()
+            {
+                return;
             }
+            pending::<()>().await;
         }
         let [interrupt, terminate] = &mut self.streams;
         tokio::select! {

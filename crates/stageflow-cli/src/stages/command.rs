@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf, process::Stdio, sync::Arc, time:
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use stageflow::{ErrorClass, prelude::*, spec::{HumanDuration, SpecError}};
+use stageflow::{
+    ErrorClass,
+    prelude::*,
+    spec::{HumanDuration, SpecError},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
@@ -89,7 +93,8 @@ impl Program {
                 return refuse(what, "/program");
             }
         } else if name.is_empty() || name.contains(['/', '\\', '\0']) {
-            let what = "a program is a name that is found in `PATH`, or `./path` in the folder of the pipeline";
+            let what =
+                "a program is a name that is found in `PATH`, or `./path` in the folder of the pipeline";
             return refuse(what.to_owned(), "/program");
         }
         if let Some(index) = config.args.iter().position(|arg| arg.contains('\0')) {
@@ -112,7 +117,8 @@ impl Program {
             None => PathBuf::from(name),
         };
         // A relative program would be looked for from the folder it runs in.
-        let program = if name.starts_with("./") { std::path::absolute(program).permanent()? } else { program };
+        let program =
+            if name.starts_with("./") { std::path::absolute(program).permanent()? } else { program };
         let child = Command::new(program)
             .args(&self.0.args)
             .envs(&self.0.env)
@@ -142,7 +148,8 @@ impl Program {
         };
         let most = self.0.max_bytes;
         let (printed, complaint, ()) = tokio::join!(output(ctx, stdout, most), tail(ctx, stderr), write);
-        let (printed, is_all) = printed.map_err(|error| format!("the output of `{name}` cannot be read: {error}")).transient()?;
+        let (printed, is_all) =
+            printed.map_err(|error| format!("the output of `{name}` cannot be read: {error}")).transient()?;
         if !is_all {
             return Err(format!("`{name}` printed more than {most} bytes")).permanent();
         }
@@ -150,14 +157,19 @@ impl Program {
         if !status.success() {
             let what = format!("`{name}` ended with {status}");
             let what = if complaint.is_empty() { what } else { format!("{what}: {complaint}") };
-            let class = if status.code() == Some(TRY_AGAIN) { ErrorClass::Transient } else { ErrorClass::Permanent };
+            let class =
+                if status.code() == Some(TRY_AGAIN) { ErrorClass::Transient } else { ErrorClass::Permanent };
             return Err(StageExit::fail(what).class(class));
         }
-        let text = String::from_utf8(printed).map_err(|_| format!("`{name}` printed something that is no UTF-8 text")).permanent()?;
+        let text = String::from_utf8(printed)
+            .map_err(|_| format!("`{name}` printed something that is no UTF-8 text"))
+            .permanent()?;
         match self.0.stdout {
             Printed::Text => Ok(text.trim_end_matches(['\r', '\n']).into()),
             Printed::Lines => Ok(text.lines().map(Value::from).collect()),
-            Printed::Json => serde_json::from_str(&text).map_err(|error| format!("`{name}` printed no JSON: {error}")).permanent(),
+            Printed::Json => serde_json::from_str(&text)
+                .map_err(|error| format!("`{name}` printed no JSON: {error}"))
+                .permanent(),
         }
     }
 }
@@ -184,7 +196,11 @@ impl Stage for Program {
 }
 
 /// Reads at most so many bytes; says whether that was all.
-async fn output(ctx: &StageContext, from: Option<impl AsyncRead + Unpin>, most: usize) -> std::io::Result<(Vec<u8>, bool)> {
+async fn output(
+    ctx: &StageContext,
+    from: Option<impl AsyncRead + Unpin>,
+    most: usize,
+) -> std::io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     let Some(mut from) = from else { return Ok((bytes, true)) };
     let mut chunk = vec![0; 16 << 10];
@@ -212,5 +228,8 @@ async fn tail(ctx: &StageContext, from: Option<impl AsyncRead + Unpin>) -> Strin
         }
     }
     let text = String::from_utf8_lossy(&bytes);
-    text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    text.split(|c: char| c.is_control() || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }

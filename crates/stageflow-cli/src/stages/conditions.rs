@@ -52,7 +52,9 @@ struct Says {
 pub(super) fn register(registry: &mut Registry) {
     registry
         .predicate("equals", |wanted: &Equals, value: &Value| wanted.at.get(value) == Some(&wanted.value))
-        .predicate("exists", |wanted: &Exists, value: &Value| wanted.at.get(value).is_some_and(|part| !part.is_null()))
+        .predicate("exists", |wanted: &Exists, value: &Value| {
+            wanted.at.get(value).is_some_and(|part| !part.is_null())
+        })
         .predicate("at_least", |wanted: &AtLeast, value: &Value| {
             wanted.at.get(value).and_then(Value::as_f64).is_some_and(|number| number >= wanted.number)
         })

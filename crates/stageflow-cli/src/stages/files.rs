@@ -45,7 +45,10 @@ impl Folder {
         let root = self.0.canonicalize().map_err(|error| refuse(error, &self.0))?;
         let real = if is_new && fs::symlink_metadata(&full).is_err() {
             let (parent, name) = (full.parent().unwrap_or(&full), full.file_name().unwrap_or_default());
-            parent.canonicalize().map_err(|error| refuse(error, path.0.parent().unwrap_or(&path.0)))?.join(name)
+            parent
+                .canonicalize()
+                .map_err(|error| refuse(error, path.0.parent().unwrap_or(&path.0)))?
+                .join(name)
         } else {
             full.canonicalize().map_err(|error| refuse(error, &path.0))?
         };
@@ -138,7 +141,12 @@ impl Stage for ReadFile {
 }
 
 /// Reads a file beside the runtime.
-pub(super) async fn read(folder: &Folder, path: RelativePath, format: Format, most: u64) -> StageResult<Value> {
+pub(super) async fn read(
+    folder: &Folder,
+    path: RelativePath,
+    format: Format,
+    most: u64,
+) -> StageResult<Value> {
     let folder = folder.clone();
     let reading = move || {
         let real = folder.find(&path, false)?;
@@ -147,7 +155,9 @@ pub(super) async fn read(folder: &Folder, path: RelativePath, format: Format, mo
     aside(reading).await
 }
 
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> StageResult<T> {
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> StageResult<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done.permanent(),
         Err(gone) => Err(gone.to_string()).transient(),
@@ -197,12 +207,17 @@ impl Stage for WriteFile {
             let text = match (format, &*input) {
                 (Format::Json, value) => format!("{value:#}\n"),
                 (Format::Text, value) => shown(value).into_owned(),
-                (Format::Lines, Value::Array(lines)) => lines.iter().map(|line| format!("{}\n", shown(line))).collect(),
-                (Format::Lines, _) => return Err("lines are those of an array, and the input is none".to_owned()),
+                (Format::Lines, Value::Array(lines)) => {
+                    lines.iter().map(|line| format!("{}\n", shown(line))).collect()
+                }
+                (Format::Lines, _) => {
+                    return Err("lines are those of an array, and the input is none".to_owned());
+                }
             };
             let real = folder.find(&path, true)?;
             let name = path.0.display().to_string();
-            write_whole(&real, text.as_bytes()).map_err(|error| format!("`{name}` cannot be written: {error}"))?;
+            write_whole(&real, text.as_bytes())
+                .map_err(|error| format!("`{name}` cannot be written: {error}"))?;
             Ok(json!({ "path": name, "bytes": text.len() }))
         })
         .await

@@ -53,9 +53,10 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(config: GuardConfig) -> Result<Self, SpecError> {
-        let forbid = config.forbid.into_iter().map(|(at, phrases)| {
-            (at, phrases.iter().map(|phrase| Phrase::new(phrase)).collect::<Vec<_>>())
-        });
+        let forbid = config
+            .forbid
+            .into_iter()
+            .map(|(at, phrases)| (at, phrases.iter().map(|phrase| Phrase::new(phrase)).collect::<Vec<_>>()));
         let guard = Self {
             require: pointers(config.require, "/require")?,
             max_chars: pointers(config.max_chars, "/max_chars")?,
@@ -64,7 +65,8 @@ impl Guard {
         };
         for (at, phrases) in &guard.forbid {
             if phrases.iter().any(Phrase::is_empty) {
-                let empty = format!("a phrase for {} has no word in it, and would never be found", at.shown());
+                let empty =
+                    format!("a phrase for {} has no word in it, and would never be found", at.shown());
                 return Err(SpecError::new(empty).at("/forbid"));
             }
         }
@@ -121,7 +123,9 @@ impl Shape {
     fn refuses(self, value: &Value) -> Option<&'static str> {
         let (is_right, wanted) = match self {
             Self::Any => (true, ""),
-            Self::Text => (value.as_str().is_some_and(|text| !text.trim().is_empty()), "a text that is not blank"),
+            Self::Text => {
+                (value.as_str().is_some_and(|text| !text.trim().is_empty()), "a text that is not blank")
+            }
             Self::Number => (value.is_number(), "a number"),
             Self::Boolean => (value.is_boolean(), "true or false"),
             Self::Array => (value.is_array(), "an array"),

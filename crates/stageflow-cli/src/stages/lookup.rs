@@ -55,7 +55,9 @@ impl Lookup {
             (None, Some(file)) => Table::File(file),
             (None, None) => return Err(SpecError::new("it has no table").help("write `table` or `file`")),
             (Some(_), Some(_)) => {
-                return Err(SpecError::new("it has two tables").at("/file").help("write `table` or `file`, not both"));
+                return Err(SpecError::new("it has two tables")
+                    .at("/file")
+                    .help("write `table` or `file`, not both"));
             }
         };
         Ok(Self { key: config.key, table, otherwise: config.otherwise })
@@ -73,7 +75,9 @@ impl Stage for Lookup {
             Table::Here(table) => table.get(key).cloned(),
             Table::File(file) => match read(Folder::of(ctx)?, file.clone(), Format::Json, MOST).await? {
                 Value::Object(mut table) => table.remove(key),
-                other => return Err(format!("the table is {} and has to be an object", what(&other))).permanent(),
+                other => {
+                    return Err(format!("the table is {} and has to be an object", what(&other))).permanent();
+                }
             },
         };
         let unknown = || format!("what {} names is not in the table", self.key.shown());
@@ -155,7 +159,9 @@ impl Rank {
         let usual = counts.iter().map(|(_, length)| *length).sum::<usize>() as f64 / all.max(1.0);
         let score = |(count, length): &(HashMap<String, usize>, usize)| {
             // In the order of the words, so that sums are the same each time.
-            let known = holders.iter().filter_map(|(word, holders)| Some((*count.get(word)? as f64, *holders as f64)));
+            let known = holders
+                .iter()
+                .filter_map(|(word, holders)| Some((*count.get(word)? as f64, *holders as f64)));
             let each = known.map(|(times, holders)| {
                 let rarity = (1.0 + (all - holders + 0.5) / (holders + 0.5)).ln();
                 rarity * times * (K + 1.0) / (times + K * (1.0 - B + B * *length as f64 / usual.max(1.0)))

@@ -20,12 +20,16 @@ pub(crate) struct Reference {
 impl Pointer {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if !text.is_empty() && !text.starts_with('/') {
-            return Err(format!("a JSON pointer begins with `/`: write `/{text}`, or nothing for the whole value"));
+            return Err(format!(
+                "a JSON pointer begins with `/`: write `/{text}`, or nothing for the whole value"
+            ));
         }
         let mut tail = text;
         while let Some((_, after)) = tail.split_once('~') {
             if !after.starts_with(['0', '1']) {
-                return Err("in a JSON pointer `~` is written `~0`, and `/` in a name is written `~1`".to_owned());
+                return Err(
+                    "in a JSON pointer `~` is written `~0`, and `/` in a name is written `~1`".to_owned()
+                );
             }
             tail = after;
         }

@@ -114,7 +114,10 @@ mod tests {
 
     #[test]
     fn addresses_are_found_and_sentences_stay() {
-        assert_eq!(emails("Write to a.b+c@mail.example.org. Or @me, a@b, x@.de!"), "Write to [email]. Or @me, a@b, x@.de!");
+        assert_eq!(
+            emails("Write to a.b+c@mail.example.org. Or @me, a@b, x@.de!"),
+            "Write to [email]. Or @me, a@b, x@.de!"
+        );
         assert_eq!(emails("<ann@example.com>;bob@example.com"), "<[email]>;[email]");
         assert_eq!(emails("größe@bücher.example"), "[email]");
         assert_eq!(emails(""), "");

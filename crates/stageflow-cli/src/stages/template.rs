@@ -56,7 +56,9 @@ impl Template {
                 let lines: Vec<&str> = lines.iter().filter_map(Value::as_str).collect();
                 Value::String(lines.join("\n"))
             }
-            (true, _) => return Err(SpecError::new("with `lines` it has to be an array of texts").at("/give")),
+            (true, _) => {
+                return Err(SpecError::new("with `lines` it has to be an array of texts").at("/give"));
+            }
         };
         shape(give, "/give").map(Self)
     }
@@ -75,7 +77,8 @@ fn shape(value: Value, at: &str) -> Result<Shape, SpecError> {
             }
         }
         Value::Array(items) => {
-            let items = items.into_iter().enumerate().map(|(index, item)| shape(item, &format!("{at}/{index}")));
+            let items =
+                items.into_iter().enumerate().map(|(index, item)| shape(item, &format!("{at}/{index}")));
             Shape::Array(items.collect::<Result<_, _>>()?)
         }
         Value::Object(fields) => {
@@ -166,7 +169,9 @@ fn lookup(of: &Reference, is_optional: bool, inputs: &StageInputs) -> StageResul
         None if is_optional => Ok(Value::Null),
         None => {
             let what = format!("the output of `{}` has no {}", of.stage, of.pointer.shown());
-            Err(StageExit::fail(what).class(stageflow::ErrorClass::Invalid).hint("a question mark makes it optional: `{{stage/field?}}`"))
+            Err(StageExit::fail(what)
+                .class(stageflow::ErrorClass::Invalid)
+                .hint("a question mark makes it optional: `{{stage/field?}}`"))
         }
     }
 }

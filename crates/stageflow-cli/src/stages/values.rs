@@ -77,7 +77,10 @@ impl Stage for Select {
         let known = match &*input {
             Value::Object(fields) => {
                 let names: Vec<_> = fields.keys().take(8).map(|name| format!("`{name}`")).collect();
-                format!("an object with {}", if names.is_empty() { "nothing in it".to_owned() } else { names.join(", ") })
+                format!(
+                    "an object with {}",
+                    if names.is_empty() { "nothing in it".to_owned() } else { names.join(", ") }
+                )
             }
             other => what(other).to_owned(),
         };

@@ -17,7 +17,8 @@ impl Folder {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{}-{number}", std::process::id()));
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -38,7 +39,8 @@ impl Folder {
     /// Every name in the folder, hidden ones too.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -46,7 +48,12 @@ impl Folder {
     /// The binary, in this folder.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stageflow"));
-        command.args(args).current_dir(&self.0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .current_dir(&self.0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -79,7 +86,9 @@ impl Drop for Folder {
 
 /// A pipeline `p` of these stages, written as in a file.
 pub(crate) fn pipeline(stages: &str, output: &str) -> String {
-    format!("{{\n  \"stageflow\": 1,\n  \"name\": \"p\",\n  \"stages\": {{\n    {stages}\n  }},\n  \"output\": \"{output}\"\n}}\n")
+    format!(
+        "{{\n  \"stageflow\": 1,\n  \"name\": \"p\",\n  \"stages\": {{\n    {stages}\n  }},\n  \"output\": \"{output}\"\n}}\n"
+    )
 }
 
 /// What a command has said.

@@ -1,5 +1,7 @@
 //! The binary as people meet it: exit codes, what is on stdout, what is on stderr.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod examples;
 mod files;
 mod kit;

@@ -39,7 +39,9 @@ fn an_input_that_is_none_is_told_before_anything_runs() {
     let folder = Folder::new();
     let write = r#""w": { "use": "write_file", "with": { "path": "out" }, "inputs": "input" }"#;
     folder.write("p.json", pipeline(write, "w"));
-    folder.run(&["run", "p.json", "--input", "hello"]).fails(2, "--input: the input is no JSON: expected value at line 1 column 1")
+    folder
+        .run(&["run", "p.json", "--input", "hello"])
+        .fails(2, "--input: the input is no JSON: expected value at line 1 column 1")
         .fails(2, "= help: a text is written '\"text\"'");
     folder.run(&["run", "p.json", "--input", "@none.json"]).fails(2, "none.json: does not exist");
     folder.run(&["run", "p.json", "--input", "@."]).fails(2, ".: is a folder");
@@ -51,13 +53,19 @@ fn the_object_of_json_is_alone_on_stdout_and_holds_everything() {
     let folder = Folder::new();
     let object = folder.stages(ECHO, "echo", "{\"a\": 1}");
     assert_eq!(object["format"], 1);
-    assert_eq!((&object["outcome"], &object["output"], &object["error"]), (&json!("completed"), &json!({"a": 1}), &Value::Null));
+    assert_eq!(
+        (&object["outcome"], &object["output"], &object["error"]),
+        (&json!("completed"), &json!({"a": 1}), &Value::Null)
+    );
     assert_eq!(object["report"]["stages"][0]["name"], "echo");
     let keys: Vec<_> = object.as_object().unwrap().keys().cloned().collect();
 
     let failing = r#""g": { "use": "guard", "with": { "require": { "/a": "text" } }, "inputs": "input" }"#;
     let object = folder.stages(failing, "g", "{\"a\": 1}");
-    assert_eq!((&object["outcome"], &object["exit_code"], &object["output"]), (&json!("failed"), &json!(1), &Value::Null));
+    assert_eq!(
+        (&object["outcome"], &object["exit_code"], &object["output"]),
+        (&json!("failed"), &json!(1), &Value::Null)
+    );
     assert_eq!(object["error"]["code"], "INVALID_INPUT");
     assert_eq!(object["error"]["stage"], "g");
     let message = object["error"]["message"].as_str().unwrap();
@@ -74,19 +82,30 @@ fn the_object_of_json_is_alone_on_stdout_and_holds_everything() {
 #[test]
 fn failures_are_told_with_stage_cause_and_report() {
     let folder = Folder::new();
-    let flaky = r#""f": { "use": "flaky", "with": { "failures": 9, "message": "no luck" }, "inputs": "input" }"#;
+    let flaky =
+        r#""f": { "use": "flaky", "with": { "failures": 9, "message": "no luck" }, "inputs": "input" }"#;
     folder.write("p.json", pipeline(flaky, "f"));
     let said = folder.run(&["run", "p.json"]);
-    said.fails(1, "p failed in ").fails(1, "error[STAGE_FAILED]: pipeline `p` failed at stage `f`").fails(1, "no luck");
+    said.fails(1, "p failed in ")
+        .fails(1, "error[STAGE_FAILED]: pipeline `p` failed at stage `f`")
+        .fails(1, "no luck");
     assert_eq!(said.stdout, "");
-    assert_eq!(folder.run(&["run", "p.json", "-q"]).stderr.lines().filter(|line| line.starts_with("error")).count(), 1);
+    assert_eq!(
+        folder.run(&["run", "p.json", "-q"]).stderr.lines().filter(|line| line.starts_with("error")).count(),
+        1
+    );
 }
 
 #[test]
 fn time_that_is_up_and_runs_that_are_not_let_in_have_codes() {
     let folder = Folder::new();
-    folder.write("p.json", pipeline(r#""d": { "use": "delay", "with": { "time": "1h" }, "inputs": "input" }"#, "d"));
-    folder.run(&["run", "p.json", "--deadline", "50ms"]).fails(1, "error[DEADLINE_EXCEEDED]: pipeline `p` used up its time");
+    folder.write(
+        "p.json",
+        pipeline(r#""d": { "use": "delay", "with": { "time": "1h" }, "inputs": "input" }"#, "d"),
+    );
+    folder
+        .run(&["run", "p.json", "--deadline", "50ms"])
+        .fails(1, "error[DEADLINE_EXCEEDED]: pipeline `p` used up its time");
     let least = r#""d": { "use": "delay", "with": { "time": "1h" }, "inputs": "input", "policies": { "min_time": "1h" } }"#;
     folder.write("p.json", pipeline(least, "d"));
     folder.run(&["run", "p.json", "--deadline", "50ms"]).fails(4, "error[DEADLINE_EXCEEDED]");
@@ -107,7 +126,9 @@ fn a_reader_that_goes_away_is_no_error() {
     let folder = Folder::new();
     let long = "x".repeat(3_000_000);
     folder.write("p.json", pipeline(ECHO, "echo")).write("in.json", format!("\"{long}\""));
-    for args in [&["run", "p.json", "-q", "-i", "@in.json"][..], &["run", "p.json", "--json", "-i", "@in.json"]] {
+    for args in
+        [&["run", "p.json", "-q", "-i", "@in.json"][..], &["run", "p.json", "--json", "-i", "@in.json"]]
+    {
         let mut child = folder.command(args).stdout(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let said = Said::of(child.wait_with_output().unwrap());
@@ -121,17 +142,23 @@ fn events_are_lines_of_json_and_a_place_where_they_cannot_be_written_is_told_fir
     folder.write("p.json", pipeline(ECHO, "echo"));
     let said = folder.run(&["run", "p.json", "-q", "--tenant", "acme", "--events", "e.jsonl"]);
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));
-    let events: Vec<Value> = folder.read("e.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<Value> =
+        folder.read("e.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["pipeline.started", "stage.started", "stage.completed", "pipeline.completed"]);
     assert!(events.iter().all(|event| event["tenant"] == "acme"));
-    folder.run(&["run", "p.json", "--events", "none/e.jsonl"]).fails(6, "none/e.jsonl: events cannot be written there");
+    folder
+        .run(&["run", "p.json", "--events", "none/e.jsonl"])
+        .fails(6, "none/e.jsonl: events cannot be written there");
 }
 
 #[test]
 fn a_line_that_makes_no_sense_is_told_with_the_help_to_ask() {
     let folder = Folder::new();
-    folder.run(&[]).fails(2, "error: say what to do: `run`, `lint`, `graph`, `schema` or `kinds`\n  = help: `stageflow --help`");
+    folder.run(&[]).fails(
+        2,
+        "error: say what to do: `run`, `lint`, `graph`, `schema` or `kinds`\n  = help: `stageflow --help`",
+    );
     folder.run(&["go"]).fails(2, "`go` is no command");
     folder.run(&["p.json"]).fails(2, "did you mean `run p.json`?");
     folder.run(&["run"]).fails(2, "which FILE?").fails(2, "`stageflow run --help` says more");
@@ -147,7 +174,14 @@ fn a_line_that_makes_no_sense_is_told_with_the_help_to_ask() {
 #[test]
 fn help_is_on_stdout() {
     let folder = Folder::new();
-    for args in [&["--help"][..], &["help"], &["run", "-h"], &["run", "p.json", "--help"], &["help", "graph"], &["lint", "--help"]] {
+    for args in [
+        &["--help"][..],
+        &["help"],
+        &["run", "-h"],
+        &["run", "p.json", "--help"],
+        &["help", "graph"],
+        &["lint", "--help"],
+    ] {
         let said = folder.run(args);
         assert_eq!((said.code, said.stderr.as_str()), (0, ""));
         assert!(said.stdout.contains("Usage: stageflow "), "{}", said.stdout);

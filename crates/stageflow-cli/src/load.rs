@@ -6,7 +6,12 @@ use stageflow::{
     spec::{PipelineSpec, Registry},
 };
 
-use crate::{exit::Exit, files::Source, problem::Found, screen};
+use crate::{
+    exit::Exit,
+    files::Source,
+    problem::{Found, MOST_SHOWN},
+    screen,
+};
 
 /// A pipeline, and the text that it was.
 pub(crate) struct Loaded {
@@ -62,8 +67,11 @@ impl Broken {
 
     /// Says it to a person.
     pub(crate) fn print(&self, file: &Source) -> Exit {
-        for problem in self.problems() {
+        for problem in self.problems().iter().take(MOST_SHOWN) {
             screen::complain(format_args!("{}\n", problem.shown(&file.name())));
+        }
+        if let Some(more) = self.problems().len().checked_sub(MOST_SHOWN).filter(|more| *more > 0) {
+            screen::complain(format_args!("… and {more} more\n"));
         }
         screen::complain(format_args!("error: {}", self.message(file)));
         self.exit()

@@ -11,7 +11,8 @@ use crate::{
     exit::Exit,
     files::{Source, write_whole},
     load::{Loaded, load},
-    problem::Found,
+    place::Places,
+    problem::{Found, MOST_SHOWN},
     run::FORMAT,
     screen,
 };
@@ -62,16 +63,17 @@ struct Findings {
 
 fn findings(cli: &mut Cli, loaded: &Loaded) -> Result<(Findings, Exit), String> {
     let Loaded { pipeline, text } = loaded;
+    let places = &mut Places::new(text);
     let engine = cli.engine().build().map_err(|error| error.to_string())?;
     let report = engine.lint(pipeline);
     // The engine knows more about policies than the pipeline alone.
     let warnings = pipeline.warnings().iter().filter(|warning| warning.code() != code::POLICY_LINT);
     let mut problems: Vec<Found> =
-        report.findings().iter().map(|finding| of_finding(finding, text)).collect();
+        report.findings().iter().map(|finding| of_finding(finding, places)).collect();
     problems.extend(warnings.map(|warning| {
-        let found = Found::of_problem("warning", warning, text);
+        let found = Found::of_problem("warning", warning, places);
         match (warning.pointer(), warning.stages()) {
-            (None, [stage, ..]) => found.at(&pointer(stage), text),
+            (None, [stage, ..]) => found.at(&pointer(stage), places),
             _ => found,
         }
     }));
@@ -83,7 +85,7 @@ fn findings(cli: &mut Cli, loaded: &Loaded) -> Result<(Findings, Exit), String> 
     Ok((found, exit))
 }
 
-fn of_finding(finding: &Finding, text: &str) -> Found {
+fn of_finding(finding: &Finding, places: &mut Places<'_>) -> Found {
     let severity = match finding.severity() {
         Severity::Danger => "danger",
         Severity::Warning => "warning",
@@ -97,7 +99,7 @@ fn of_finding(finding: &Finding, text: &str) -> Found {
     let found = Found::new(severity, finding.lint(), &message, finding.help());
     match finding.stages() {
         // A stage of a pipeline that is a stage has no place of its own.
-        [stage, ..] => found.at(&pointer(stage), text),
+        [stage, ..] => found.at(&pointer(stage), places),
         [] => found,
     }
 }
@@ -109,8 +111,11 @@ fn pointer(stage: &str) -> String {
 impl Findings {
     fn shown(&self, file: &str) -> String {
         let mut out = String::new();
-        for problem in &self.problems {
+        for problem in self.problems.iter().take(MOST_SHOWN) {
             let _ = writeln!(out, "{}\n", problem.shown(file));
+        }
+        if let Some(more) = self.problems.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0) {
+            let _ = writeln!(out, "… and {more} more, which `--json` lists\n");
         }
         for allowed in &self.allowed {
             let text = |field: &str| allowed[field].as_str().unwrap_or_default();

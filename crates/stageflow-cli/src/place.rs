@@ -1,5 +1,7 @@
 //! Where something is in a text in JSON: from a pointer to line and column.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 /// A place in a text, and how much of it is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -11,47 +13,83 @@ pub(crate) struct Place {
     pub(crate) length: usize,
 }
 
-impl Place {
-    /// Of a place that a parser tells, which counts bytes.
-    pub(crate) fn of_parser(text: &str, (line, column): (usize, usize)) -> Self {
-        let row = text.lines().nth(line.saturating_sub(1)).unwrap_or("");
-        let before = row.char_indices().take_while(|(at, _)| *at + 1 < column).count();
-        Self { line, column: before + 1, length: 1 }
-    }
-
-    fn of_bytes(text: &str, start: usize, end: usize) -> Self {
-        let before = text.get(..start).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        let meant = text.get(start..end).unwrap_or("").lines().next().unwrap_or("");
-        Self { line, column, length: meant.chars().count().max(1) }
-    }
+/// A text in JSON, and what has been found out about it: asking for many places takes time linear in text and places.
+pub(crate) struct Places<'t> {
+    text: &'t str,
+    /// Where lines begin.
+    lines: Vec<usize>,
+    /// The items of the objects and arrays that were looked into, by where these begin.
+    known: HashMap<usize, HashMap<String, Item>>,
 }
 
-/// Finds what a JSON pointer points at, or the last thing on the way to it that is there. Of an object or array it is the key, if it has one,
-/// and else the bracket. `None` if the text is no JSON.
-pub(crate) fn locate(text: &str, pointer: &str) -> Option<Place> {
-    let mut scan = Scan { text, at: 0 };
-    let mut found = scan.meant(None)?;
-    for step in pointer.split('/').skip(1) {
-        let step = step.replace("~1", "/").replace("~0", "~");
-        match scan.enter(&step)? {
-            Some(key) => found = scan.meant(key)?,
-            None => break,
+/// From where to where, in bytes.
+type Range = (usize, usize);
+
+/// An item of an object or array.
+#[derive(Clone, Copy)]
+struct Item {
+    key: Option<Range>,
+    /// Where its value begins.
+    at: usize,
+}
+
+impl<'t> Places<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, lines, known: HashMap::new() }
+    }
+
+    /// Finds what a JSON pointer points at, or the last thing on the way to it that is there. Of an object or array it is the key, if it
+    /// has one, and else the bracket. `None` if the text is no JSON so far.
+    pub(crate) fn locate(&mut self, pointer: &str) -> Option<Place> {
+        let mut item = Item { key: None, at: 0 };
+        for step in pointer.split('/').skip(1) {
+            let step = step.replace("~1", "/").replace("~0", "~");
+            match self.items(item.at)?.get(&step) {
+                Some(next) => item = *next,
+                None => break,
+            }
+        }
+        let (start, end) = Scan { text: self.text, at: item.at }.meant(item.key)?;
+        Some(self.place(start, end))
+    }
+
+    /// The place that a parser tells, which counts bytes, both from 1.
+    pub(crate) fn of_parser(&self, (line, column): (usize, usize)) -> Place {
+        let before = self.line(line).char_indices().take_while(|(at, _)| *at + 1 < column).count();
+        Place { line, column: before + 1, length: 1 }
+    }
+
+    /// A line, from 1.
+    pub(crate) fn line(&self, number: usize) -> &'t str {
+        let start = number.checked_sub(1).and_then(|line| self.lines.get(line));
+        let rest = start.and_then(|start| self.text.get(*start..)).unwrap_or("");
+        rest.lines().next().unwrap_or("")
+    }
+
+    fn place(&self, start: usize, end: usize) -> Place {
+        let line = self.lines.partition_point(|begin| *begin <= start);
+        let begin = line.checked_sub(1).and_then(|line| self.lines.get(line)).copied().unwrap_or(0);
+        let column = self.text.get(begin..start).unwrap_or("").chars().count() + 1;
+        let meant = self.text.get(start..end).unwrap_or("").lines().next().unwrap_or("");
+        Place { line, column, length: meant.chars().count().max(1) }
+    }
+
+    /// The items of the value at a place; nothing for a plain one.
+    fn items(&mut self, at: usize) -> Option<&HashMap<String, Item>> {
+        match self.known.entry(at) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(unknown) => Some(unknown.insert(Scan { text: self.text, at }.items()?)),
         }
     }
-    Some(Place::of_bytes(text, found.0, found.1))
 }
 
-/// A look at a text that is known to be JSON, without recursion.
+/// A look at a text that is taken for JSON, without recursion.
 struct Scan<'t> {
     text: &'t str,
     /// In front of a value.
     at: usize,
 }
-
-/// From where to where, in bytes.
-type Range = (usize, usize);
 
 impl Scan<'_> {
     fn peek(&self) -> Option<u8> {
@@ -71,48 +109,50 @@ impl Scan<'_> {
             (b'{' | b'[', Some(key)) => Some(key),
             (b'{' | b'[', None) => Some((self.at, self.at + 1)),
             _ => {
-                let mut end = Scan { text: self.text, at: self.at };
-                end.skip()?;
-                Some((self.at, end.at))
+                let start = self.at;
+                self.skip()?;
+                Some((start, self.at))
             }
         }
     }
 
-    /// Goes to an item of the value here, and gives its key if it has one; `None` inside if it has no such item.
-    fn enter(&mut self, step: &str) -> Option<Option<Option<Range>>> {
+    /// The items of the value here, as far as they can be read; of a key that comes twice the first.
+    fn items(mut self) -> Option<HashMap<String, Item>> {
+        let mut items = HashMap::new();
         self.space();
         let is_object = match self.peek()? {
             b'{' => true,
             b'[' => false,
-            _ => return Some(None),
+            _ => return Some(items),
         };
         self.at += 1;
         for index in 0_usize.. {
             self.space();
-            if matches!(self.peek()?, b'}' | b']') {
-                return Some(None);
+            if self.peek().is_none_or(|byte| matches!(byte, b'}' | b']')) {
+                break;
             }
             let mut key = None;
-            let is_it = if is_object {
+            let name = if is_object {
                 let start = self.at;
                 self.skip()?;
                 key = Some((start, self.at));
+                let name = serde_json::from_str::<String>(self.text.get(start..self.at)?).ok()?;
                 self.space();
                 self.at += 1; // the colon
-                serde_json::from_str::<String>(self.text.get(start..key?.1)?).ok()? == step
+                name
             } else {
-                index.to_string() == step
+                index.to_string()
             };
-            if is_it {
-                return Some(Some(key));
+            items.entry(name).or_insert(Item { key, at: self.at });
+            if self.skip().is_none() {
+                break;
             }
-            self.skip()?;
             self.space();
-            if self.peek()? == b',' {
+            if self.peek() == Some(b',') {
                 self.at += 1;
             }
         }
-        None
+        Some(items)
     }
 
     /// Goes behind the value here.
@@ -162,12 +202,12 @@ impl Scan<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, locate};
+    use super::{Place, Places};
 
     const TEXT: &str = "{\n  \"a\": [1, {\"b/c\": \"ü\\\"]\", \"d\": -2.5e3}],\n  \"é\": {\"f\": null}\n}";
 
     fn at(pointer: &str) -> (usize, usize, usize) {
-        let Place { line, column, length } = locate(TEXT, pointer).unwrap();
+        let Place { line, column, length } = Places::new(TEXT).locate(pointer).unwrap();
         (line, column, length)
     }
 
@@ -188,13 +228,26 @@ mod tests {
         assert_eq!(at("/a/7"), at("/a"));
         assert_eq!(at("/é/g/h"), at("/é"));
         assert_eq!(at("/a/0/x"), at("/a/0"));
-        assert_eq!(locate("{\"a\": [", "/a/0"), None);
-        assert_eq!(locate("", "/a"), None);
+        assert_eq!(Places::new("{\"a\": [").locate("/a/0").map(|place| place.column), Some(2));
+        assert_eq!(Places::new("{,:]").locate("/a/0"), None);
+        assert_eq!(Places::new("").locate("/a"), None);
+    }
+
+    #[test]
+    fn any_beginning_of_a_text_can_be_looked_into() {
+        for (end, _) in TEXT.char_indices() {
+            let mut places = Places::new(&TEXT[..end]);
+            for pointer in ["", "/a/1/b~1c", "/a/1/d", "/é/f"] {
+                if let Some(place) = places.locate(pointer) {
+                    assert!(place.line <= 4 && place.column <= 50, "{end} {pointer}: {place:?}");
+                }
+            }
+        }
     }
 
     #[test]
     fn a_parser_counts_bytes_and_people_count_letters() {
-        let place = Place::of_parser("x\nüü!", (2, 5));
+        let place = Places::new("x\nüü!").of_parser((2, 5));
         assert_eq!((place.line, place.column), (2, 3));
     }
 }

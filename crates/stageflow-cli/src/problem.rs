@@ -5,8 +5,10 @@ use std::fmt;
 use serde::Serialize;
 use stageflow::{BuildError, Code, Problem, spec::SpecError};
 
-use crate::place::{Place, locate};
+use crate::place::{Place, Places};
 
+/// Nobody reads more at a time.
+pub(crate) const MOST_SHOWN: usize = 50;
 /// So many characters of a line are shown.
 const SHOWN: usize = 100;
 
@@ -56,46 +58,48 @@ impl Found {
     /// What made a text no pipeline.
     pub(crate) fn of_spec(error: &SpecError, text: &str) -> Self {
         let found = Self::error(error.code(), error.message(), error.hint());
-        let parser = error.line_column().map(|place| Place::of_parser(text, place));
+        let places = &mut Places::new(text);
+        let parser = error.line_column().map(|place| places.of_parser(place));
         let found = Self { pointer: Some(error.pointer().to_owned()), ..found };
         // The parser has stopped behind what is wrong. Of a key that comes twice its place is that of the second, and the other that of the first.
-        let exact = locate(text, error.pointer());
+        let exact = places.locate(error.pointer());
         let place = match (parser, exact) {
             (Some(parser), Some(exact)) if parser.line != exact.line => Some(parser),
             (parser, exact) => exact.or(parser),
         };
         match place {
-            Some(place) => found.placed(place, text),
+            Some(place) => found.placed(place, places),
             None => found,
         }
     }
 
     /// All that is wrong with a pipeline.
     pub(crate) fn of_build(error: &BuildError, text: &str) -> Vec<Self> {
-        error.problems().iter().map(|problem| Self::of_problem("error", problem, text)).collect()
+        let places = &mut Places::new(text);
+        error.problems().iter().map(|problem| Self::of_problem("error", problem, places)).collect()
     }
 
-    pub(crate) fn of_problem(severity: &'static str, problem: &Problem, text: &str) -> Self {
+    pub(crate) fn of_problem(severity: &'static str, problem: &Problem, places: &mut Places<'_>) -> Self {
         let found = Self::new(severity, problem.code(), problem.message(), problem.hint());
         match problem.pointer() {
-            Some(pointer) => found.at(pointer, text),
+            Some(pointer) => found.at(pointer, places),
             None => found,
         }
     }
 
     /// Says where it is.
-    pub(crate) fn at(mut self, pointer: &str, text: &str) -> Self {
+    pub(crate) fn at(mut self, pointer: &str, places: &mut Places<'_>) -> Self {
         self.pointer = Some(pointer.to_owned());
-        match locate(text, pointer) {
-            Some(place) => self.placed(place, text),
+        match places.locate(pointer) {
+            Some(place) => self.placed(place, places),
             None => self,
         }
     }
 
-    fn placed(mut self, place: Place, text: &str) -> Self {
+    fn placed(mut self, place: Place, places: &Places<'_>) -> Self {
         self.line = Some(place.line);
         self.column = Some(place.column);
-        let row = text.lines().nth(place.line - 1).unwrap_or("");
+        let row = places.line(place.line);
         // What is far to the right is shown from nearby.
         let cut = (place.column - 1).saturating_sub(SHOWN * 2 / 3);
         let line: String =

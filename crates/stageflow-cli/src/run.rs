@@ -1,6 +1,6 @@
 //! `run`: one run of a pipeline, watched and stoppable.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use stageflow::{
@@ -178,7 +178,7 @@ fn show(ended: &Result<Completed<Value>, RunError>, signal: Option<Signal>, args
         }
         Err(error) => {
             let hint = error.hint().map_or_else(String::new, |hint| format!("\n  = help: {hint}"));
-            screen::complain(format_args!("error[{}]: {}{hint}", error.code(), with_causes(error)));
+            screen::complain(format_args!("error[{}]: {}{hint}", error.code(), with_cause(error)));
             exit
         }
     }
@@ -192,14 +192,12 @@ fn exit_of(error: &RunError, signal: Option<Signal>) -> Exit {
     }
 }
 
-/// An error with everything behind it, in one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(behind) = cause {
-        text += &format!(": {behind}");
-        cause = behind.source();
-    }
+/// An error with what is behind it, in one line.
+fn with_cause(error: &RunError) -> String {
+    let text = match error.failure() {
+        Some(failure) => format!("{error}: {}", failure.message()),
+        None => error.to_string(),
+    };
     text.split(char::is_control).collect::<Vec<_>>().join(" ")
 }
 
@@ -211,7 +209,7 @@ fn object(ended: &Result<Completed<Value>, RunError>, report: Option<&RunReport>
     let error = ended.as_ref().err().map(|error| {
         json!({
             "code": error.code(),
-            "message": with_causes(error),
+            "message": with_cause(error),
             "help": error.hint(),
             "stage": error.failure().map(|failure| failure.stage().to_owned()).filter(|stage| !stage.is_empty()),
             "recoverable": error.recoverable(),

@@ -22,7 +22,12 @@ pub(crate) fn result(text: &str, exit: Exit) -> Exit {
 
 /// Says something to a person. Nobody can be told that this went wrong.
 pub(crate) fn complain(text: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    // Names of files and words of the command line may hold what a terminal obeys.
+    let mut clean = String::new();
+    for c in text.to_string().chars() {
+        if c.is_control() && c != '\n' { clean.extend(c.escape_default()) } else { clean.push(c) }
+    }
+    let _ = writeln!(io::stderr().lock(), "{clean}");
 }
 
 /// Writes to stderr without ending the line.

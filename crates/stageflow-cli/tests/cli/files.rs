@@ -1,5 +1,7 @@
 //! Files that are no pipelines, and files that cannot be written.
 
+use serde_json::Value;
+
 use crate::kit::{Folder, pipeline};
 
 const VALUE: &str = r#""v": { "use": "value", "with": { "value": 1 } }"#;
@@ -72,6 +74,29 @@ fn all_that_is_wrong_with_a_pipeline_is_told_at_once_with_its_places() {
         .fails(3, "error: p.json: 4 errors\n");
     assert_eq!(folder.run(&["lint", "p.json"]).stderr, said.stderr);
     assert_eq!(folder.run(&["graph", "p.json"]).stderr, said.stderr);
+}
+
+#[test]
+fn of_very_many_errors_the_first_are_shown_and_all_are_listed() {
+    let folder = Folder::new();
+    let stages: Vec<_> = (0..5_000).map(|stage| format!("\"s{stage}\": {{ \"use\": \"valeu\" }}")).collect();
+    folder.write("p.json", pipeline(&stages.join(",\n"), "s0"));
+    let said = folder.run(&["run", "p.json"]);
+    said.fails(3, "… and 4950 more\n").fails(3, "error: p.json: 5000 errors\n");
+    assert_eq!(said.stderr.matches("error[").count(), 50);
+    let said = folder.run(&["lint", "p.json", "--json"]);
+    let object: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(object["problems"][4_999]["line"], 5_004);
+}
+
+#[test]
+fn nothing_that_a_terminal_obeys_is_told() {
+    let folder = Folder::new();
+    folder.run(&["run", "\u{1b}[31m.json"]).fails(3, "error: \\u{1b}[31m.json: does not exist");
+    let flaky = "\"f\": { \"use\": \"flaky\", \"with\": { \"failures\": 1, \"message\": \"\\u001b[31m\\n\\u0007\" }, \"inputs\": \"input\" }";
+    folder.write("p.json", pipeline(flaky, "f"));
+    let said = folder.run(&["run", "p.json"]);
+    assert!(said.code == 1 && !said.stderr.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
 }
 
 #[test]

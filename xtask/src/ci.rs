@@ -4,7 +4,7 @@
 
 use crate::report::{Outcome, Report};
 use crate::shell::{cargo, outcome};
-use crate::{bench, deny, features, test, tidy};
+use crate::{bench, deny, features, fuzz, test, tidy};
 use anyhow::{Result, bail};
 
 pub(crate) const HELP: &str = "
@@ -12,7 +12,7 @@ Usage: cargo xtask ci [--bench]
 
 Runs every gate and prints a table: formatting, tidy, clippy, documentation,
 each feature alone, licences and sources of dependencies, the examples that
-show something, tests, doctests. A gate whose tool is missing and cannot be installed
+show something, random data for a while, tests, doctests. A gate whose tool is missing and cannot be installed
 is reported as NOT CHECKED, and fails if the environment has CI=true.
 
     --bench   also runs `cargo xtask bench --check`";
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool> {
     for example in EXAMPLES {
         report.gate(example, || outcome(&mut cargo(["run", "--package", "stageflow", "--example", example])));
     }
+    report.gate("fuzz", fuzz::gate);
     test::gates(&mut report, &[]);
     if with_bench {
         report.gate("bench", || bench::gate(&["--check".to_owned()]));

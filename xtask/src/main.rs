@@ -10,6 +10,7 @@ mod ci;
 mod deny;
 mod docs;
 mod features;
+mod fuzz;
 mod provision;
 mod report;
 mod shell;
@@ -64,6 +65,7 @@ const COMMANDS: &[Command] = &[
         run: docs::run,
     },
     Command { name: "bench", about: "the benches, beside other crates", help: bench::HELP, run: bench::run },
+    Command { name: "fuzz", about: "random data against what reads data", help: fuzz::HELP, run: fuzz::run },
     Command { name: "stress", about: "load tests with verdicts", help: stress::HELP, run: stress::run },
 ];
 

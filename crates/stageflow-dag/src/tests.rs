@@ -17,7 +17,7 @@ use stageflow_core::{Code, Stage, StageContext, StageInput, StageInputs, StageRe
 use crate::{BuildError, Builder, Pipeline, Problem};
 
 /// From a number to a number.
-async fn next(_: StageContext, n: Arc<u32>) -> StageResult<u32> {
+pub(crate) async fn next(_: StageContext, n: Arc<u32>) -> StageResult<u32> {
     Ok(*n + 1)
 }
 
@@ -32,9 +32,9 @@ async fn named(_: StageContext, _: StageInputs) -> StageResult<u32> {
 }
 
 /// Takes anything, gives a number.
-struct Any<In>(std::marker::PhantomData<fn(In)>);
+pub(crate) struct Any<In>(std::marker::PhantomData<fn(In)>);
 
-fn any<In>() -> Any<In> {
+pub(crate) fn any<In>() -> Any<In> {
     Any(std::marker::PhantomData)
 }
 

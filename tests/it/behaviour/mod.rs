@@ -43,6 +43,7 @@ mod security;
 mod sinks;
 mod sinks_bounded;
 mod sinks_spill;
+mod spec;
 mod streams;
 pub(crate) mod telemetry;
 mod time;

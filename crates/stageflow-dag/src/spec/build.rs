@@ -3,7 +3,8 @@
 use std::{any::Any, collections::HashMap, panic::Location, sync::Arc};
 
 use stageflow_core::{
-    Code, Stage, StageContext, StageExit, StageKind, StageResult, code, stage::ErasedStage, value::TypeTag,
+    Code, Stage, StageContext, StageExit, StageKind, StageResult, code, stage::ErasedStage, text::OneLine,
+    value::TypeTag,
 };
 
 use super::{
@@ -288,7 +289,7 @@ impl<'s> Build<'s> {
     /// What a constructor says.
     pub(super) fn refused(&mut self, joining: &Joining<'_>, at: &str, what: &str, error: SpecError) {
         let error = error.within(at);
-        let message = format!("{what}: {}", error.message());
+        let message = format!("{what}: {}", OneLine(error.message()));
         self.report(joining, error.code(), error.pointer(), message, Some(error.hint().to_owned()));
     }
 

@@ -1,5 +1,7 @@
 //! [`PipelineSpec`]: the format.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use stageflow_core::StageKind;
 
@@ -14,7 +16,7 @@ use super::{
 /// formed; whether its stages exist and fit is found by [`Registry::build`](super::Registry::build). Unknown fields and keys that
 /// come twice are errors. Serialised it gives the same data again, with its objects in the order of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct PipelineSpec {
     #[serde(default, rename = "$schema", deserialize_with = "some", skip_serializing_if = "Option::is_none")]
     pub(crate) schema: Option<String>,
@@ -53,6 +55,39 @@ impl PipelineSpec {
     }
 }
 
+/// What is derived reads arrays as well, with the fields in their order; these are read from objects alone.
+macro_rules! only_objects {
+    ($($name:ident)+) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                Self::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Fields;
+
+                impl<'de> de::Visitor<'de> for Fields {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<$name, A::Error> {
+                        $name::deserialize(de::value::MapAccessDeserializer::new(map))
+                    }
+                }
+
+                deserializer.deserialize_map(Fields)
+            }
+        }
+    )+};
+}
+
+only_objects!(PipelineSpec StageSpec WhenSpec);
+
 /// The only version there is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Version;
@@ -72,7 +107,7 @@ impl<'de> Deserialize<'de> for Version {
     }
 }
 
-pub(super) fn unknown_version(version: impl std::fmt::Display) -> String {
+pub(super) fn unknown_version(version: impl fmt::Display) -> String {
     format!(
         "version {version} of the format is unknown: this program reads version {}",
         PipelineSpec::VERSION
@@ -81,7 +116,7 @@ pub(super) fn unknown_version(version: impl std::fmt::Display) -> String {
 
 /// A stage of a [`PipelineSpec`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct StageSpec {
     #[serde(rename = "use")]
     pub(crate) kind: String,
@@ -103,7 +138,7 @@ pub(crate) struct StageSpec {
 
 /// A condition of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub(crate) struct WhenSpec {
     pub(crate) of: String,
     #[serde(default, deserialize_with = "some", skip_serializing_if = "Option::is_none")]
@@ -158,7 +193,7 @@ struct OneOrManyVisitor<T>(std::marker::PhantomData<T>);
 impl<'de, T: Deserialize<'de>> de::Visitor<'de> for OneOrManyVisitor<T> {
     type Value = OneOrMany<T>;
 
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("one, or an array of them")
     }
 

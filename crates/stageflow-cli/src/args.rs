@@ -14,7 +14,7 @@ pub(crate) enum Command {
     Lint { file: Source, json: bool },
     Graph { file: Source, format: GraphFormat, output: Option<PathBuf> },
     Schema,
-    Kinds { json: bool },
+    Kinds { name: Option<String>, json: bool },
     Help(Topic),
     Version,
 }
@@ -129,6 +129,7 @@ pub(crate) fn name(topic: Topic) -> &'static str {
 struct Options {
     help: bool,
     file: Option<Source>,
+    name: Option<String>,
     input: Option<InputArg>,
     deadline: Option<Duration>,
     tenant: Option<String>,
@@ -155,18 +156,22 @@ impl Options {
                 (Arg::Short('f') | Arg::Long("format"), Topic::Graph) => "--format",
                 (Arg::Short('o') | Arg::Long("output"), Topic::Graph) => "--output",
                 (Arg::Value(_), Topic::Run | Topic::Lint | Topic::Graph) => "FILE",
+                (Arg::Value(_), Topic::Kinds) => "NAME",
                 _ => return Err(arg.unexpected().to_string()),
             };
             if flags.contains(&flag) && flag != "--help" {
-                return Err(if flag == "FILE" {
-                    "one FILE is enough".to_owned()
+                return Err(if matches!(flag, "FILE" | "NAME") {
+                    format!("one {flag} is enough")
                 } else {
                     format!("`{flag}` is there twice")
                 });
             }
             flags.push(flag);
             if let Arg::Value(file) = arg {
-                options.file = Some(source(file, "FILE")?);
+                match flag {
+                    "NAME" => options.name = Some(text(file, flag)?),
+                    _ => options.file = Some(source(file, flag)?),
+                }
                 continue;
             }
             options.take(flag, parser)?;
@@ -209,7 +214,10 @@ impl Options {
         Ok(match topic {
             Topic::All => Command::Help(topic),
             Topic::Schema => Command::Schema,
-            Topic::Kinds => Command::Kinds { json: self.json },
+            Topic::Kinds if self.json && self.name.is_some() => {
+                return Err("`--json` lists all kinds: `schema` has their configurations".to_owned());
+            }
+            Topic::Kinds => Command::Kinds { name: self.name, json: self.json },
             Topic::Lint => Command::Lint { file: file()?, json: self.json },
             Topic::Graph => {
                 let by_ending = self.output.as_deref().and_then(GraphFormat::of_ending);

@@ -23,7 +23,7 @@ Usage: PROGRAM <COMMAND> [OPTIONS]
   lint FILE     says what is wrong with it, or dangerous, without running anything
   graph FILE    draws it: text, Graphviz, Mermaid or SVG
   schema        prints the JSON Schema of such files, for editors and generators
-  kinds         lists the stages, policies and conditions that files can use
+  kinds [NAME]  lists the stages, policies and conditions that files can use, or explains one
   help COMMAND  says more about a command
 
 FILE is a pipeline in JSON; `-` is the standard input.
@@ -77,6 +77,8 @@ policy and condition. Editors check and complete files by it.
 Usage: PROGRAM schema";
 
 const KINDS: &str = "\
-Lists the stages, policies and conditions that files can use.
+Lists the stages, policies and conditions that files can use, or explains one of them with all
+fields of its configuration.
 
-Usage: PROGRAM kinds [--json]";
+Usage: PROGRAM kinds [NAME]
+       PROGRAM kinds --json";

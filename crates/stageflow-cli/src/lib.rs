@@ -26,6 +26,7 @@
 
 mod args;
 mod exit;
+mod explain;
 mod files;
 mod help;
 mod load;
@@ -108,7 +109,7 @@ impl Cli {
                 look::graph(&self, &file, format, output.as_deref())
             }
             Ok(Command::Schema) => look::schema(&self),
-            Ok(Command::Kinds { json }) => look::kinds(&self, json),
+            Ok(Command::Kinds { name, json }) => look::kinds(&self, name.as_deref(), json),
         };
         exit.into()
     }

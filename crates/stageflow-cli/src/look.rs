@@ -9,6 +9,7 @@ use crate::{
     Cli,
     args::GraphFormat,
     exit::Exit,
+    explain::{Role, page},
     files::{Source, write_whole},
     load::{Loaded, load},
     place::Places,
@@ -162,9 +163,40 @@ pub(crate) fn schema(cli: &Cli) -> Exit {
     screen::result(&format!("{:#}\n", cli.registry.schema()), Exit::Done)
 }
 
-pub(crate) fn kinds(cli: &Cli, is_json: bool) -> Exit {
-    let text = if is_json { as_json(cli) } else { as_table(cli) };
+pub(crate) fn kinds(cli: &Cli, wanted: Option<&str>, is_json: bool) -> Exit {
+    let text = match wanted {
+        Some(wanted) => pages(cli, wanted),
+        None if is_json => as_json(cli),
+        None => as_table(cli),
+    };
+    if text.is_empty() {
+        screen::complain(format_args!(
+            "error: nothing is named `{}`\n  = help: `kinds` lists what there is",
+            wanted.unwrap_or_default()
+        ));
+        return Exit::Usage;
+    }
     screen::result(&text, Exit::Done)
+}
+
+/// What there is to say about a name, as a stage, a policy and a condition.
+fn pages(cli: &Cli, wanted: &str) -> String {
+    let schema = cli.registry.schema();
+    let kinds = cli.registry.kinds().filter(|kind| name(kind) == wanted);
+    let pages = kinds.filter_map(|kind| {
+        let (role, heading) = match &kind {
+            RegisteredKind::Stage { input, output, kind, .. } => {
+                (Role::Stage, format!("{wanted}: a stage, {kind}, {input} → {output}"))
+            }
+            RegisteredKind::Policy { .. } => (Role::Policy, format!("{wanted}: a policy")),
+            RegisteredKind::Predicate { of, .. } => {
+                (Role::Condition, format!("{wanted}: a condition, of {of}"))
+            }
+            _ => return None,
+        };
+        Some(page(&schema, role, wanted, &heading))
+    });
+    pages.collect::<Vec<_>>().join("\n")
 }
 
 fn as_json(cli: &Cli) -> String {

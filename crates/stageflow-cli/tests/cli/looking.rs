@@ -99,3 +99,37 @@ fn the_schema_knows_every_kind_and_what_it_is_for() {
     }
     assert_eq!(count, 16 + 5 + 4);
 }
+
+#[test]
+fn a_kind_is_explained_with_every_field_of_its_configuration() {
+    let folder = Folder::new();
+    let page = "\
+read_file: a stage, enrich, nothing → Value
+
+Gives what a file holds.
+
+  format     \"json\" | \"text\" | \"lines\"
+             What it holds. \"json\" without a word.
+  max_bytes  integer
+             A larger file is a failure. 16777216 without a word.
+  path       relative path
+             The file, relative to the folder of the pipeline. Needed.
+";
+    let said = folder.run(&["kinds", "read_file"]);
+    assert_eq!((said.code, said.stdout.as_str()), (0, page));
+    for (name, part) in [
+        ("retry", "  base          human duration\n"),
+        ("equals", "equals: a condition, of Value\n"),
+        ("fallback", "fallback: a policy\n"),
+    ] {
+        assert!(folder.run(&["kinds", name]).stdout.contains(part), "{name}");
+    }
+    let kinds: Value = serde_json::from_str(&folder.run(&["kinds", "--json"]).stdout).unwrap();
+    for stage in kinds["stages"].as_array().unwrap() {
+        let name = stage["name"].as_str().unwrap();
+        let page = folder.run(&["kinds", name]).stdout;
+        assert!(page.lines().count() > 3 && page.lines().all(|line| line.chars().count() <= 100), "{page}");
+    }
+    folder.run(&["kinds", "none"]).fails(2, "nothing is named `none`");
+    folder.run(&["kinds", "retry", "--json"]).fails(2, "`schema` has their configurations");
+}

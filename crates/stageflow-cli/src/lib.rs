@@ -131,3 +131,8 @@ impl fmt::Debug for Cli {
             .finish_non_exhaustive()
     }
 }
+
+/// A page that `tests/support.rs` leaves to this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/29-command-line.md")]
+mod command_line_page {}

@@ -4,6 +4,8 @@
 
 mod examples;
 mod files;
+#[cfg(unix)]
+mod guide;
 mod kit;
 mod looking;
 mod running;

@@ -140,3 +140,22 @@ fn a_full_disk_is_told() {
         said.fails(6, "error: the output cannot be written: ");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn nothing_half_written_is_left() {
+    let folder = Folder::new();
+    folder.write("p.json", pipeline(VALUE, "v")).write("p.svg", "old");
+    // The system lets no file grow beyond 512 bytes, and the picture is larger.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 1; exec '{}' graph p.json -o p.svg",
+        env!("CARGO_BIN_EXE_stageflow")
+    );
+    let limited =
+        std::process::Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    crate::kit::Said::of(limited).fails(6, "error: p.svg: cannot be written: ");
+    assert_eq!(
+        (folder.names(), folder.read("p.svg")),
+        (vec!["p.json".to_owned(), "p.svg".to_owned()], "old".to_owned())
+    );
+}

@@ -195,9 +195,27 @@ fn a_thousand_stages_side_by_side_and_one_after_the_other_are_drawn() {
         }
         port
     });
+    // The input's way past the steps is one for all of them.
+    let (boxes, _) = svg::boxes(long.plan());
+    assert!(boxes.len() < 1_000 + 2 + 1_000, "{}", boxes.len());
     for pipeline in [wide, long] {
         let picture = pipeline.to_svg();
         titles(&picture);
         assert!(picture.len() < 1_500_000, "{}", picture.len());
     }
+}
+
+#[test]
+fn edges_that_pass_very_many_stages_go_straight_in_the_end() {
+    let stages = 2_000;
+    let pipeline = builds(|p| {
+        let mut ports = vec![p.input()];
+        for step in 0..stages {
+            ports.push(p.stage(format!("step-{step}"), stage_fn(next)).inputs(ports[step]));
+        }
+        p.stage("all", any::<Vec<A>>()).inputs(ports)
+    });
+    // Each bend of its own would be two million.
+    assert!(svg::boxes(pipeline.plan()).0.len() < 10 * stages);
+    assert!(pipeline.to_svg().len() < 1_000 * stages);
 }

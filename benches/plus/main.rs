@@ -11,6 +11,7 @@
 mod campaign;
 mod fan_out;
 mod report;
+mod spec;
 
 use std::process::ExitCode;
 
@@ -26,11 +27,11 @@ use crate::campaign::Campaign;
 type Options = options::Options<Mode>;
 
 /// What is measured.
-const TOPICS: &[fn() -> Vec<campaign::Case>] = &[fan_out::cases];
+const TOPICS: &[fn() -> Vec<campaign::Case>] = &[fan_out::cases, spec::cases];
 /// What is expected of it.
-const GOALS: &[fn(&Campaign) -> Vec<Goal>] = &[fan_out::goals];
+const GOALS: &[fn(&Campaign) -> Vec<Goal>] = &[fan_out::goals, spec::goals];
 /// That it does what it is measured for.
-const PROOFS: &[fn() -> Result<()>] = &[fan_out::verify];
+const PROOFS: &[fn() -> Result<()>] = &[fan_out::verify, spec::verify];
 
 fn main() -> Result<ExitCode> {
     let options = Options::read_simple("cargo xtask bench plus")?;

@@ -59,11 +59,11 @@ const TOKENS: &[&str] = &[
 /// Cuts, copies, moves and replaces some bytes.
 pub(crate) fn bytes(random: &Random, text: &str, corpus: &[&str]) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    for _ in 0..1 + random.below(4) {
+    for _ in 0..1 + random.below(2) {
         let from = random.below(bytes.len());
         let to = (from + random.below(40)).min(bytes.len());
         let at = random.below(bytes.len() + 1);
-        match random.below(7) {
+        match random.below(16) {
             0 => drop(bytes.drain(from..to)),
             1 => {
                 let copy = bytes[from..to].to_vec();
@@ -81,8 +81,15 @@ pub(crate) fn bytes(random: &Random, text: &str, corpus: &[&str]) -> String {
                 let token = random.of(TOKENS).repeat(many);
                 drop(bytes.splice(at..at, token.into_bytes()));
             }
-            _ if from < bytes.len() => bytes[from] ^= 1 << random.below(8),
-            _ => {}
+            6 if from < bytes.len() => bytes[from] ^= 1 << random.below(8),
+            // One letter or digit by another: it often stays well formed.
+            _ => {
+                let letters: Vec<_> =
+                    (0..bytes.len()).filter(|at| bytes[*at].is_ascii_alphanumeric()).collect();
+                if !letters.is_empty() {
+                    bytes[*random.of(&letters)] = bytes[*random.of(&letters)];
+                }
+            }
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
@@ -91,18 +98,18 @@ pub(crate) fn bytes(random: &Random, text: &str, corpus: &[&str]) -> String {
 /// Replaces, removes, renames and moves some values.
 pub(crate) fn tree(random: &Random, text: &str) -> String {
     let mut root: Value = serde_json::from_str(text).expect("the corpus is JSON");
-    for _ in 0..1 + random.below(4) {
+    for _ in 0..1 + random.below(2) {
         let mut places = Vec::new();
         collect(&root, String::new(), &mut places);
         let value = match random.below(3) {
-            0 => root.pointer(random.of(&places)).cloned().unwrap_or_default(),
+            0 | 1 => root.pointer(random.of::<String>(&places)).cloned().unwrap_or_default(),
             _ => any(random, 3),
         };
         let place = random.of(&places).clone();
         let Some((parent, key)) = place.rsplit_once('/') else { continue };
         let key = key.replace("~1", "/").replace("~0", "~");
         match root.pointer_mut(parent) {
-            Some(Value::Object(object)) => match random.below(4) {
+            Some(Value::Object(object)) => match random.below(12) {
                 0 => drop(object.remove(&key)),
                 1 => {
                     let moved = object.remove(&key).unwrap_or_default();

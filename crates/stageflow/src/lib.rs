@@ -50,6 +50,7 @@
 //! | be told what happens | [`EventSink`], [`Event`], [`Recorder`] |
 //! | begin with an engine that is furnished | `EngineExt`, behind the feature `presets` |
 //! | check how policies stand together | [`Engine::lint`], [`Lint`], [`Engine::describe`] |
+//! | build pipelines of files | `spec`, behind the feature of that name |
 //! | look an error up | [`code`], [`BuildError`], [`RunError`] |
 //!
 //! The guide in `docs/guide/` goes from the first pipeline to failure policies.

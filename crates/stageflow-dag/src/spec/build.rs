@@ -290,7 +290,7 @@ impl<'s> Build<'s> {
     pub(super) fn refused(&mut self, joining: &Joining<'_>, at: &str, what: &str, error: SpecError) {
         let error = error.within(at);
         let message = format!("{what}: {}", OneLine(error.message()));
-        self.report(joining, error.code(), error.pointer(), message, Some(error.hint().to_owned()));
+        self.report(joining, error.code(), error.pointer(), message, Some(OneLine(error.hint()).to_string()));
     }
 
     /// A problem of a stage, or of the pipeline where `joining` has no name.

@@ -62,7 +62,7 @@ impl SpecError {
         let full = error.to_string();
         let position = format!(" at line {} column {}", error.line(), error.column());
         let message = full.strip_suffix(&position).unwrap_or(&full);
-        let mut found = Self::with_code(code, hint::without_values(message));
+        let mut found = Self::with_code(code, hint::shortened(hint::without_values(message)));
         if let Some(hint) = hint::of_serde(message) {
             found.hint = hint.into();
         }

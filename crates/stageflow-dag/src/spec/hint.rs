@@ -18,6 +18,16 @@ pub(super) fn without_values(message: &str) -> String {
     message.to_owned()
 }
 
+/// A name in a message may be as long as the data.
+pub(super) fn shortened(mut message: String) -> String {
+    const LONGEST: usize = 600;
+    if let Some((end, _)) = message.char_indices().nth(LONGEST) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
+
 /// "Did you mean" for unknown fields and variants, whose messages list what is known.
 pub(super) fn of_serde(message: &str) -> Option<String> {
     let rest =

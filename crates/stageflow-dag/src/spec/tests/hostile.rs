@@ -121,6 +121,11 @@ fn names_of_any_text_are_reported_without_breaking_the_terminal() {
     let error =
         super::build(&json!({ &long: { "use": &long, "inputs": "y", "with": { &long: 1 } } })).unwrap_err();
     assert!(error.to_string().len() < 4_000, "{}", error.to_string().len());
+    let error = super::build(&json!({ "a": { "use": "scale", "inputs": "input", "with": { &long: 1 } } }))
+        .unwrap_err();
+    assert!(error.to_string().len() < 4_000, "{}", error.to_string().len());
+    let text = stages(1, |_| format!(r#""{long}":1"#));
+    assert!(PipelineSpec::from_json(&text).unwrap_err().to_string().len() < 4_000);
     // Names that look like places or like nothing are names.
     for name in ["a/b~c", "..", "constructor", "__proto__", "名前", "e\u{301}", "\u{202e}evil", "$ref", "0"]
     {

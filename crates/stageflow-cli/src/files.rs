@@ -41,6 +41,14 @@ impl Source {
         parent.unwrap_or(Path::new(".")).to_owned()
     }
 
+    /// Whether a path leads to this file, which nobody wants to be replaced.
+    pub(crate) fn is(&self, path: &Path) -> bool {
+        match (self, path.canonicalize()) {
+            (Self::File(own), Ok(path)) => own.canonicalize().is_ok_and(|own| own == path),
+            _ => false,
+        }
+    }
+
     /// The whole text, without a byte order mark.
     pub(crate) fn read(&self) -> Result<String, String> {
         let bytes = match self {

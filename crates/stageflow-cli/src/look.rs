@@ -150,6 +150,10 @@ pub(crate) fn graph(cli: &Cli, file: &Source, format: GraphFormat, output: Optio
         GraphFormat::Svg => pipeline.to_svg(),
     };
     let Some(path) = output else { return screen::result(&text, Exit::Done) };
+    if file.is(path) {
+        screen::complain("error: `--output` would replace the pipeline");
+        return Exit::Usage;
+    }
     match write_whole(path, text.as_bytes()) {
         Ok(()) => Exit::Done,
         Err(error) => {

@@ -44,6 +44,9 @@ pub(crate) fn run(cli: &mut Cli, args: &RunArgs) -> Exit {
     };
     let mut engine = cli.engine();
     if let Some(file) = &args.events {
+        if args.file.is(file) || matches!(&args.input, Some(InputArg::From(input)) if input.is(file)) {
+            return problem("`--events` would replace what is read", Exit::Usage, args);
+        }
         match JsonLines::create(file) {
             Ok(sink) => engine = engine.sink(sink.bounded(EVENTS)),
             Err(error) => {

@@ -166,10 +166,11 @@ async fn aside<T: Send + 'static>(
 
 fn content(path: &Path, format: Format, most: u64) -> Result<Value, String> {
     let unread = |error: std::io::Error| format!("cannot be read: {error}");
-    let file = fs::File::open(path).map_err(unread)?;
-    if !file.metadata().map_err(unread)?.is_file() {
+    // Asked before it is opened: opening a pipe waits until somebody writes to it.
+    if !fs::metadata(path).map_err(unread)?.is_file() {
         return Err("is no ordinary file".to_owned());
     }
+    let file = fs::File::open(path).map_err(unread)?;
     let mut bytes = Vec::new();
     // One byte more than allowed, in case it grows.
     file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(unread)?;
@@ -215,6 +216,9 @@ impl Stage for WriteFile {
                 }
             };
             let real = folder.find(&path, true)?;
+            if fs::metadata(&real).is_ok_and(|data| !data.is_file()) {
+                return Err(format!("`{}` is no ordinary file", path.0.display()));
+            }
             let name = path.0.display().to_string();
             write_whole(&real, text.as_bytes())
                 .map_err(|error| format!("`{name}` cannot be written: {error}"))?;

@@ -159,3 +159,16 @@ fn nothing_half_written_is_left() {
         (vec!["p.json".to_owned(), "p.svg".to_owned()], "old".to_owned())
     );
 }
+
+#[test]
+fn what_is_read_is_not_replaced() {
+    let folder = Folder::new();
+    folder.write("p.json", pipeline(VALUE, "v")).write("in.json", "1");
+    folder.run(&["graph", "p.json", "-o", "./p.json"]).fails(2, "`--output` would replace the pipeline");
+    for file in ["p.json", "./in.json"] {
+        folder
+            .run(&["run", "p.json", "-i", "@in.json", "-e", file])
+            .fails(2, "`--events` would replace what is read");
+    }
+    assert_eq!((folder.read("p.json"), folder.read("in.json")), (pipeline(VALUE, "v"), "1".to_owned()));
+}

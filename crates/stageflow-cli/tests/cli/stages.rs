@@ -223,7 +223,7 @@ fn files_are_read_and_written_in_the_folder_and_nowhere_else() {
 
 #[cfg(unix)]
 #[test]
-fn links_do_not_lead_out_of_the_folder() {
+fn links_and_pipes_are_not_followed_out_of_the_folder() {
     let (folder, outside) = (Folder::new(), Folder::new());
     outside.write("secret", "1");
     std::os::unix::fs::symlink(outside.path(), folder.path().join("link")).unwrap();
@@ -234,6 +234,16 @@ fn links_do_not_lead_out_of_the_folder() {
         assert!(failure(&folder, &config, "2").contains("leads out of the folder"), "{path}");
     }
     assert_eq!((outside.names(), outside.read("secret")), (vec!["secret".to_owned()], "1".to_owned()));
+    // Nobody writes to it, and nobody waits for that.
+    assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+    assert!(
+        failure(&folder, r#""use": "read_file", "with": {"path": "pipe"}"#, "1")
+            .contains("`pipe` is no ordinary file")
+    );
+    assert!(
+        failure(&folder, r#""use": "write_file", "with": {"path": "pipe"}"#, "1")
+            .contains("`pipe` is no ordinary file")
+    );
     std::os::unix::fs::symlink("nowhere", folder.path().join("dangling")).unwrap();
     assert!(
         failure(&folder, r#""use": "write_file", "with": {"path": "dangling"}"#, "2")

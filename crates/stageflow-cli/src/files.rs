@@ -104,13 +104,8 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     if known.as_ref().is_ok_and(|data| !data.is_file()) {
         return fs::OpenOptions::new().write(true).open(&real)?.write_all(content);
     }
-    let name = real.file_name().ok_or_else(|| io::Error::other("it names no file"))?;
-    let mut beside = OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{}.part", process::id()));
-    let beside = real.with_file_name(beside);
+    let (mut file, beside) = beside(&real)?;
     let written = (|| {
-        let mut file = fs::File::create(&beside)?;
         if let Ok(data) = &known {
             file.set_permissions(data.permissions())?;
         }
@@ -123,4 +118,21 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&beside);
     }
     written
+}
+
+/// A new file beside another, which nobody else writes to.
+fn beside(real: &Path) -> io::Result<(fs::File, PathBuf)> {
+    let name = real.file_name().ok_or_else(|| io::Error::other("it names no file"))?;
+    let mut number = 0;
+    loop {
+        let mut own = OsString::from(".");
+        own.push(name);
+        own.push(format!(".{}-{number}.part", process::id()));
+        let path = real.with_file_name(own);
+        match fs::OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((file, path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1_000 => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
 }

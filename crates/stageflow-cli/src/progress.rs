@@ -1,6 +1,6 @@
 //! How far a run is: one line of a terminal that changes, or one line for each stage that has ended.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use stageflow::{Event, EventKind};
 
@@ -20,7 +20,7 @@ pub(crate) struct Progress {
     ended: usize,
     failed: usize,
     retries: usize,
-    running: Vec<String>,
+    running: BTreeSet<String>,
     drawn: Option<tokio::time::Instant>,
 }
 
@@ -35,21 +35,21 @@ impl Progress {
             ended: 0,
             failed: 0,
             retries: 0,
-            running: Vec::new(),
+            running: BTreeSet::new(),
             drawn: None,
         }
     }
 
-    /// Takes an event of the run into account. Those of child runs are shown as part of their stage.
+    /// Takes an event of the run into account.
     pub(crate) fn see(&mut self, event: &Event) {
         let Some(stage) = event.stage() else { return };
         if event.kind().is_terminal() {
             self.ended += 1;
             self.failed += usize::from(matches!(event.kind(), EventKind::StageFailed(_)));
-            self.running.retain(|running| running != stage);
+            self.running.remove(stage);
             self.line(&event.name(), stage);
-        } else if event.name() == "stage.started" && !self.running.iter().any(|running| running == stage) {
-            self.running.push(stage.to_owned());
+        } else if event.name() == "stage.started" {
+            self.running.insert(stage.to_owned());
         } else if event.name() == "stage.retry_scheduled" {
             self.retries += 1;
             self.line(&event.name(), stage);
@@ -84,11 +84,13 @@ impl Progress {
             line += &format!(", {} failed", self.failed);
         }
         if self.retries > 0 {
-            line += &format!(", {} again", self.retries);
+            line += &format!(", {} {}", self.retries, if self.retries == 1 { "retry" } else { "retries" });
         }
         if !self.running.is_empty() {
             line += "  ";
-            line += &self.running.join(", ");
+            // No line has room for more.
+            let names: Vec<&str> = self.running.iter().take(20).map(String::as_str).collect();
+            line += &names.join(", ");
         }
         match line.char_indices().nth(self.width - 1) {
             Some((cut, _)) => format!("{}…", &line[..cut]),

@@ -221,6 +221,27 @@ fn files_are_read_and_written_in_the_folder_and_nowhere_else() {
     assert_eq!(folder.names(), ["bad.json", "lines.txt", "out.json", "p.json"]);
 }
 
+#[test]
+fn whoever_writes_the_same_file_at_the_same_time_writes_it_whole() {
+    let folder = Folder::new();
+    let mut stages: Vec<String> = (0..12)
+        .map(|n| {
+            let text = n.to_string().repeat(100_000);
+            format!(
+                r#""v{n}": {{ "use": "value", "with": {{"value": "{text}"}} }},
+                "w{n}": {{ "use": "write_file", "with": {{"path": "out", "format": "text"}}, "inputs": "v{n}" }}"#
+            )
+        })
+        .collect();
+    let names: Vec<String> = (0..12).map(|n| format!("\"w{n}\"")).collect();
+    stages.push(format!(r#""all": {{ "use": "merge", "inputs": [{}] }}"#, names.join(", ")));
+    let object = folder.stages(&stages.join(",\n"), "all", "0");
+    assert_eq!(object["outcome"], "completed", "{}", object["error"]);
+    let out = folder.read("out");
+    assert!((0..12).any(|n| out == n.to_string().repeat(100_000)), "{} bytes", out.len());
+    assert_eq!(folder.names(), ["out", "p.json"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn links_and_pipes_are_not_followed_out_of_the_folder() {

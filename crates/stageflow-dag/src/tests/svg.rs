@@ -90,7 +90,7 @@ fn random(rng: &SeededRandom, stages: usize) -> Pipeline<u32, u32> {
 #[test]
 fn nothing_is_drawn_upon_another_thing_and_edges_go_to_the_right() {
     let rng = SeededRandom::new(11);
-    for _ in 0..300 {
+    for _ in 0..150 {
         let pipeline = random(&rng, 1 + usize::try_from(rng.next_u64() % 70).unwrap());
         let (boxes, edges) = svg::boxes(pipeline.plan());
         assert!(boxes.len() > pipeline.len());
@@ -111,7 +111,7 @@ fn nothing_is_drawn_upon_another_thing_and_edges_go_to_the_right() {
 #[test]
 fn every_name_and_every_edge_is_on_the_picture() {
     let rng = SeededRandom::new(12);
-    for _ in 0..50 {
+    for _ in 0..25 {
         let pipeline = random(&rng, 30);
         let picture = pipeline.to_svg();
         let titles = titles(&picture);

@@ -167,6 +167,20 @@ fn conditions_are_checked_like_stages() {
 }
 
 #[test]
+fn not_is_the_opposite_of_is() {
+    let stages = json!({ "a": { "use": "one", "inputs": "input", "when": [
+        { "of": "input", "is": "above", "with": { "limit": 3 } },
+        { "of": "input", "not": "above", "with": { "limit": 5 } },
+    ] } });
+    let pipeline = build(&stages).unwrap();
+    let holds = |n: u32| {
+        let value = stageflow_core::Value::new(n);
+        pipeline.plan().conditions().iter().map(|condition| condition.holds(&value)).collect::<Vec<_>>()
+    };
+    assert_eq!([holds(3), holds(4), holds(6)], [[false, true], [true, true], [true, false]]);
+}
+
+#[test]
 fn the_types_of_input_and_output_are_those_that_were_asked_for() {
     let stages = json!({ "a": { "use": "one", "inputs": "input" } });
     let error = registry().build::<u32, String>(&spec_of(&stages)).unwrap_err();

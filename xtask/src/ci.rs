@@ -12,8 +12,8 @@ Usage: cargo xtask ci [--bench]
 
 Runs every gate and prints a table: formatting, tidy, clippy, documentation,
 each feature alone, licences and sources of dependencies, the examples that
-show something, random data for a while, tests, doctests. A gate whose tool is missing and cannot be installed
-is reported as NOT CHECKED, and fails if the environment has CI=true.
+show something, the command line on one of its own, random data for a while, tests, doctests.
+A gate whose tool is missing and cannot be installed is reported as NOT CHECKED, and fails if the environment has CI=true.
 
     --bench   also runs `cargo xtask bench --check`";
 
@@ -36,6 +36,8 @@ pub(crate) fn run(args: &[String]) -> Result<bool> {
     for example in EXAMPLES {
         report.gate(example, || outcome(&mut cargo(["run", "--package", "stageflow", "--example", example])));
     }
+    let support = ["run", "--package", "stageflow-cli", "--", "run", "examples/support.json"];
+    report.gate("stageflow-cli", || outcome(&mut cargo(support)));
     report.gate("fuzz", fuzz::gate);
     test::gates(&mut report, &[]);
     if with_bench {

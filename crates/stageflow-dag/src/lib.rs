@@ -55,6 +55,7 @@ pub mod spec;
 mod stage_builder;
 mod sub_pipeline;
 mod suggest;
+mod svg;
 mod view;
 mod wire;
 

@@ -47,7 +47,7 @@ impl Display for Tree<'_> {
     }
 }
 
-fn output_type(plan: &Plan) -> String {
+pub(crate) fn output_type(plan: &Plan) -> String {
     let tag = if plan.output() == INPUT { plan.input() } else { plan.stage(plan.output()).output() };
     tag.short_name()
 }

@@ -8,6 +8,7 @@ mod problems;
 mod random;
 mod render;
 mod scale;
+mod svg;
 mod wiring;
 
 use std::sync::Arc;

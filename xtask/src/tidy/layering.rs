@@ -12,6 +12,8 @@ struct Rule {
     name: &'static str,
     /// Crates of ours, directly or through others.
     ours: &'static [&'static str],
+    /// Of those, the ones that it may name itself; `None` for all.
+    directly: Option<&'static [&'static str]>,
     /// Of those, the ones that need a feature that is off by default.
     by_feature: &'static [&'static str],
     /// What it may not name in its own `[dependencies]`.
@@ -48,10 +50,11 @@ const PLUS: &str = "stageflow-plus";
 const STORE: &str = "stageflow-store";
 const TESTING: &str = "stageflow-testing";
 const FACADE: &str = "stageflow";
+const CLI: &str = "stageflow-cli";
 
 /// On core alone, with whatever it needs of others.
 const ON_CORE: Rule =
-    Rule { name: "", ours: &[CORE], by_feature: &[], never: &[], tokio: None, foreign: true };
+    Rule { name: "", ours: &[CORE], directly: None, by_feature: &[], never: &[], tokio: None, foreign: true };
 
 const RULES: &[Rule] = &[
     Rule { name: CORE, ours: &[], never: RUNTIMES, tokio: WITHOUT_RUNTIME, ..ON_CORE },
@@ -66,6 +69,12 @@ const RULES: &[Rule] = &[
         name: FACADE,
         ours: &[CORE, DAG, EXEC, INTERCEPTORS, EVENTS, PLUS, STORE, TESTING],
         foreign: false,
+        ..ON_CORE
+    },
+    Rule {
+        name: CLI,
+        ours: &[CORE, DAG, EXEC, INTERCEPTORS, EVENTS, PLUS, FACADE],
+        directly: Some(&[FACADE]),
         ..ON_CORE
     },
 ];
@@ -141,6 +150,8 @@ fn violations(rule: &Rule, dependencies: &[Dependency]) -> Vec<Problem> {
         if is_ours(name) {
             if !rule.ours.contains(&name) {
                 found(format!("may not depend on `{name}`"));
+            } else if *depth == 1 && rule.directly.is_some_and(|directly| !directly.contains(&name)) {
+                found(format!("may not name `{name}` in its dependencies"));
             }
             continue;
         }

@@ -272,7 +272,8 @@ impl<'s> Build<'s> {
             None => {
                 let message =
                     format!("the pipeline's output is {}, and no stage has that name", Quoted(name));
-                let hint = hint::did_you_mean(name, self.known.keys().copied(), &mut self.left);
+                let hint =
+                    hint::did_you_mean(name, self.spec.stages.iter().map(|(name, _)| name), &mut self.left);
                 self.report_at(code::MISSING_DEP, "/output".to_owned(), message, hint);
                 return INPUT;
             }

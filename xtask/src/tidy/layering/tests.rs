@@ -61,6 +61,14 @@ fn the_facade_names_crates_of_ours_only() {
 }
 
 #[test]
+fn the_command_line_names_the_facade_only() {
+    let fine = "0 stageflow-cli v0.1.0 (/r)|\n1 stageflow v0.1.0 (/r)|\n2 stageflow-dag v0.1.0 (/r)|\n1 tokio v1.47.1|rt\n";
+    assert!(found("stageflow-cli", fine).is_empty());
+    let direct = "0 stageflow-cli v0.1.0 (/r)|\n1 stageflow v0.1.0 (/r)|\n1 stageflow-dag v0.1.0 (/r)|\n";
+    assert_eq!(found("stageflow-cli", direct), ["may not name `stageflow-dag` in its dependencies"]);
+}
+
+#[test]
 fn ready_made_stages_have_the_dag_in_features_only() {
     let tree = parse("0 stageflow-plus v0.1.0 (/r)|\n1 stageflow-dag v0.1.0 (/r)|\n");
     assert!(violations(rule("stageflow-plus"), &tree).is_empty());

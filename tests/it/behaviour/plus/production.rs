@@ -219,7 +219,7 @@ async fn seed3_37_failures_are_tolerated_and_named() {
     for (_, report, _) in &seen.outputs {
         assert_eq!(report.outcome(), RunOutcome::CompletedWithFailures);
         let failures = report.failures();
-        let mut failed: Vec<_> = failures.iter().map(|it| (it.stage(), it.message().to_string())).collect();
+        let mut failed: Vec<_> = failures.iter().map(|it| (it.stage(), it.message().clone())).collect();
         failed.sort();
         let articles = ("articles", "the knowledge base is down".to_owned());
         assert_eq!(failed, [articles, ("shard-003", "the shard is corrupt".to_owned())]);

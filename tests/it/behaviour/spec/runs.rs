@@ -181,8 +181,8 @@ fn twins(choices: &[Choice]) -> (Pipeline<u32, u32>, Vec<String>) {
         data.push(format!(r#""{name}":{{{text}}}"#));
         ports.push((name, port));
     }
-    let (_, last) = ports.pop().unwrap();
-    (p.build(last).unwrap(), data)
+    let (_, last) = ports.pop().expect("there is a stage");
+    (p.build(last).expect("it is sound"), data)
 }
 
 #[test]

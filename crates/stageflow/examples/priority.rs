@@ -81,6 +81,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     answers.iter().skip(18).for_each(|answer| println!("{answer}"));
     println!("\n-- in this order\n{}", served.lock().map_err(|_| "nobody panics")?.join(", "));
     let bound = ClassWeights::default().starvation_bound(Priority::Background);
-    println!("\nno call of the background waits for more than {} others", bound);
+    println!("\nno call of the background waits for more than {bound} others");
     Ok(())
 }

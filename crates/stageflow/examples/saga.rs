@@ -114,7 +114,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 mod tests {
     use super::{Agency, Ordering, SagaDesk, Trip, travel};
-    use stageflow::{code, plus::saga::SagaEnd};
+    use stageflow::{code, plus::saga::SagaEnd, prelude::*};
 
     #[tokio::test(start_paused = true)]
     async fn what_is_stuck_is_on_the_desk_and_can_be_resumed() {

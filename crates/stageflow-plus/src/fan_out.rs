@@ -21,7 +21,7 @@
 //! ```
 
 mod builder;
-mod drive;
+pub(crate) mod drive;
 mod failures;
 mod item;
 mod items;

@@ -7,7 +7,7 @@ use stageflow_dag::{Builder, Port, Wire};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Window, Windows};
-use crate::fan_out::Items;
+use crate::fan_out::{Items, drive::Source as _};
 
 /// How many items of a stream one poll takes without a window, so that others can go on.
 const BUDGET: usize = 1_024;

@@ -18,7 +18,7 @@ use super::{
 const BUDGET: usize = 256;
 
 /// Where the items come from, one after the other.
-pub(super) trait Source {
+pub(crate) trait Source {
     type Item;
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::Item>>;
 }

@@ -36,13 +36,6 @@ impl<T: 'static> Feed<T> {
     }
 }
 
-impl<T> Feed<T> {
-    #[inline]
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        (self.next)(cx)
-    }
-}
-
 impl<T> Source for Feed<T> {
     type Item = T;
 

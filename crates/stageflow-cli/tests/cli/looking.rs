@@ -109,9 +109,9 @@ read_file: a stage, enrich, nothing → Value
 Gives what a file holds.
 
   format     \"json\" | \"text\" | \"lines\"
-             What it holds. \"json\" without a word.
+             What it holds. \"json\" unless set.
   max_bytes  integer
-             A larger file is a failure. 16777216 without a word.
+             A larger file is a failure. 16777216 unless set.
   path       relative path
              The file, relative to the folder of the pipeline. Needed.
 ";

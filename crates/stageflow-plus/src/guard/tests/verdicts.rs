@@ -169,10 +169,7 @@ fn the_error_of_a_guard_says_whether_to_ask_again_may_help() {
     assert_eq!(exit.retry_after(), Some(7.secs()));
 }
 
-async fn stackless(
-    stage: &GuardStage<String>,
-    input: Option<Arc<String>>,
-) -> StageResult<Guarded<String>> {
+async fn stackless(stage: &GuardStage<String>, input: Option<Arc<String>>) -> StageResult<Guarded<String>> {
     stageflow_core::Stage::run(stage, &StageContext::for_test(), input).await
 }
 

@@ -37,6 +37,14 @@ fn a_pipeline_is_drawn_in_four_ways() {
     }
     drawn(&["-o", "x.svg", "-f", "dot"]);
     assert!(folder.read("x.svg").starts_with("digraph"));
+    assert_eq!(drawn(&["-o", "x.png", "-f", "dot"]), "");
+
+    let said = folder.run(&["graph", "p.json", "-o", "y.png"]);
+    let error =
+        "error: no picture ends in `.png`: end in `.svg`, `.dot`, `.mmd` or `.txt`, or say `--format`\n";
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""));
+    assert!(said.stderr.starts_with(error), "{}", said.stderr);
+    assert!(!folder.path().join("y.png").exists());
 }
 
 #[test]

@@ -128,7 +128,7 @@ Gives what a file holds.
     for (name, part) in [
         ("retry", "  base          human duration\n"),
         ("equals", "equals: a condition, of Value\n"),
-        ("fallback", "fallback: a policy\n"),
+        ("fallback", "fallback: a policy\n\nAnswers in the place of a stage that fails."),
     ] {
         assert!(folder.run(&["kinds", name]).stdout.contains(part), "{name}");
     }

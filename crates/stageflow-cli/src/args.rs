@@ -1,6 +1,10 @@
 //! The command line.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use lexopt::{Arg, Parser, ValueExt as _};
 use stageflow::spec::HumanDuration;
@@ -49,13 +53,16 @@ impl GraphFormat {
     const ALL: [(&str, Self); 4] =
         [("text", Self::Text), ("dot", Self::Dot), ("mermaid", Self::Mermaid), ("svg", Self::Svg)];
 
-    fn of_ending(path: &std::path::Path) -> Option<Self> {
-        match path.extension()?.to_str()? {
-            "svg" => Some(Self::Svg),
-            "dot" | "gv" => Some(Self::Dot),
-            "mmd" | "mermaid" => Some(Self::Mermaid),
-            "txt" => Some(Self::Text),
-            _ => None,
+    fn of_ending(ending: &OsStr) -> Result<Self, String> {
+        match ending.to_str() {
+            Some("svg") => Ok(Self::Svg),
+            Some("dot" | "gv") => Ok(Self::Dot),
+            Some("mmd" | "mermaid") => Ok(Self::Mermaid),
+            Some("txt") => Ok(Self::Text),
+            _ => Err(format!(
+                "no picture ends in `.{}`: end in `.svg`, `.dot`, `.mmd` or `.txt`, or say `--format`",
+                ending.display()
+            )),
         }
     }
 }
@@ -220,8 +227,12 @@ impl Options {
             Topic::Kinds => Command::Kinds { name: self.name, json: self.json },
             Topic::Lint => Command::Lint { file: file()?, json: self.json },
             Topic::Graph => {
-                let by_ending = self.output.as_deref().and_then(GraphFormat::of_ending);
-                let format = self.format.or(by_ending).unwrap_or_default();
+                let ending = self.output.as_deref().and_then(Path::extension);
+                let format = match (self.format, ending) {
+                    (Some(format), _) => format,
+                    (None, Some(ending)) => GraphFormat::of_ending(ending)?,
+                    (None, None) => GraphFormat::default(),
+                };
                 Command::Graph { file: file()?, format, output: self.output }
             }
             Topic::Run => {

@@ -60,7 +60,7 @@ fn row<'s>(schema: &'s Value, config: &'s Value, (name, field): (&'s String, &'s
     if is_needed {
         about += " Needed.";
     } else if !default.is_null() && default != &Value::Object(serde_json::Map::new()) {
-        let _ = write!(about, " {default} without a word.");
+        let _ = write!(about, " {default} unless set.");
     }
     Row { name, kind: kind(schema, field, 0), about: about.trim_start().to_owned() }
 }

@@ -120,13 +120,11 @@ impl Findings {
         }
         for allowed in &self.allowed {
             let text = |field: &str| allowed[field].as_str().unwrap_or_default();
-            let _ = writeln!(
-                out,
-                "allowed[{}]: {}\n  = because: {}\n",
-                text("code"),
-                text("message"),
-                text("reason")
-            );
+            let _ = writeln!(out, "allowed[{}]: {}", text("code"), text("message"));
+            if let Some(stage) = allowed["stages"][0].as_str() {
+                let _ = writeln!(out, "  = stage: `{}`", stage.escape_debug());
+            }
+            let _ = writeln!(out, "  = because: {}\n", text("reason"));
         }
         let stages = if self.stages == 1 { "stage" } else { "stages" };
         let _ = match self.problems.len() {

@@ -14,8 +14,13 @@ mod trouble;
 mod values;
 mod words;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::Value;
-use stageflow::spec::{Registry, SpecError, StandardPolicies as _};
+use stageflow::{
+    interceptors::Fallback,
+    spec::{Registry, SpecError, StandardPolicies as _},
+};
 
 pub(crate) use self::files::Folder;
 
@@ -25,6 +30,10 @@ pub fn stages() -> Registry {
     register(&mut registry);
     registry
 }
+
+/// Answers in the place of a stage that fails. The configuration is the answer itself, whatever it is.
+#[derive(Deserialize, JsonSchema)]
+struct Answer(Value);
 
 /// A stage that is its own configuration.
 fn same<S>(stage: S) -> Result<S, SpecError> {
@@ -49,6 +58,8 @@ fn register(registry: &mut Registry) {
         .stage("template", template::Template::new)
         .stage("value", same::<values::Constant>)
         .stage("write_file", same::<files::WriteFile>);
-    registry.standard_policies().fallback_value::<Value>("fallback");
+    registry
+        .standard_policies()
+        .policy("fallback", |Answer(value): Answer| Ok::<_, SpecError>(Fallback::value(value)));
     conditions::register(registry);
 }

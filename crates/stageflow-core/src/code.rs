@@ -139,7 +139,7 @@ codes! {
     /// An input of a stage is not usable.
     INVALID_INPUT = "check what the stage was given";
     /// A stage read an input it did not declare.
-    UNDECLARED_DEP = "add the name to `.inputs([…])` of the stage";
+    UNDECLARED_DEP = "add the name to the inputs of the stage";
     /// A stage read a declared input that was skipped.
     INPUT_SKIPPED = "use `get_optional`, or make the input required";
     /// A stage read a declared input that never came because its stage failed.

@@ -41,7 +41,8 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a stage",
     label = "not a stage",
-    note = "implement `Stage`, or wrap an async function with `stage_fn`"
+    note = "implement `Stage`, or wrap an async function with `stage_fn`",
+    note = "a stage with settings, such as a `RetryStage` or what `configured` gives, can only be added to a pipeline; give that pipeline here"
 )]
 pub trait Stage: Send + Sync + 'static {
     /// What it takes: exactly what its ports deliver.

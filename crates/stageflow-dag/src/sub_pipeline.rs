@@ -19,7 +19,8 @@ use crate::pipeline::Pipeline;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a stage",
     label = "not a stage",
-    note = "implement `Stage`, wrap an async function with `stage_fn`, or take a whole `Pipeline`"
+    note = "implement `Stage`, wrap an async function with `stage_fn`, or take a whole `Pipeline`",
+    note = "a stage with settings, such as a `RetryStage` or what `configured` gives, can only be added to a pipeline; give that pipeline here"
 )]
 pub trait IntoStage {
     /// The stage that is added.

@@ -6,6 +6,7 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use stageflow::{
+    WaitReason,
     plus::{
         batch::{Batch, Batcher, Window, Windows, WindowsExt},
         fan_out::MapExt,
@@ -56,9 +57,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let question = |n: usize| if n == 42 { String::new() } else { format!("question {n}") };
     let runs: Vec<_> =
         (0..60).map(|n| ask.run(question(n)).tenant(["acme", "globex", "initech"][n % 3]).start()).collect();
-    tokio::task::yield_now().await;
-    if let Some(reason) = runs[59].explain().and_then(|explained| explained.reason("embed").cloned()) {
-        println!("  the last one {reason}");
+    while let Some(reason) = runs[59].explain().and_then(|explained| explained.reason("embed").cloned()) {
+        if matches!(reason, WaitReason::Batch { .. }) {
+            println!("  the last one {reason}");
+            break;
+        }
+        tokio::task::yield_now().await;
     }
     for (n, run) in runs.into_iter().enumerate() {
         if let Err(error) = run.await {

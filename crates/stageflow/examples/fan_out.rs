@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("\n{}", mapped.summary());
     for (item, failure) in mapped.failures() {
         println!(
-            "  item {item}: {} [{}] after {} attempts",
+            "  item {item}: {} [{}], attempts: {}",
             failure.message(),
             failure.code(),
             failure.attempts()

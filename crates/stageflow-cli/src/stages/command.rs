@@ -155,7 +155,10 @@ impl Program {
         }
         let status = child.wait().await.transient()?;
         if !status.success() {
-            let what = format!("`{name}` ended with {status}");
+            let what = match status.code() {
+                Some(code) => format!("`{name}` ended with exit code {code}"),
+                None => format!("`{name}` ended with {status}"),
+            };
             let what = if complaint.is_empty() { what } else { format!("{what}: {complaint}") };
             let class =
                 if status.code() == Some(TRY_AGAIN) { ErrorClass::Transient } else { ErrorClass::Permanent };

@@ -75,6 +75,7 @@ fn support_is_clean_to_lint() {
     let said = examples().run(&["lint", "support.json"]);
     let stdout = "\
 allowed[retry-of-work]: one call of a stage of kind `work` may have its effect 4 times
+  = stage: `page`
   = because: who is paged twice knows that it is one ticket
 
 support.json: 13 stages, nothing found

@@ -164,7 +164,9 @@ fn nothing_half_written_is_left() {
 fn what_is_read_is_not_replaced() {
     let folder = Folder::new();
     folder.write("p.json", pipeline(VALUE, "v")).write("in.json", "1");
-    folder.run(&["graph", "p.json", "-o", "./p.json"]).fails(2, "`--output` would replace the pipeline");
+    folder
+        .run(&["graph", "p.json", "-o", "./p.json", "-f", "text"])
+        .fails(2, "`--output` would replace the pipeline");
     for file in ["p.json", "./in.json"] {
         folder
             .run(&["run", "p.json", "-i", "@in.json", "-e", file])

@@ -37,6 +37,14 @@ fn a_pipeline_is_drawn_in_four_ways() {
     }
     drawn(&["-o", "x.svg", "-f", "dot"]);
     assert!(folder.read("x.svg").starts_with("digraph"));
+    assert_eq!(drawn(&["-o", "x.png", "-f", "dot"]), "");
+
+    let said = folder.run(&["graph", "p.json", "-o", "y.png"]);
+    let error =
+        "error: no picture ends in `.png`: end in `.svg`, `.dot`, `.mmd` or `.txt`, or say `--format`\n";
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""));
+    assert!(said.stderr.starts_with(error), "{}", said.stderr);
+    assert!(!folder.path().join("y.png").exists());
 }
 
 #[test]
@@ -109,9 +117,9 @@ read_file: a stage, enrich, nothing → Value
 Gives what a file holds.
 
   format     \"json\" | \"text\" | \"lines\"
-             What it holds. \"json\" without a word.
+             What it holds. \"json\" unless set.
   max_bytes  integer
-             A larger file is a failure. 16777216 without a word.
+             A larger file is a failure. 16777216 unless set.
   path       relative path
              The file, relative to the folder of the pipeline. Needed.
 ";
@@ -120,7 +128,7 @@ Gives what a file holds.
     for (name, part) in [
         ("retry", "  base          human duration\n"),
         ("equals", "equals: a condition, of Value\n"),
-        ("fallback", "fallback: a policy\n"),
+        ("fallback", "fallback: a policy\n\nAnswers in the place of a stage that fails."),
     ] {
         assert!(folder.run(&["kinds", name]).stdout.contains(part), "{name}");
     }

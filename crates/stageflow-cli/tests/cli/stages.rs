@@ -338,7 +338,7 @@ mod programs {
     fn what_a_program_does_wrong_is_told() {
         let folder = Folder::new();
         let said = failure(&folder, &sh("echo 'no such\n\ttable' >&2; exit 3", ""), "0");
-        assert!(said.ends_with("`sh` ended with exit status: 3: no such table"), "{said}");
+        assert!(said.ends_with("`sh` ended with exit code 3: no such table"), "{said}");
         assert!(failure(&folder, &sh("echo x", ""), "0").contains("`sh` printed no JSON: expected value"));
         assert!(
             failure(&folder, &sh("yes", r#", "max_bytes": 1000"#), "0")

@@ -47,7 +47,7 @@ impl<T> OnBlock<T> {
     pub(super) fn leave(&self, what: String, fail: impl FnOnce() -> StageExit) -> StageResult<Guarded<T>> {
         Err(match self {
             Self::Fail => fail(),
-            Self::Deny => StageExit::deny(what),
+            Self::Deny => StageExit::deny(what).hint("read which guard objects and why"),
             Self::Cancel => StageExit::cancel(what),
             Self::Skip => StageExit::skip(what),
             Self::Give(content) => return Ok(Guarded::fallback(Arc::clone(content))),

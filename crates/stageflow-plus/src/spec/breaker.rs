@@ -10,10 +10,10 @@ use stageflow_interceptors::{BreakerConfigError, CircuitBreaker};
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Breaker")]
 pub struct BreakerSpec {
-    /// What fails, such as a service; without a word each stage is a dependency of its own.
+    /// What fails, such as a service; unless set, each stage is a dependency of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dependency: Option<String>,
-    /// Opens when this share of the calls in a window has failed; 0.5 without a word.
+    /// Opens when this share of the calls in a window has failed; 0.5 unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_rate: Option<f64>,
     /// Judges by the calls of this time; `30s` without any window.
@@ -22,28 +22,28 @@ pub struct BreakerSpec {
     /// Judges by the last so many calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count_window: Option<u32>,
-    /// Judges a window by nothing less than so many calls; 20 without a word.
+    /// Judges a window by nothing less than so many calls; 20 unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_calls: Option<u32>,
-    /// Opens after so many failures in a row; off without a word.
+    /// Opens after so many failures in a row; off unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consecutive: Option<u32>,
-    /// Opens when calls are slow; off without a word.
+    /// Opens when calls are slow; off unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_calls: Option<SlowCallsSpec>,
-    /// How long it stays open; `10s` without a word.
+    /// How long it stays open; `10s` unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_for: Option<HumanDuration>,
-    /// The longest it stays open; `5m` without a word.
+    /// The longest it stays open; `5m` unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_open: Option<HumanDuration>,
-    /// How far chance moves the time it stays open, as a share of it; 0.2 without a word.
+    /// How far chance moves the time it stays open, as a share of it; 0.2 unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<f64>,
-    /// How many probes it takes to close; 3 without a word.
+    /// How many probes it takes to close; 3 unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<u32>,
-    /// Whether each tenant has one to itself, as without a word.
+    /// Whether each tenant has one to itself; on unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_tenant: Option<bool>,
     /// How many keys it knows at most.

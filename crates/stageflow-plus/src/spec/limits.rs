@@ -14,23 +14,23 @@ use stageflow_interceptors::{Bulkhead, LimitBuildError, RateLimiter, WhenFull};
 pub struct BulkheadSpec {
     /// What is protected.
     pub name: String,
-    /// How many calls may run at a time; 25 without a word.
+    /// How many calls may run at a time; 25 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_concurrent: Option<u32>,
-    /// How many calls may wait; 100 without a word.
+    /// How many calls may wait; 100 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_queue: Option<u32>,
     /// How long a call may wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_timeout: Option<HumanDuration>,
-    /// Whether each tenant has places and a queue of its own; not without a word.
+    /// Whether each tenant has places and a queue of its own; off unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_tenant: Option<bool>,
-    /// How many tenants are known at a time; 10,000 without a word.
+    /// How many tenants are known at a time; 10,000 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_keys: Option<usize>,
-    /// What happens to a call for which there is no room; `wait` without a word.
+    /// What happens to a call for which there is no room; `wait` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_full: Option<WhenFullSpec>,
 }
@@ -44,19 +44,19 @@ pub struct RateLimitSpec {
     pub name: String,
     /// The limits by name, all of which hold.
     pub limits: BTreeMap<String, LimitSpec>,
-    /// Whether each tenant has a quota of its own; not without a word.
+    /// Whether each tenant has a quota of its own; off unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_tenant: Option<bool>,
-    /// How many tenants are known at a time; 10,000 without a word.
+    /// How many tenants are known at a time; 10,000 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_keys: Option<usize>,
-    /// How many calls of one tenant may wait; 1,000 without a word.
+    /// How many calls of one tenant may wait; 1,000 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_queue: Option<u32>,
     /// How long a call may wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<HumanDuration>,
-    /// What happens to a call for which there is no room; `wait` without a word.
+    /// What happens to a call for which there is no room; `wait` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_full: Option<WhenFullSpec>,
 }
@@ -70,7 +70,7 @@ pub struct LimitSpec {
     pub limit: u64,
     /// In which time.
     pub per: HumanDuration,
-    /// How many at once, after it was not used for a while; as many as the limit without a word.
+    /// How many at once, after it was not used for a while; as many as the limit unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u64>,
 }

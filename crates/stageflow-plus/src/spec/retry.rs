@@ -11,33 +11,33 @@ use stageflow_interceptors::Retry;
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Retry")]
 pub struct RetrySpec {
-    /// How many attempts there are in total, the first included; 3 without a word.
+    /// How many attempts there are in total, the first included; 3 unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_attempts: Option<u32>,
-    /// The delay from which the first is derived; `200ms` without a word.
+    /// The delay from which the first is derived; `200ms` unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<HumanDuration>,
-    /// How delays grow; `exponential` without a word.
+    /// How delays grow; `exponential` unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth: Option<GrowthSpec>,
-    /// By what exponential delays grow; 2 without a word.
+    /// By what exponential delays grow; 2 unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub factor: Option<f64>,
-    /// What no delay exceeds; `30s` without a word.
+    /// What no delay exceeds; `30s` unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<HumanDuration>,
-    /// How chance spreads the delays; `full` without a word.
+    /// How chance spreads the delays; `full` unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<JitterSpec>,
-    /// No retry begins later than this after the first attempt; any time later without a word.
+    /// No retry begins later than this after the first attempt; no limit unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_elapsed: Option<HumanDuration>,
-    /// What a delay that the other side asks for is cut to; `1m` without a word.
+    /// What a delay that the other side asks for is cut to; `1m` unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint_max: Option<HumanDuration>,
-    /// Which failures are tried again; `transient` and `timeout` without a word.
+    /// Which failures are tried again; `transient` and `timeout` unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on: Option<Vec<ClassSpec>>,
 }

@@ -4,8 +4,14 @@ use std::sync::Arc;
 
 use stageflow_core::{ClassifyExt, DurationExt, ErrorClass, StageContext, StageExit, StageResult, code};
 
+use stageflow_dag::Pipeline;
+use stageflow_exec::PipelineExt as _;
+
 use super::{
-    super::{GuardStage, HowFailed, Judgement, OnError, Remark, Verdict, async_guard, guard_fn},
+    super::{
+        GuardExt as _, GuardStage, Guarded, HowFailed, Judgement, OnBlock, OnError, Remark, Verdict,
+        async_guard, guard_fn,
+    },
     abstains, allows, blocks, goes_on, hangs, judged, run, turns,
 };
 
@@ -163,9 +169,17 @@ fn the_error_of_a_guard_says_whether_to_ask_again_may_help() {
     assert_eq!(exit.retry_after(), Some(7.secs()));
 }
 
-async fn stackless(
-    stage: &GuardStage<String>,
-    input: Option<Arc<String>>,
-) -> StageResult<super::super::Guarded<String>> {
+async fn stackless(stage: &GuardStage<String>, input: Option<Arc<String>>) -> StageResult<Guarded<String>> {
     stageflow_core::Stage::run(stage, &StageContext::for_test(), input).await
+}
+
+#[tokio::test]
+async fn a_denial_does_not_send_to_the_credentials() {
+    let mut p = Pipeline::builder("ask");
+    let text = p.input();
+    let safe = p.guard("guard", blocks("blocks")).on_block(OnBlock::Deny).over(text);
+    let ask: Pipeline<String, Guarded<String>> = p.build(safe).expect("it is right");
+    let error = ask.run("text".to_owned()).await.expect_err("it is blocked");
+    let failure = error.failure().expect("the guard");
+    assert_eq!((failure.code(), failure.hint()), (code::DENIED, Some("read which guard objects and why")));
 }

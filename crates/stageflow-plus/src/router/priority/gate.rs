@@ -8,8 +8,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Call, ErrorClass, FieldValue, Interceptor, Layer, Next, Priority, StageContext, StageExit, StageResult,
-    TenantId, Value, WaitReason, code,
+    BulkheadFacts, Call, ErrorClass, FieldValue, Interceptor, Layer, Next, PolicyFacts, PolicyId, Priority,
+    StageContext, StageExit, StageResult, TenantId, Value, WaitReason, code,
     intercept::Placement,
     text::OneLine,
     time::{Human, nanos},
@@ -333,6 +333,14 @@ impl Interceptor for PriorityGate {
 
     fn placement(&self) -> Placement {
         Placement::At(Layer::Limit)
+    }
+
+    fn describe(&self) -> PolicyFacts {
+        let mut facts = BulkheadFacts::new(Arc::clone(&self.shared.name), self.shared.places);
+        facts.id = Some(PolicyId::of(&self.shared));
+        facts.max_queue = self.shared.state().max_queue;
+        facts.waits = facts.max_queue > 0;
+        facts.into()
     }
 }
 

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::Priority;
+use stageflow_core::{Priority, stage_fn};
+use stageflow_dag::{Lint, Pipeline};
 use tokio::task::{JoinHandle, yield_now};
 
 use crate::router::PriorityGate;
@@ -157,4 +158,22 @@ async fn on_threads_no_place_is_lost_to_those_who_leave() {
             .expect("it ends");
     }
     assert_eq!((gate.in_use(), gate.waiting()), (0, 0));
+}
+
+#[test]
+fn a_gate_around_itself_is_found() {
+    let gate = PriorityGate::new("model", 2);
+    let mut child = Pipeline::builder("child");
+    let ask = stage_fn(|_, (): ()| async { Ok(1_u32) });
+    let asked = child.stage("ask", ask).intercept(gate.clone()).inputs(());
+    let child: Pipeline<(), u32> = child.build(asked).expect("it is right");
+    assert!(child.lint().is_clean());
+
+    let mut p = Pipeline::builder("parent");
+    let input = p.input();
+    let asked = p.stage("child", child).intercept(gate).inputs(input);
+    let parent: Pipeline<(), u32> = p.build(asked).expect("it is right");
+    let report = parent.lint();
+    let found: Vec<_> = report.findings().iter().map(|found| (found.lint(), found.calls())).collect();
+    assert_eq!(found, [(Lint::BulkheadAroundItself, Some(2))]);
 }

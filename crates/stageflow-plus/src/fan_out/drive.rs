@@ -57,6 +57,8 @@ pub(super) struct Lane<Ask, Within> {
     pub(super) read_ahead: usize,
     /// How long one may wait from now on.
     pub(super) within: Within,
+    /// Whether all of it is part of an item that has a permit of the limiter.
+    pub(super) is_nested: bool,
 }
 
 /// What is in a place of the pool.
@@ -168,6 +170,7 @@ where
     fn has_room(&self) -> bool {
         let in_use = self.pool.in_use();
         let may_ask = self.lane.as_ref().is_none_or(|lane| match lane.limiter.overflow() {
+            _ if lane.is_nested => self.by_caller == 0,
             Overflow::Wait => in_use - self.running < lane.read_ahead,
             Overflow::CallerRuns => self.by_caller == 0,
             _ => true,

@@ -26,6 +26,8 @@ pub(super) struct Given<'a, In> {
     pub(super) rules: Rules,
     pub(super) limiter: Option<&'a FanOutLimiter>,
     pub(super) request: &'a (dyn Fn(&In) -> FanOutRequest + Sync),
+    /// Whether the permit it needs may be that of an item around it.
+    pub(super) is_nested: bool,
 }
 
 /// How an item ended, and how many attempts were made.
@@ -65,8 +67,8 @@ async fn again<S: Stage<Input: Clone>>(
         let Some(delay) = delay.filter(|delay| ctx.slack().is_none_or(|slack| *delay < slack)) else {
             return (Err(exit), made);
         };
-        // Nobody holds a permit while they back off.
-        let had_permit = permit.take().is_some();
+        // Nobody holds a permit while they back off, but for those who could not be sure to get one again.
+        let had_permit = !given.is_nested && permit.take().is_some();
         made += 1;
         tell(ctx, index, made, delay, &exit);
         sleep(delay).await;

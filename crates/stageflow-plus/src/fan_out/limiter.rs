@@ -3,6 +3,7 @@
 mod builder;
 pub(crate) mod gate;
 mod map;
+mod nested;
 mod permit;
 pub(crate) mod ramp;
 mod refused;
@@ -24,6 +25,7 @@ pub use self::{
 pub(super) use self::permit::{Answer, Ticket};
 use self::{
     gate::Gate,
+    nested::Maps,
     state::{Ask, Offer},
 };
 
@@ -44,6 +46,8 @@ mod sync {
 /// - All that one asks for is taken at once, or nothing: nobody holds one key and waits for another.
 /// - Nobody waits while they could go: those for whose key there is no room are passed, and nobody else is.
 /// - Who stops to wait frees their place at once, and a permit is given back on every path, unwinding included.
+/// - A map within an item of another map under the same limiter never waits: its items run under permits that are free, and where none
+///   is, one at a time in place of the item around it. Those count under the keys of that item, and not under their own.
 /// - A key that nobody uses is forgotten: there are never more than permits and places in the queue.
 ///
 /// # Limits
@@ -81,6 +85,7 @@ struct Shared {
     max_queue: usize,
     order: QueueOrder,
     gate: Gate,
+    maps: Maps,
 }
 
 /// How a [`FanOutLimiter`] stands, as of one moment: `offered = granted + refused + dropped + left + queued`.
@@ -101,7 +106,7 @@ pub struct FanOutStats {
     pub offered: u64,
     /// Who was let in.
     pub granted: u64,
-    /// Of those, who goes on without a permit ([`Overflow::CallerRuns`]).
+    /// Of those, who goes on without a permit: by [`Overflow::CallerRuns`], or in place of an item around it.
     pub by_caller: u64,
     /// Who was refused.
     pub refused: u64,

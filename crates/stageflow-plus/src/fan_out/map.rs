@@ -214,8 +214,11 @@ where
         let tenant: Option<Arc<str>> =
             map.per_tenant.then(|| ctx.identity().tenant_id().map_or("", TenantId::as_str).into());
         let ranks = map.limiter.as_ref().is_some_and(FanOutLimiter::ranks);
+        let underway = map.limiter.as_ref().map(|limiter| limiter.begin(ctx));
+        let is_nested = underway.as_ref().is_some_and(|map| map.is_nested);
         let request = |item: &S::Input| {
-            let mut request = map.request.as_ref().map_or_else(FanOutRequest::new, |request| request(item));
+            let request = map.request.as_ref().map_or_else(FanOutRequest::new, |request| request(item));
+            let mut request = request.nested(is_nested);
             if ranks {
                 request = request.or_priority(ctx.snapshot().priority()).or_due_in(ctx.remaining());
             }
@@ -226,8 +229,10 @@ where
             request: &request,
             read_ahead: map.read_ahead.unwrap_or_else(|| map.default_read_ahead(limiter)),
             within: || ctx.slack().unwrap_or(Duration::MAX),
+            is_nested,
         });
-        let given = Given { ctx, rules: map.rules, limiter: map.limiter.as_ref(), request: &request };
+        let limiter = map.limiter.as_ref();
+        let given = Given { ctx, rules: map.rules, limiter, request: &request, is_nested };
         let mut tally = Tally::<S::Output, M>::new(ctx, total, map.failures, map.on_exceeded);
         let (standing, peak, aborted) = {
             let most = map.max_in_flight.unwrap_or(match &map.limiter {

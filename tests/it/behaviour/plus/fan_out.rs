@@ -4,6 +4,7 @@ mod cancelled;
 mod failures;
 mod items;
 mod limiter;
+mod nested;
 mod shared;
 mod watched;
 

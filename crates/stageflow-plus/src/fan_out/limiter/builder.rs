@@ -4,7 +4,7 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{Code, code, text::OneLine};
 
-use super::{FanOutLimiter, Overflow, QueueOrder, Shared, gate::Gate, state::Limits};
+use super::{FanOutLimiter, Overflow, QueueOrder, Shared, gate::Gate, nested::Maps, state::Limits};
 
 /// A [`FanOutLimiter`] to be furnished: made by [`FanOutLimiter::builder`].
 #[derive(Clone, Debug)]
@@ -98,6 +98,7 @@ impl FanOutLimiterBuilder {
             max_queue: self.limits.max_queue,
             order: self.limits.order,
             gate: Gate::new(self.limits),
+            maps: Maps::default(),
         })))
     }
 }

@@ -59,6 +59,7 @@ impl FanOutLimiter {
                 request: |_: &I::Item| FanOutRequest::new(),
                 read_ahead: 1,
                 within: || Duration::MAX,
+                is_nested: false,
             };
             let start = |_, item, permit| {
                 let future = each(item);

@@ -90,6 +90,12 @@ impl FanOutRequest {
         self
     }
 
+    /// Part of an item that has a permit of the same limiter.
+    pub(in crate::fan_out) fn nested(mut self, is_nested: bool) -> Self {
+        self.ask.nested = is_nested;
+        self
+    }
+
     pub(super) fn into_ask(mut self) -> Ask {
         self.ask.weight = self.ask.weight.max(1);
         self.ask

@@ -61,6 +61,8 @@ pub(crate) struct Ask {
     pub(crate) due: Option<u64>,
     /// Before all others of the same rank: who has waited before.
     pub(crate) again: bool,
+    /// Part of one who is in, and who would wait for it: it does not wait.
+    pub(crate) nested: bool,
 }
 
 /// What one who is in gives back.
@@ -185,6 +187,9 @@ impl<W> State<W> {
             self.grant(ask, weight);
             return Offer::Granted(weight);
         }
+        if ask.nested {
+            return self.by_caller();
+        }
         let Some(how) = how else {
             self.counts.refused += 1;
             return Offer::Refused;
@@ -198,6 +203,12 @@ impl<W> State<W> {
             None if self.waiters.len() <= self.limits.max_queue => Offer::Queued(number),
             None => self.overflow(number, told),
         }
+    }
+
+    fn by_caller(&mut self) -> Offer {
+        self.counts.granted += 1;
+        self.counts.by_caller += 1;
+        Offer::CallerRuns
     }
 
     fn overflow(&mut self, number: u64, told: &mut Vec<W>) -> Offer {
@@ -220,11 +231,7 @@ impl<W> State<W> {
                 let _gone = self.remove(number);
                 self.pump(told);
                 match overflow {
-                    Overflow::CallerRuns => {
-                        self.counts.granted += 1;
-                        self.counts.by_caller += 1;
-                        Offer::CallerRuns
-                    }
+                    Overflow::CallerRuns => self.by_caller(),
                     Overflow::DropOldest | Overflow::DropNewest => {
                         self.counts.dropped += 1;
                         Offer::Dropped

@@ -8,7 +8,7 @@ use stageflow::{
 };
 
 use super::{Gauge, over};
-use crate::behaviour::kit::within;
+use crate::behaviour::kit::{idle, within};
 
 /// Is inside for ten milliseconds, and fails the first time if it is to.
 fn leaf(gauge: &Gauge, flaky: bool) -> impl Stage<Input = Owned<u64>, Output = u64> + use<> {
@@ -105,4 +105,23 @@ async fn maps_beside_each_other_wait() {
     }
     let stats = limiter.stats();
     assert_eq!((gauge.peak(), stats.granted, stats.by_caller), (3, 40, 0));
+}
+
+/// Who backs off within an item keeps the place: another who takes it would be one too many when it goes on.
+#[tokio::test(start_paused = true)]
+async fn a_nested_item_that_backs_off_keeps_its_place() {
+    let (gauge, limiter) =
+        (Gauge::default(), FanOutLimiter::builder("one").limit(2).build().expect("a limiter"));
+    let run = nested(&limiter, &gauge, true).run(lists(1, 2)).start();
+    idle().await;
+    assert_eq!((gauge.now(), limiter.stats().in_use), (2, 2));
+    let other = async {
+        let _permit = limiter.acquire(FanOutRequest::new()).await.expect("it waits");
+        let _inside = gauge.enter();
+        // sleeps: on paused time
+        tokio::time::sleep(1.mins()).await;
+    };
+    let (done, ()) = tokio::join!(within(run), other);
+    assert_eq!(*done.expect("it completes").output(), 2);
+    assert_eq!(gauge.peak(), 2);
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use stageflow::{
+    Backoff, Jitter,
     plus::fan_out::{FanOutLimiter, FanOutRequest, ItemRetry, MapExt},
     prelude::*,
 };
@@ -28,7 +29,10 @@ fn leaf(gauge: &Gauge, flaky: bool) -> impl Stage<Input = Owned<u64>, Output = u
 /// Maps over lists of numbers, each list by a child run with a map of its own.
 fn nested(limiter: &FanOutLimiter, gauge: &Gauge, flaky: bool) -> Pipeline<Vec<Vec<u64>>, usize> {
     let inner = over(|p, input: Port<Vec<u64>>| {
-        let leaves = p.map("leaf", leaf(gauge, flaky)).retry_items(ItemRetry::attempts(3)).limiter(limiter);
+        let leaves = p
+            .map("leaf", leaf(gauge, flaky))
+            .retry_items(ItemRetry::attempts(3).backoff(Backoff::constant(5.millis()).jitter(Jitter::None)))
+            .limiter(limiter);
         leaves.over(input)
     });
     let count = |_: StageContext, lists: Arc<Vec<Vec<u64>>>| async move {

@@ -12,7 +12,7 @@ use crate::{
     explain::{Role, page},
     files::{Source, write_whole},
     load::{Loaded, load},
-    place::Places,
+    place::{Places, step_to},
     problem::{Found, MOST_SHOWN},
     run::FORMAT,
     screen,
@@ -74,7 +74,7 @@ fn findings(cli: &mut Cli, loaded: &Loaded) -> Result<(Findings, Exit), String> 
     problems.extend(warnings.map(|warning| {
         let found = Found::of_problem("warning", warning, places);
         match (warning.pointer(), warning.stages()) {
-            (None, [stage, ..]) => found.at(&pointer(stage), places),
+            (None, [stage, ..]) => found.at(&format!("/stages/{}", step_to(stage)), places),
             _ => found,
         }
     }));
@@ -100,13 +100,9 @@ fn of_finding(finding: &Finding, places: &mut Places<'_>) -> Found {
     let found = Found::new(severity, finding.lint(), &message, finding.help());
     match finding.stages() {
         // A stage of a pipeline that is a stage has no place of its own.
-        [stage, ..] => found.at(&pointer(stage), places),
+        [stage, ..] => found.at(&format!("/stages/{}", step_to(stage)), places),
         [] => found,
     }
-}
-
-fn pointer(stage: &str) -> String {
-    format!("/stages/{}", stage.replace('~', "~0").replace('/', "~1"))
 }
 
 impl Findings {

@@ -33,6 +33,11 @@ struct Item {
     at: usize,
 }
 
+/// A name as a step of a JSON pointer.
+pub(crate) fn step_to(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 impl<'t> Places<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();

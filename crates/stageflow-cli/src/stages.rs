@@ -12,7 +12,6 @@ mod template;
 mod text;
 mod trouble;
 mod values;
-mod words;
 
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -15,6 +15,7 @@ use std::{
 };
 
 use crate::{
+    caught::poll_caught,
     context::StageContext,
     exit::{StageExit, StageResult},
     input::{InputItem, Inputs},
@@ -319,11 +320,7 @@ pub(crate) async fn guard<I: Interceptor>(call: Arc<Call>, depth: usize) -> Stag
     let done = match catch_unwind(AssertUnwindSafe(|| own.around(&call, next))) {
         Ok(future) => {
             let mut future = pin!(future);
-            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-                Ok(poll) => poll.map(Some),
-                Err(_) => Poll::Ready(None),
-            })
-            .await
+            poll_fn(|cx| poll_caught(future.as_mut(), cx)).await.ok()
         }
         Err(_) => None,
     };

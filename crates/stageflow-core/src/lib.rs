@@ -24,6 +24,8 @@ mod admit;
 mod backoff;
 pub mod budget;
 pub mod call;
+#[doc(hidden)]
+pub mod caught;
 pub mod code;
 mod collector;
 pub mod context;

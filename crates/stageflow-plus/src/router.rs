@@ -54,7 +54,7 @@ pub use self::{
     function::{Otherwise, Router},
     hash::{rendezvous, stable_hash},
     loops::{LoopDetector, RouteLoop},
-    phrases::Phrases,
+    phrases::{Phrase, Phrases},
     route::{Route, RouteKey, RouteReason, SkippedRoute},
     split::Split,
 };

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use stageflow::spec::Registry;
+use stageflow::{plus::router::Phrase, spec::Registry};
 
-use super::{pointer::Pointer, words::Phrase};
+use super::pointer::Pointer;
 
 /// A part is this value.
 #[derive(Deserialize, JsonSchema)]
@@ -60,6 +60,6 @@ pub(super) fn register(registry: &mut Registry) {
         })
         .predicate("says", |wanted: &Says, value: &Value| {
             let text = wanted.at.get(value).and_then(Value::as_str).unwrap_or_default();
-            wanted.any_of.iter().any(|phrase| Phrase::new(phrase).is_in(text))
+            wanted.any_of.iter().any(|phrase| Phrase::new(phrase.as_str()).is_in(text))
         });
 }

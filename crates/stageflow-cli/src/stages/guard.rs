@@ -5,12 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use stageflow::{prelude::*, spec::SpecError};
+use stageflow::{plus::router::Phrase, prelude::*, spec::SpecError};
 
-use super::{
-    pointer::{Pointer, what},
-    words::Phrase,
-};
+use super::pointer::{Pointer, what};
 
 /// Passes its input on if it is as it should be; otherwise the stage fails with all that is wrong.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -56,7 +53,7 @@ impl Guard {
         let forbid = config
             .forbid
             .into_iter()
-            .map(|(at, phrases)| (at, phrases.iter().map(|phrase| Phrase::new(phrase)).collect::<Vec<_>>()));
+            .map(|(at, phrases)| (at, phrases.into_iter().map(Phrase::new).collect::<Vec<_>>()));
         let guard = Self {
             require: pointers(config.require, "/require")?,
             max_chars: pointers(config.max_chars, "/max_chars")?,

@@ -8,14 +8,13 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use stageflow::{prelude::*, spec::SpecError};
+use stageflow::{plus::router::Phrase, prelude::*, spec::SpecError};
 
 use super::{
     files::{Folder, Format, MOST, RelativePath, read},
     pointer::{Pointer, Reference, text_at, what},
     template::referred,
     values::given,
-    words::words,
 };
 
 /// Gives the entry of a table that a text of its input names.
@@ -137,14 +136,14 @@ impl Rank {
         /// The usual constants: how soon repetitions count less, and how much length matters.
         const K: f64 = 1.2;
         const B: f64 = 0.75;
-        let wanted: HashSet<String> = words(text).collect();
+        let wanted: HashSet<String> = Phrase::words_of(text).collect();
         let mut counts: Vec<(HashMap<String, usize>, usize)> = Vec::with_capacity(documents.len());
         let mut holders: BTreeMap<String, usize> = BTreeMap::new();
         for document in &documents {
             let (mut count, mut length) = (HashMap::new(), 0);
             for field in &self.fields {
                 for_each_text(field.get(document), &mut |text| {
-                    for word in words(text) {
+                    for word in Phrase::words_of(text) {
                         length += 1;
                         if wanted.contains(&word) {
                             *count.entry(word).or_default() += 1;

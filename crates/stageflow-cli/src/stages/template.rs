@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use stageflow::{prelude::*, spec::SpecError};
 
 use super::pointer::{Reference, shown};
+use crate::place::step_to;
 
 /// Gives a text, or any value with texts in it, in which `{{stage}}` and `{{stage/field}}` are replaced by what its inputs hold.
 ///
@@ -83,7 +84,7 @@ fn shape(value: Value, at: &str) -> Result<Shape, SpecError> {
         }
         Value::Object(fields) => {
             let fields = fields.into_iter().map(|(name, field)| {
-                let at = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+                let at = format!("{at}/{}", step_to(&name));
                 Ok((name, shape(field, &at)?))
             });
             Shape::Object(fields.collect::<Result<_, SpecError>>()?)

@@ -176,9 +176,7 @@ impl Backlog {
         }
         let before = self.pending.before(&event);
         self.account.in_flight += 1;
-        self.queued += 1;
-        self.highest = self.highest.max(self.queued);
-        self.is_high |= self.queued * 5 >= self.capacity.saturating_mul(4);
+        self.come(1);
         let entry = Entry { ticket: self.tickets, event, class, before, until };
         if verdict == Pushed::Spilling {
             self.put_behind(entry);
@@ -187,6 +185,19 @@ impl Backlog {
             self.lanes[lane].push_back(entry);
         }
         verdict
+    }
+
+    /// So many more wait.
+    fn come(&mut self, count: usize) {
+        self.queued += count;
+        self.highest = self.highest.max(self.queued);
+        self.is_high |= self.queued * 5 >= self.capacity.saturating_mul(4);
+    }
+
+    /// So many do not wait any more.
+    fn go(&mut self, count: usize) {
+        self.queued -= count;
+        self.is_high &= self.queued * 5 > self.capacity;
     }
 
     /// Counts an event that came and is not let in.
@@ -310,8 +321,7 @@ impl Backlog {
             return Some((Event::gap(run, seq.saturating_sub(1), nanos, losses), None));
         }
         let entry = self.lanes[lane].pop_front()?;
-        self.queued -= 1;
-        self.is_high &= self.queued * 5 > self.capacity;
+        self.go(1);
         Some((entry.event, Some(entry.class)))
     }
 

@@ -295,10 +295,15 @@ impl RunEvents {
     }
 
     fn hand_out(&self, events: Vec<Event>) {
+        let Some((last, others)) = self.sinks.split_last() else {
+            if let Some(stream) = &self.stream {
+                stream.push(events);
+            }
+            return;
+        };
         if let Some(stream) = &self.stream {
             stream.push(events.clone());
         }
-        let Some((last, others)) = self.sinks.split_last() else { return };
         for sink in others {
             sink.deliver(events.clone(), &self.handle);
         }

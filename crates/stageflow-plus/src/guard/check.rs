@@ -11,7 +11,9 @@ use std::{
 };
 
 use stageflow_core::{
-    BoxError, Code, ErrorClass, FieldValue, StageContext, StageExit, StageResult, code,
+    BoxError, Code, ErrorClass, FieldValue, StageContext, StageExit, StageResult,
+    caught::poll_caught,
+    code,
     exit::Exit,
     text::panic_message,
     time::{Human, nanos},
@@ -84,12 +86,7 @@ impl<F: Future + ?Sized> Future for Caught<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(future) = &mut self.0 else { return Poll::Pending };
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        let ended = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => Ok(output),
-            Err(panic) => Err(panic),
-        };
+        let ended = std::task::ready!(poll_caught(future.as_mut(), cx));
         let future = self.0.take();
         // Its destructor is the user's as well.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));

@@ -1,6 +1,6 @@
 //! [`Phrases`]: a route by the words of a text.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::route::{Route, RouteKey, RouteReason};
 
@@ -32,8 +32,7 @@ pub struct Phrases<R> {
 #[derive(Clone, Debug)]
 struct Rule<R> {
     route: R,
-    /// Each with its words.
-    phrases: Vec<(Arc<str>, Vec<String>)>,
+    phrases: Vec<Phrase>,
 }
 
 impl<R: RouteKey> Phrases<R> {
@@ -45,21 +44,18 @@ impl<R: RouteKey> Phrases<R> {
     /// A route, and the phrases of which one is enough; those without a word are never found.
     #[must_use]
     pub fn rule<P: Into<Arc<str>>>(mut self, route: R, phrases: impl IntoIterator<Item = P>) -> Self {
-        let phrases = phrases.into_iter().map(Into::into).map(|phrase: Arc<str>| {
-            let words = words(&phrase);
-            (phrase, words)
-        });
-        self.rules.push(Rule { route, phrases: phrases.filter(|(_, words)| !words.is_empty()).collect() });
+        let phrases = phrases.into_iter().map(Phrase::new).filter(|phrase| !phrase.is_empty());
+        self.rules.push(Rule { route, phrases: phrases.collect() });
         self
     }
 
     /// The decision for a text. It takes time linear in the text for each phrase.
     pub fn decide(&self, text: &str) -> Route<R> {
-        let words = words(text);
-        let mut found = self.rules.iter().filter_map(|rule| {
-            let phrase = rule.phrases.iter().find(|(_, phrase)| contains(&words, phrase))?;
-            Some((rule, &phrase.0))
-        });
+        let words: Vec<String> = Phrase::words_of(text).collect();
+        let mut found = self
+            .rules
+            .iter()
+            .filter_map(|rule| Some((rule, rule.phrases.iter().find(|phrase| phrase.is_among(&words))?)));
         let Some((rule, phrase)) = found.next() else {
             return Route::to(self.otherwise.clone())
                 .reason_code(RouteReason::Phrase)
@@ -87,14 +83,52 @@ impl<R: RouteKey> Phrases<R> {
     }
 }
 
-/// The words of a text, in lower case: rows of letters and digits of any script.
-fn words(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
-        .collect()
+/// Words in a row, in whatever case, with whatever stands between them.
+///
+/// ```
+/// use stageflow_plus::router::Phrase;
+///
+/// let phrase = Phrase::new("completely broken");
+/// assert!(phrase.is_in("It is COMPLETELY -- broken!"));
+/// assert!(!phrase.is_in("It is incompletely broken"));
+/// assert!(Phrase::new("!?").is_empty() && !Phrase::new("!?").is_in("!?"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Phrase {
+    text: Arc<str>,
+    words: Vec<String>,
 }
 
-fn contains(words: &[String], phrase: &[String]) -> bool {
-    words.windows(phrase.len()).any(|window| window == phrase)
+impl Phrase {
+    /// The phrase as it is written.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        let text = text.into();
+        Self { words: Self::words_of(&text).collect(), text }
+    }
+
+    /// The words of any text, in lower case: rows of letters and digits of any script.
+    pub fn words_of(text: &str) -> impl Iterator<Item = String> {
+        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+    }
+
+    /// Whether it has no word, so that it is found nowhere.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Whether a text has its words in a row.
+    pub fn is_in(&self, text: &str) -> bool {
+        self.is_among(&Self::words_of(text).collect::<Vec<_>>())
+    }
+
+    fn is_among(&self, words: &[String]) -> bool {
+        !self.is_empty() && words.windows(self.words.len()).any(|window| window == self.words)
+    }
+}
+
+/// As it is written.
+impl fmt::Display for Phrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }

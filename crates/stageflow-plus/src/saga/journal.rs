@@ -9,7 +9,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use stageflow_core::{BoxError, Code, FieldValue, StageContext, StageExit, StageResult, code};
+use stageflow_core::{
+    BoxError, Code, FieldValue, StageContext, StageExit, StageResult, caught::poll_caught, code,
+};
 use tokio::runtime::Handle;
 
 use super::{
@@ -421,12 +423,7 @@ pub(super) fn words(exit: &StageExit) -> String {
 pub(super) async fn caught<O>(
     mut future: Pin<Box<dyn Future<Output = O> + Send>>,
 ) -> Result<O, Box<dyn Any + Send>> {
-    let output =
-        std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        })
-        .await;
+    let output = std::future::poll_fn(|cx| poll_caught(future.as_mut(), cx)).await;
     let _panicked = catch_unwind(AssertUnwindSafe(|| drop(future)));
     output
 }

@@ -7,10 +7,9 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
-    task::Poll,
 };
 
-use stageflow_core::{ErrorClass, StageContext, StageExit, StageResult, code};
+use stageflow_core::{ErrorClass, StageContext, StageExit, StageResult, caught::poll_caught, code};
 
 use super::{
     Saga,
@@ -71,11 +70,7 @@ impl Saga {
         let ended = {
             let body = body(SagaScope(Arc::clone(&journal)));
             let mut body = pin!(body);
-            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
-                Ok(polled) => polled.map(Ok),
-                Err(panic) => Poll::Ready(Err(panic)),
-            })
-            .await
+            poll_fn(|cx| poll_caught(body.as_mut(), cx)).await
         };
         let because = match &ended {
             Ok(Ok(_)) if !journal.has_abandoned() => {

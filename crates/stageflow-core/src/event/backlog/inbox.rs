@@ -94,9 +94,7 @@ impl Backlog {
         self.tickets += count as u64;
         self.account.emitted += count as u64;
         self.account.in_flight += count as u64;
-        self.queued += count;
-        self.highest = self.highest.max(self.queued);
-        self.is_high |= self.queued * 5 >= self.capacity.saturating_mul(4);
+        self.come(count);
         if count > 0 {
             self.inbox.push(first, events, counts);
         }
@@ -131,8 +129,7 @@ impl Backlog {
         }
         self.inbox.chunks.front().filter(|chunk| chunk.events.len() <= most)?;
         let chunk = self.inbox.pop()?;
-        self.queued -= chunk.events.len();
-        self.is_high &= self.queued * 5 > self.capacity;
+        self.go(chunk.events.len());
         Some(chunk)
     }
 

@@ -227,8 +227,7 @@ impl Backlog {
             let waiters: Vec<_> = away.tail.drain(..count).map(Waiter).collect();
             let id = waiters.first()?.0.ticket;
             away.parcels.push_back(Parcel::of(id, waiters.iter().map(|waiter| &waiter.0)));
-            backlog.queued -= count;
-            backlog.is_high &= backlog.queued * 5 > backlog.capacity;
+            backlog.go(count);
             backlog.account.spilled += count as u64;
             Some(DiskJob::Write(EventClass::ALL[lane], id, waiters))
         };

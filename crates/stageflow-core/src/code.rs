@@ -164,6 +164,43 @@ codes! {
     CLEANUP_FAILED = "read the cause; what it should have released may still be held";
     /// Clean-ups used up their budget.
     CLEANUP_TIMEOUT = "raise `cleanup_budget`, or make the clean-up faster";
+    // Keeping runs.
+    /// A pipeline keeps what its stages give, and not its own input.
+    INPUT_NOT_DURABLE = "take the input by `p.durable_input()`, so that the run can be resumed";
+    /// A run with durable stages was started on an engine without a journal.
+    NO_JOURNAL = "give the engine one: `Engine::builder().journal(…)`";
+    /// A durable run, or a key of a store, has no tenant.
+    TENANT_REQUIRED = "say for whom the run is: `.tenant(…)`, or give the journal a `default_tenant`";
+    /// A run of this id was begun before.
+    RUN_EXISTS = "take a new run id, or resume that run";
+    /// The tenant has no run of this id.
+    RUN_NOT_FOUND = "check the id and the tenant; runs that have ended are forgotten after their retention";
+    /// A run has ended, so there is nothing to resume.
+    RUN_ENDED = "read its journal, or branch from one of its stages";
+    /// Another process goes on with a run.
+    LEASE_HELD = "leave it to that process, or wait for the end of its lease";
+    /// Another process has taken a run over.
+    LEASE_LOST = "nothing to mend where the other process lives; else give leases more time than the process is ever stopped for";
+    /// A store does not answer.
+    STORE_UNAVAILABLE = "see whether the store is up and reachable; the run can be resumed when it is";
+    /// A store has no room left.
+    STORE_FULL = "make room; the run can be resumed then";
+    /// A tenant has used up what it may use.
+    QUOTA_EXCEEDED = "wait, free what is not needed any more, or raise the quota of the tenant";
+    /// A store was made by another version.
+    STORE_SCHEMA = "run the version that made it, or let the newer one migrate it";
+    /// A store does not keep tenants apart.
+    STORE_UNSAFE = "use a role that neither owns the tables nor is a superuser nor has BYPASSRLS, and tables with FORCE ROW LEVEL SECURITY";
+    /// A store gives something else than was written.
+    STORE_CORRUPT = "restore the store from a backup; what can be read of it stays readable";
+    /// A run was begun with another pipeline.
+    PIPELINE_CHANGED = "resume it with the version that began it, or begin it anew";
+    /// What was written is not what this code reads.
+    NOT_READABLE = "give the codec of the stage upcasters for the older versions";
+    /// A value that has to leave the process has no codec, or does not go through it.
+    NOT_STORABLE = "have the type derive `Serialize` and `Deserialize`, and the stage marked `.durable()` or `.stored()`";
+    /// A pause has ended without an answer.
+    PAUSE_EXPIRED = "give the pause more time, or say what follows without an answer";
     /// The executor itself is at fault.
     INTERNAL = "report this as a bug";
 }

@@ -16,6 +16,7 @@
 //! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps; [`RunAdmission`]: on what it decides |
 //! | [`facts`] | [`PolicyFacts`]: what an interceptor says of itself |
 //! | [`event`] | [`Event`], [`EventClass`], [`EventSink`], [`SinkAccount`], [`Recorder`] |
+//! | [`durable`] | [`Journal`](durable::Journal): what a run leaves behind, and how values get there |
 //! | [`wait`] | [`WaitReason`]: why a stage is not finished yet |
 //! | [`code`] | the stable error codes |
 
@@ -29,6 +30,7 @@ pub mod caught;
 pub mod code;
 mod collector;
 pub mod context;
+pub mod durable;
 pub mod event;
 pub mod exit;
 mod extensions;
@@ -42,6 +44,7 @@ pub mod policy;
 mod recorder;
 mod run_local;
 pub mod scope;
+mod sensitive;
 #[doc(hidden)]
 pub mod slot;
 pub mod snapshot;
@@ -81,6 +84,7 @@ pub use crate::{
     outcome::{CancelCause, Failure, RunOutcome, SkipCause, StageOutcome},
     policy::{FailurePolicy, Keep, Priority},
     recorder::Recorder,
+    sensitive::{REDACTED, Sensitive},
     snapshot::{ContextSnapshot, Identity, SnapshotBuilder},
     stage::{FnStage, Stage, StageKind, stage_fn},
     time::{Clock, DurationExt, Randomness},

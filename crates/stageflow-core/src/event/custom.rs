@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Whether the engine's own events have such names.
 fn is_reserved(name: &str) -> bool {
@@ -53,7 +53,7 @@ impl CustomEvent {
 }
 
 /// The value of a field of a [`CustomEvent`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum FieldValue {

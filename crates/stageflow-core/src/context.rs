@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::RunBudget,
     code,
+    durable::AnyCodec,
     event::CustomEvent,
     exit::{BoxError, ErrorClass, StageExit, StageResult},
     scope::{Detached, Hold, StageScope},
@@ -331,6 +332,11 @@ impl StageContext {
     /// A random number of the run's own source: the seed's, where the engine has one.
     pub fn random_u64(&self) -> u64 {
         self.scope.random()
+    }
+
+    /// How the output of the stage leaves the process: by [`durable`](crate::durable), or if it is said to be stored.
+    pub fn codec(&self) -> Option<&AnyCodec> {
+        self.scope.codec(self.stage)
     }
 
     #[doc(hidden)]

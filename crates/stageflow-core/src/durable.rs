@@ -11,7 +11,7 @@ mod pause;
 
 pub use self::{
     codec::{AnyCodec, Codec, CodecError, Encoded},
-    entry::{Entry, EntryKind, StageEnd, StoredFailure},
+    entry::{Entry, EntryKind, JournaledFailure, StageEnd},
     error::{JournalError, JournalErrorKind},
     journal::{Ack, Journal, JournalFuture, JournaledRun, RunHeader, RunKey, RunLease, RunState, RunSummary},
     pause::{Answered, Pause, PauseRecord, PauseState},

@@ -17,10 +17,13 @@
 //! | [`facts`] | [`PolicyFacts`]: what an interceptor says of itself |
 //! | [`event`] | [`Event`], [`EventClass`], [`EventSink`], [`SinkAccount`], [`Recorder`] |
 //! | [`durable`] | [`Journal`](durable::Journal): what a run leaves behind, and how values get there |
+//! | [`audit`] | [`AuditLog`](audit::AuditLog), [`TenantData`](audit::TenantData): what an auditor reads, and the end of a tenant's data |
+//! | [`idempotency`] | [`IdempotencyStore`](idempotency::IdempotencyStore): what a store of answers has to do |
 //! | [`wait`] | [`WaitReason`]: why a stage is not finished yet |
 //! | [`code`] | the stable error codes |
 
 mod admit;
+pub mod audit;
 #[doc(hidden)]
 mod backoff;
 pub mod budget;
@@ -37,6 +40,7 @@ mod extensions;
 pub mod facts;
 mod health;
 pub mod id;
+pub mod idempotency;
 pub mod input;
 pub mod intercept;
 pub mod outcome;

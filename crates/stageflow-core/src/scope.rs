@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::account::Account,
     context::StageContext,
+    durable::AnyCodec,
     event::CustomEvent,
     exit::{BoxError, StageExit, StageResult},
     input::Inputs,
@@ -70,6 +71,10 @@ pub trait StageScope: Send + Sync {
     fn account(&self) -> &Arc<Account>;
     /// An attempt says what it has cost: `false` if nothing is reserved for it.
     fn settle(&self, stage: u32, attempt: u32, actual: u64) -> bool;
+    /// How the output of the stage leaves the process, if it may.
+    fn codec(&self, _stage: u32) -> Option<&AnyCodec> {
+        None
+    }
     /// How the run ends, for its clean-ups: before them nobody knows. `None` without a run.
     fn outcome(&self) -> Option<RunOutcome> {
         None

@@ -75,6 +75,8 @@ impl Draft {
             input_readers: readers.of_input,
             roots,
             conditions: self.conditions,
+            has_durable: self.settings.values().any(|settings| settings.durable),
+            input_codec: self.input_codec,
             groups: self.groups,
             settings: self.settings,
             policies: self.policies,

@@ -2,8 +2,12 @@
 
 use std::{any::Any, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
+use serde::{Serialize, de::DeserializeOwned};
 use stageflow_core::{
-    Budget, FailureRules, Interceptor, Keep, StageKind, intercept::AnyInterceptor, value::TypeTag,
+    Budget, FailureRules, Interceptor, Keep, StageKind,
+    durable::{AnyCodec, Codec},
+    intercept::AnyInterceptor,
+    value::TypeTag,
 };
 
 use crate::{
@@ -189,6 +193,20 @@ impl<I> Builder<I> {
     fn set(&mut self, setting: Setting, place: &'static Location<'static>) -> &mut Self {
         self.draft.set(setting, place.into());
         self
+    }
+}
+
+impl<I: Any + Send + Sync + Serialize + DeserializeOwned> Builder<I> {
+    /// The port of the pipeline's input, which the journal of a run keeps as JSON: a run with durable stages begins with it when it is
+    /// resumed.
+    pub fn durable_input(&mut self) -> Port<I> {
+        self.durable_input_with(Codec::json())
+    }
+
+    /// Like [`durable_input`](Self::durable_input), with a version of the type and upcasters for the older ones.
+    pub fn durable_input_with(&mut self, codec: Codec<I>) -> Port<I> {
+        self.draft.input_codec = Some(AnyCodec::new(codec));
+        self.input()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use stageflow_core::{
-    FailureRules, Layer, code,
+    FailureRules, Layer, StageKind, code,
     intercept::{AnyInterceptor, Placement},
     time::Human,
     value::TypeTag,
@@ -208,6 +208,11 @@ fn settings(draft: &Draft, found: &mut Vec<Problem>) {
                 let message = format!("with `{what}` of zero stage {} can never complete", Quoted(name));
                 found.push(Problem::new(code::INVALID_POLICY, place, message).about([name]));
             }
+        }
+        if settings.durable && draft.kinds[stage as usize] == StageKind::Guard {
+            let message = format!("guard {} cannot be durable: a guard decides anew each time", Quoted(name));
+            let help = "take `.durable()` off the guard; what runs behind it may be durable";
+            found.push(Problem::new(code::INVALID_POLICY, place, message).help(help).about([name]));
         }
         found.extend(settings.interceptors.iter().filter_map(|it| Some(outside(it, place)?.about([name]))));
     }

@@ -2,8 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde::{Serialize, de::DeserializeOwned};
 pub(crate) use stageflow_core::intercept::AnyInterceptor;
-use stageflow_core::{Interceptor, Stage, StageKind};
+use stageflow_core::{
+    Interceptor, Stage, StageKind,
+    durable::{AnyCodec, Codec},
+};
 
 use crate::{lint::Lint, plan::StageSettings, sub_pipeline::IntoStage};
 
@@ -72,6 +76,8 @@ impl StageSettings {
         self.min_time = self.min_time.max(inner.min_time);
         self.grace = self.grace.or(inner.grace);
         self.cost = self.cost.or(inner.cost);
+        self.codec = self.codec.take().or(inner.codec);
+        self.durable |= inner.durable;
         self.interceptors.extend(inner.interceptors);
         self.allowed.extend(inner.allowed);
     }
@@ -151,6 +157,62 @@ macro_rules! setters {
 
 pub(crate) use setters;
 
+/// What is said about a stage whose output leaves the process, by the field `said`.
+macro_rules! codec_setters {
+    ($($stage:tt)*) => {
+        /// Keeps what the stage gives in the journal of the run, as JSON: a run that is resumed has it from there, and the stage is
+        /// not called again. Nobody reads the output before it is durable.
+        ///
+        /// What the stage has done when its process dies before that is done again: at least once. Where that must not be, give it
+        /// an idempotency key.
+        pub fn durable(self) -> Self
+        where
+            $($stage)*: IntoConfiguredStage,
+            <<$($stage)* as IntoConfiguredStage>::Stage as Stage>::Output: Serialize + DeserializeOwned,
+        {
+            self.durable_with(Codec::json())
+        }
+
+        /// Like [`durable`](Self::durable), with a version of the type and upcasters for the older ones.
+        pub fn durable_with(
+            mut self,
+            codec: Codec<<<$($stage)* as IntoConfiguredStage>::Stage as Stage>::Output>,
+        ) -> Self
+        where
+            $($stage)*: IntoConfiguredStage,
+            <<$($stage)* as IntoConfiguredStage>::Stage as Stage>::Output: Serialize + DeserializeOwned,
+        {
+            self.said.settings().durable = true;
+            self.stored_with(codec)
+        }
+
+        /// Lets what the stage gives leave the process, as JSON: for policies whose store is elsewhere, such as idempotency. It does
+        /// not make the stage durable.
+        pub fn stored(self) -> Self
+        where
+            $($stage)*: IntoConfiguredStage,
+            <<$($stage)* as IntoConfiguredStage>::Stage as Stage>::Output: Serialize + DeserializeOwned,
+        {
+            self.stored_with(Codec::json())
+        }
+
+        /// Like [`stored`](Self::stored), with a version of the type and upcasters for the older ones.
+        pub fn stored_with(
+            mut self,
+            codec: Codec<<<$($stage)* as IntoConfiguredStage>::Stage as Stage>::Output>,
+        ) -> Self
+        where
+            $($stage)*: IntoConfiguredStage,
+            <<$($stage)* as IntoConfiguredStage>::Stage as Stage>::Output: Serialize + DeserializeOwned,
+        {
+            self.said.settings().codec = Some(AnyCodec::new(codec));
+            self
+        }
+    };
+}
+
+pub(crate) use codec_setters;
+
 /// A stage and what is said about it: made by [`configured`], added like a stage.
 ///
 /// What the builder says goes before it: another timeout, grace, cost or kind replaces this one, of two least times the larger counts,
@@ -194,6 +256,7 @@ pub fn configured<S>(stage: S) -> ConfiguredStage<S> {
 
 impl<S> ConfiguredStage<S> {
     setters!();
+    codec_setters!(S);
 
     /// The same about another stage: interceptors are shared, and what looks at them sees one, not two.
     pub fn of<T>(&self, stage: T) -> ConfiguredStage<T> {

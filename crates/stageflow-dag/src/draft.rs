@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use stageflow_core::{StageKind, stage::ErasedStage};
+use stageflow_core::{StageKind, durable::AnyCodec, stage::ErasedStage};
 
 use crate::{
     plan::{Condition, Csr, Edge, EdgeKind, INPUT, MAX_STAGES, Names, Policies, SettingsMap, StageSettings},
@@ -58,6 +58,8 @@ pub(crate) struct Draft {
     pub(crate) groups: u32,
     pub(crate) settings: SettingsMap,
     pub(crate) policies: Policies,
+    /// How the input leaves the process, if it may.
+    pub(crate) input_codec: Option<AnyCodec>,
     /// Where the pipeline's own settings were made; the last call counts.
     pub(crate) set_at: Vec<(Setting, Place)>,
     /// Where the pipeline's interceptors were added, one place for each.
@@ -128,6 +130,7 @@ impl Draft {
             groups: 0,
             settings: SettingsMap::default(),
             policies: Policies::default(),
+            input_codec: None,
             set_at: Vec::new(),
             intercepted_at: Vec::new(),
             by_name: Vec::new(),

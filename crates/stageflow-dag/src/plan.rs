@@ -12,8 +12,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, FailureRules, Keep, StageKind, Timeouts, Value, event::StageNames, intercept::AnyInterceptor,
-    stage::ErasedStage, value::TypeTag,
+    Budget, FailureRules, Keep, StageKind, Timeouts, Value, durable::AnyCodec, event::StageNames,
+    intercept::AnyInterceptor, stage::ErasedStage, value::TypeTag,
 };
 
 pub(crate) use self::arrays::{Csr, Names};
@@ -84,6 +84,8 @@ pub struct Plan {
     pub(crate) has_min_times: bool,
     pub(crate) min_time: Duration,
     pub(crate) input: TypeTag,
+    pub(crate) input_codec: Option<AnyCodec>,
+    pub(crate) has_durable: bool,
     pub(crate) output: u32,
     pub(crate) owned_edges: bool,
     pub(crate) by_name: OnceLock<HashMap<String, u32>>,
@@ -189,6 +191,10 @@ pub struct StageSettings {
     pub grace: Option<Duration>,
     /// What one attempt is estimated to cost.
     pub cost: Option<u64>,
+    /// How its output leaves the process, if it may.
+    pub codec: Option<AnyCodec>,
+    /// Whether what it gives is in the journal before anybody reads it.
+    pub durable: bool,
     /// Interceptors of this stage alone, in the order of addition.
     pub interceptors: Vec<AnyInterceptor>,
     /// Findings that are known to be all right.
@@ -287,6 +293,17 @@ impl Plan {
     /// Where in the user's code the stage was added.
     pub fn location(&self, index: u32) -> &'static Location<'static> {
         self.locations[index as usize]
+    }
+
+    /// How the input leaves the process, if it may.
+    pub fn input_codec(&self) -> Option<&AnyCodec> {
+        self.input_codec.as_ref()
+    }
+
+    /// Whether a stage is durable.
+    #[inline]
+    pub fn has_durable(&self) -> bool {
+        self.has_durable
     }
 
     /// The index of the stage `name`.

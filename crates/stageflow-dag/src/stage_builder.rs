@@ -2,11 +2,15 @@
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
-use stageflow_core::{Interceptor, Stage, StageKind, Value};
+use serde::{Serialize, de::DeserializeOwned};
+use stageflow_core::{
+    Interceptor, Stage, StageKind, Value,
+    durable::{AnyCodec, Codec},
+};
 
 use crate::{
     builder::Builder,
-    configured::{IntoConfiguredStage, Said, setters},
+    configured::{IntoConfiguredStage, Said, codec_setters, setters},
     draft::{Draft, NewStage, Place},
     lint::Lint,
     names::numbered,
@@ -97,6 +101,7 @@ impl<'b, I, S: IntoConfiguredStage> StageBuilder<'b, I, S> {
     }
 
     setters!();
+    codec_setters!(S);
     edge_setters!();
 
     /// Says what feeds the stage, adds it to the pipeline, and gives the port of its output.
@@ -140,6 +145,7 @@ impl<'b, I, S: IntoConfiguredStage, F: FnMut(usize) -> S> ParallelBuilder<'b, I,
     }
 
     setters!();
+    codec_setters!(S);
     edge_setters!();
 
     /// Says what feeds each of the stages, adds them to the pipeline, and gives their ports in the order of the

@@ -12,6 +12,7 @@ use std::{
 use stageflow_core::{
     ContextSnapshot, CustomEvent, EventKind, RunOutcome, StageContext, StageKind, Value, WaitReason,
     budget::account::Account,
+    durable::AnyCodec,
     input::Inputs,
     scope::{CleanUp, Hold, StageScope},
     slot::FutureSlot,
@@ -234,6 +235,10 @@ impl StageScope for WorkerScope {
 
     fn settle(&self, stage: u32, attempt: u32, actual: u64) -> bool {
         self.run.settle_cost(stage, attempt, actual)
+    }
+
+    fn codec(&self, stage: u32) -> Option<&AnyCodec> {
+        self.run.plan.settings(stage)?.codec.as_ref()
     }
 
     fn outcome(&self) -> Option<RunOutcome> {

@@ -2,20 +2,18 @@
 
 mod error;
 mod intercept;
-mod key;
 mod memory;
-mod store;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, sync::Arc};
 
-pub use self::{
-    error::IdempotencyError,
-    key::{Fingerprint, IdempotencyKey, StoreKey},
-    memory::InMemoryStore,
-    store::{Answer, Begin, IdempotencyStore, Lease, StoreFuture, StoredFailure, Wait},
+pub use stageflow_core::idempotency::{
+    Answer, Begin, Fingerprint, IdempotencyKey, IdempotencyStore, Lease, StoreFuture, StoreKey,
+    StoredFailure, Wait,
 };
+
+pub use self::{error::IdempotencyError, memory::InMemoryStore};
 
 use crate::CallInputs;
 

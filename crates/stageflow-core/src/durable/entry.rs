@@ -75,7 +75,7 @@ pub enum EntryKind {
         /// How.
         outcome: RunOutcome,
         /// What it follows from.
-        failure: Option<StoredFailure>,
+        failure: Option<JournaledFailure>,
     },
 }
 
@@ -113,7 +113,7 @@ pub enum StageEnd {
     /// It was left out.
     Skipped(SkipCause),
     /// It failed.
-    Failed(StoredFailure),
+    Failed(JournaledFailure),
     /// An input will never come.
     Blocked {
         /// The stage whose failure is the root of it.
@@ -123,7 +123,7 @@ pub enum StageEnd {
 
 /// What is left of a failure outside of its process: not its error, which has a type of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredFailure {
+pub struct JournaledFailure {
     /// The stage.
     pub stage: String,
     /// The code.
@@ -136,7 +136,7 @@ pub struct StoredFailure {
     pub attempts: u32,
 }
 
-impl StoredFailure {
+impl JournaledFailure {
     /// The code, as far as the engine knows it; that of any other failure is `STAGE_FAILED`.
     pub fn known_code(&self) -> Code {
         let known = code::ALL.iter().find(|(known, _)| known.as_str() == self.code);
@@ -144,7 +144,7 @@ impl StoredFailure {
     }
 }
 
-impl From<&Failure> for StoredFailure {
+impl From<&Failure> for JournaledFailure {
     fn from(failure: &Failure) -> Self {
         Self {
             stage: failure.stage().to_owned(),

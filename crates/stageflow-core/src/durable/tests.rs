@@ -85,7 +85,7 @@ fn a_panic_while_encoding_exposes_nothing_afterwards() {
 
 #[test]
 fn entries_go_through_json() {
-    let failure = StoredFailure {
+    let failure = JournaledFailure {
         stage: "charge".into(),
         code: "MY_CODE".into(),
         class: crate::ErrorClass::Permanent,

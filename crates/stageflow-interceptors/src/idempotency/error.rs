@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use stageflow_core::{BoxError, ErrorClass, StageExit, code, time::Human};
+use stageflow_core::{BoxError, ErrorClass, StageExit, code, durable::CodecError, time::Human};
 
 /// A call was not made, or not to its end, for the sake of its idempotency key.
 #[derive(Debug)]
@@ -16,6 +16,10 @@ pub enum IdempotencyError {
     NoFingerprint,
     /// The store has failed: transient.
     Store(BoxError),
+    /// The store keeps bytes, and the output of the stage has no codec: permanent, with the code `NOT_STORABLE`.
+    NotStorable,
+    /// What the store has kept is not what this code reads: permanent, with the code `NOT_READABLE`.
+    NotReadable(CodecError),
     /// The call took longer than its lease: a timeout.
     LeaseEnded {
         /// How long that was.
@@ -36,6 +40,8 @@ impl IdempotencyError {
                 let hint = "ask for the types that the stage takes, in the order of its ports";
                 (code::STAGE_FAILED, ErrorClass::Permanent, Some(hint))
             }
+            Self::NotStorable => (code::NOT_STORABLE, ErrorClass::Permanent, None),
+            Self::NotReadable(_) => (code::NOT_READABLE, ErrorClass::Permanent, None),
             Self::Store(_) => (code::STAGE_FAILED, ErrorClass::Transient, None),
             Self::LeaseEnded { .. } => {
                 let hint = "have the store give longer leases, or make the stage faster";
@@ -59,6 +65,10 @@ impl fmt::Display for IdempotencyError {
             Self::Store(error) => {
                 write!(f, "the idempotency store failed, and so the call was not made: {error}")
             }
+            Self::NotStorable => f.write_str(
+                "the idempotency store is outside of the process, and the output of the stage has no codec: the call was not made",
+            ),
+            Self::NotReadable(error) => write!(f, "the stored answer cannot be read: {error}"),
             Self::LeaseEnded { lease } => {
                 write!(f, "the call took longer than the lease of its idempotency key, {}", Human(*lease))
             }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use stageflow_core::{
     Call, ErrorClass, IdempotencyFacts, Interceptor, Layer, Next, PolicyFacts, StageExit, StageKind,
-    StageResult, Value, WaitReason, exit::Exit, intercept::Placement, time::nanos,
+    StageResult, Value, WaitReason,
+    durable::{CodecError, Encoded},
+    exit::Exit,
+    intercept::Placement,
+    time::nanos,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -107,6 +111,24 @@ impl Idempotency {
         }
     }
 
+    /// What the store keeps of an answer.
+    fn to_store(&self, call: &Call, answer: Answer) -> Result<Answer, CodecError> {
+        match (answer, call.context().codec()) {
+            (Answer::Output(value), Some(codec)) if self.store.keeps_bytes() => {
+                codec.encode(&value).map(Answer::Encoded)
+            }
+            (answer, _) => Ok(answer),
+        }
+    }
+
+    /// An output that the store has kept as bytes.
+    fn decoded(&self, call: &Call, bytes: &Encoded) -> StageResult<Value> {
+        let Some(codec) = call.context().codec() else {
+            return Err(IdempotencyError::NotStorable.into_exit());
+        };
+        codec.decode(bytes).map_err(|error| IdempotencyError::NotReadable(error).into_exit())
+    }
+
     /// Makes the call, at most for as long as its lease.
     async fn first(&self, call: &Call, next: Next<'_>, mut held: Held<'_>) -> StageResult<Value> {
         let done = match held.until {
@@ -126,6 +148,14 @@ impl Idempotency {
             return result;
         }
         let (answer, result) = self.answer(result);
+        let answer = match answer.map(|answer| self.to_store(call, answer)).transpose() {
+            Ok(answer) => answer,
+            Err(why) => {
+                call.context().emit("idempotency.not_stored", [("reason", why.to_string())]);
+                held.lease.take();
+                return result;
+            }
+        };
         // From here on it is done: whatever becomes of the answer, the key is not given free before its time.
         if let Some(answer) = answer
             && let Some(lease) = held.lease.take()
@@ -176,12 +206,19 @@ impl Interceptor for Idempotency {
 impl Idempotency {
     /// A call under a key.
     async fn keyed(&self, call: &Call, next: Next<'_>, key: StoreKey) -> StageResult<Value> {
+        if self.store.keeps_bytes() && call.context().codec().is_none() {
+            return Err(IdempotencyError::NotStorable.into_exit());
+        }
         let fingerprint = self.fingerprint_of(&next).map_err(IdempotencyError::into_exit)?;
         match self.turn(call, key, &fingerprint).await {
             Ok(Turn::First(held)) => self.first(call, next, held).await,
             Ok(Turn::Done(answer)) => {
                 call.context().emit("idempotency.replayed", [("failure", answer.is_failure())]);
-                answer.into_result()
+                match answer {
+                    Answer::Output(value) => Ok(value),
+                    Answer::Failure(failure) => Err(failure.into_exit()),
+                    Answer::Encoded(bytes) => self.decoded(call, &bytes),
+                }
             }
             Err(error) => {
                 if matches!(error, IdempotencyError::Mismatch) {

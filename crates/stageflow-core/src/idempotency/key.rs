@@ -6,12 +6,15 @@ use std::{
     sync::Arc,
 };
 
-use stageflow_core::{Call, TenantId, UserId};
+use crate::{
+    call::Call,
+    id::{TenantId, UserId},
+};
 
 /// What the caller names a request by, however often it is repeated: an extension of the run.
 ///
 /// ```
-/// use stageflow_interceptors::IdempotencyKey;
+/// use stageflow_core::idempotency::IdempotencyKey;
 /// assert_eq!(IdempotencyKey::new("order-17").as_str(), "order-17");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,7 +52,8 @@ pub struct StoreKey {
 }
 
 impl StoreKey {
-    pub(super) fn of(call: &Call, key: IdempotencyKey) -> Self {
+    /// The key of a call.
+    pub fn of(call: &Call, key: IdempotencyKey) -> Self {
         let snapshot = call.snapshot();
         let tenant = snapshot.identity().tenant_id().cloned();
         let user = if tenant.is_none() { snapshot.identity().user_id().cloned() } else { None };
@@ -98,7 +102,7 @@ impl StoreKey {
 /// What tells the inputs of one call from those of another, compared byte by byte.
 ///
 /// ```
-/// use stageflow_interceptors::Fingerprint;
+/// use stageflow_core::idempotency::Fingerprint;
 /// assert_eq!(Fingerprint::from(1).as_bytes(), 1_u64.to_be_bytes());
 /// assert_ne!(Fingerprint::of("a"), Fingerprint::of("b"));
 /// ```

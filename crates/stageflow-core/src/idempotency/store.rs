@@ -2,7 +2,12 @@
 
 use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use stageflow_core::{BoxError, Code, ErrorClass, StageExit, StageResult, Value, exit::FailSpec};
+use crate::{
+    code::Code,
+    durable::Encoded,
+    exit::{BoxError, ErrorClass, FailSpec, StageExit},
+    value::Value,
+};
 
 use super::{Fingerprint, StoreKey};
 
@@ -20,8 +25,8 @@ pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///   or its lease ends. Another fingerprint than the one that the key has is a mismatch, in flight as well.
 /// - A lease that has ended changes nothing any more.
 ///
-/// A store elsewhere writes [`Answer::Output`] as bytes: it belongs to the stages of one output type, and has a codec for that type,
-/// beginning with [`Value::downcast_ref`] and ending with [`Value::new`]. Its waits may be delays.
+/// A store elsewhere [keeps bytes](Self::keeps_bytes): it is given [`Answer::Encoded`] in place of [`Answer::Output`], by the codec that the
+/// stage has, and gives it back. Its waits may be delays.
 pub trait IdempotencyStore: Send + Sync + 'static {
     /// A call asks whether to be made.
     fn begin<'a>(&'a self, key: &'a StoreKey, fingerprint: &'a Fingerprint) -> StoreFuture<'a, Begin>;
@@ -32,6 +37,11 @@ pub trait IdempotencyStore: Send + Sync + 'static {
     /// The first call has none, and never will. It is called where nothing can wait, from `Drop`: a store that has to wait does so in
     /// a task of its own, or lets the lease end.
     fn abandon(&self, key: &StoreKey, lease: Lease);
+
+    /// Whether it keeps outputs as bytes. A stage without a codec is not called then: its answer could not be kept.
+    fn keeps_bytes(&self) -> bool {
+        false
+    }
 
     /// The time of its leases, if it is always the same: for listings, and for the lint.
     fn lease_time(&self) -> Option<Duration> {
@@ -45,7 +55,6 @@ pub trait IdempotencyStore: Send + Sync + 'static {
 }
 
 /// What a call is told that asked for a key.
-#[non_exhaustive]
 pub enum Begin {
     /// It is the first.
     First(Lease),
@@ -94,24 +103,19 @@ impl Lease {
 
 /// How a call has ended.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Answer {
     /// With an output.
     Output(Value),
+    /// With an output, as bytes.
+    Encoded(Encoded),
     /// With a failure.
     Failure(StoredFailure),
 }
 
 impl Answer {
-    pub(super) fn is_failure(&self) -> bool {
+    /// Whether it is a failure.
+    pub fn is_failure(&self) -> bool {
         matches!(self, Self::Failure(_))
-    }
-
-    pub(super) fn into_result(self) -> StageResult<Value> {
-        match self {
-            Self::Output(value) => Ok(value),
-            Self::Failure(failure) => Err(failure.into_exit()),
-        }
     }
 }
 
@@ -130,7 +134,8 @@ impl StoredFailure {
         Self { code, class, message: message.into(), hint: None }
     }
 
-    pub(super) fn of(spec: &FailSpec) -> Self {
+    #[doc(hidden)]
+    pub fn of(spec: &FailSpec) -> Self {
         let failure = Self::new(spec.code, spec.class, spec.error.to_string());
         Self { hint: spec.hint.clone(), ..failure }
     }
@@ -150,7 +155,20 @@ impl StoredFailure {
         &self.message
     }
 
-    fn into_exit(mut self) -> StageExit {
+    /// What usually helps, if it says so itself.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// With what usually helps.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// How the repeated call leaves.
+    pub fn into_exit(mut self) -> StageExit {
         let hint = self.hint.take();
         let exit = StageExit::failure(self.code, self.class, Box::new(self));
         match hint {

@@ -104,7 +104,10 @@ async fn s_26_a_guard_is_not_durable() {
     let a = p.stage("check", calls.plus_one()).kind(StageKind::Guard).durable().inputs(n);
     let error = p.build(a).expect_err("a guard decides anew");
     assert!(error.has(code::INVALID_POLICY));
-    assert!(error.to_string().contains("guard `check` cannot be durable: a guard decides anew each time"), "{error}");
+    assert!(
+        error.to_string().contains("guard `check` cannot be durable: a guard decides anew each time"),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +126,7 @@ async fn a_dead_journal_stops_a_run_before_its_first_stage() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_stops_a_run_at_the_stage_whose_output_is_not_written() {
-    for policy in [stageflow::FailurePolicy::FailFast, stageflow::FailurePolicy::Continue] {
+    for policy in [FailurePolicy::FailFast, FailurePolicy::Continue] {
         let calls = Calls::default();
         // The attempt of `a`, the output of `a`, the attempt of `b`, and then no more.
         let journal = Troubled::new().fails_after(3, JournalErrorKind::Full);
@@ -134,7 +137,11 @@ async fn a_full_disk_stops_a_run_at_the_stage_whose_output_is_not_written() {
             p.stage("c", calls.gives(|b: Option<Arc<u32>>| b.map_or(0, |b| *b))).inputs(b.optional())
         });
         let error = engine(journal.clone()).run(&pipeline, 1).tenant("acme").await.expect_err("it is full");
-        assert_eq!((error.code(), error.outcome()), (code::STORE_FULL, Some(RunOutcome::Failed)), "{policy:?}");
+        assert_eq!(
+            (error.code(), error.outcome()),
+            (code::STORE_FULL, Some(RunOutcome::Failed)),
+            "{policy:?}"
+        );
         assert_eq!((calls.of("b"), calls.of("c")), (1, 0), "{policy:?}");
         let report = error.report().expect("it ran");
         assert!(report.is_resumable());
@@ -143,7 +150,8 @@ async fn a_full_disk_stops_a_run_at_the_stage_whose_output_is_not_written() {
 
         // With room it goes on, and `a` is not called again.
         *journal.fails.lock().expect("no test panics here") = None;
-        let goes_on = engine(journal).resume(&pipeline, "acme", report.run_id()).await.expect("it is resumable");
+        let goes_on =
+            engine(journal).resume(&pipeline, "acme", report.run_id()).await.expect("it is resumable");
         assert_eq!(*goes_on.await.expect("it completes").output(), 3);
         assert_eq!((calls.of("a"), calls.of("b")), (1, 2));
     }
@@ -206,20 +214,22 @@ async fn a_failed_run_is_written_with_its_failure_and_has_ended() {
     assert_eq!(refused.code(), code::RUN_ENDED);
 }
 
+/// It goes nowhere.
+#[derive(Debug)]
+struct Secret;
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("not today"))
+    }
+}
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Ok(Self)
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_output_that_cannot_be_written_fails_its_stage() {
-    #[derive(Debug)]
-    struct Secret;
-    impl serde::Serialize for Secret {
-        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-            Err(serde::ser::Error::custom("not today"))
-        }
-    }
-    impl<'de> serde::Deserialize<'de> for Secret {
-        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-            Ok(Self)
-        }
-    }
     let calls = Calls::default();
     let pipeline = chain(|p, n| {
         let a = p.stage("a", calls.gives(|_: Arc<u32>| Secret)).durable().inputs(n);
@@ -228,7 +238,10 @@ async fn an_output_that_cannot_be_written_fails_its_stage() {
     let error = engine(MemoryStore::new()).run(&pipeline, 1).tenant("acme").await.expect_err("it is no JSON");
     assert_eq!(error.code(), code::NOT_STORABLE);
     let failure = error.failure().expect("a stage failed");
-    assert_eq!((failure.stage(), failure.message().as_str()), ("a", "a `Secret` cannot be written: not today"));
+    assert_eq!(
+        (failure.stage(), failure.message().as_str()),
+        ("a", "a `Secret` cannot be written: not today")
+    );
 }
 
 #[tokio::test(start_paused = true)]

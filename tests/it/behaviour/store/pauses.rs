@@ -88,13 +88,14 @@ fn an_answer_that_comes_while_no_process_has_the_run_is_there_when_it_goes_on() 
 #[test]
 fn a_pause_that_nobody_answers_ends() {
     let (store, calls) = (MemoryStore::new(), Calls::default());
-    let pipeline = chain(|p, n| p.stage("ask", asks(&calls, &APPROVAL.expires_in(20.millis()))).durable().inputs(n));
+    let pipeline =
+        chain(|p, n| p.stage("ask", asks(&calls, &APPROVAL.expires_in(20.millis()))).durable().inputs(n));
     let real = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     real.block_on(async {
         let error = engine(store.clone()).run(&pipeline, 1).tenant("acme").await.expect_err("nobody answers");
         assert_eq!(error.code(), code::PAUSE_EXPIRED);
         let failure = error.failure().expect("a stage failed");
-        assert_eq!(failure.message(), "nobody answered the pause `approval` in 20 ms");
+        assert_eq!(failure.message(), "nobody answered the pause `approval` in 20ms");
     });
 }
 
@@ -120,7 +121,7 @@ fn an_answer_of_another_type_fails_the_stage_with_the_reason() {
 #[test]
 fn without_a_journal_nobody_could_answer() {
     let calls = Calls::default();
-    let mut p = stageflow::Pipeline::builder("asks");
+    let mut p = Pipeline::builder("asks");
     let n = p.input();
     let asked = p.stage("ask", asks(&calls, &APPROVAL)).inputs(n);
     let pipeline = p.build(asked).expect("it builds");

@@ -4,11 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use stageflow::{
-    Backoff, Budget, FailurePolicy, Pipeline, RunId, StageOutcome, code,
-    durable::Codec,
-    interceptors::Retry,
-    prelude::*,
-    store::MemoryStore,
+    Backoff, Budget, FailurePolicy, Pipeline, RunId, StageOutcome, code, durable::Codec, interceptors::Retry,
+    prelude::*, store::MemoryStore,
 };
 
 use super::support::{Calls, Door, chain, engine, killed, runtime, written};
@@ -17,7 +14,7 @@ fn resume<O: Clone + Send + Sync + 'static>(
     store: &MemoryStore,
     pipeline: &Pipeline<u32, O>,
     run: RunId,
-) -> Result<O, stageflow::RunError> {
+) -> Result<O, RunError> {
     runtime().block_on(async {
         let run = engine(store.clone()).resume(pipeline, "acme", run).await?.await?;
         Ok(run.output().clone())
@@ -38,10 +35,12 @@ fn a_killed_run_goes_on_and_no_durable_stage_that_completed_is_called_again() {
     door.open();
     runtime().block_on(async {
         let ours = engine(store.clone());
-        let run = ours.resume(&pipeline, "acme", id).await.expect("it is resumable").await.expect("it completes");
+        let run =
+            ours.resume(&pipeline, "acme", id).await.expect("it is resumable").await.expect("it completes");
         assert_eq!((*run.output(), run.run_id()), (6, id));
         let report = run.report();
-        let restored: Vec<_> = report.stages().filter(|stage| stage.restored).map(|stage| stage.name).collect();
+        let restored: Vec<_> =
+            report.stages().filter(|stage| stage.restored).map(|stage| stage.name).collect();
         assert_eq!(restored, ["a", "b", "c"]);
         let printed = report.to_string();
         assert!(printed.lines().any(|line| line.contains("  c ") && line.ends_with("restored")), "{printed}");
@@ -59,14 +58,18 @@ fn what_is_not_kept_is_made_again_for_whoever_reads_it_and_for_nobody_else() {
         let read = p.stage("read", calls.plus_one()).inputs(n);
         let unread = p.stage("unread", calls.plus_one()).inputs(n);
         let unit = p.stage("unit", calls.gives(|_: Arc<u32>| ())).inputs(n);
-        let kept = p.stage("kept", calls.gives(|(n, ()): (Arc<u32>, Arc<()>)| *n).map_unit()).durable().inputs((unread, unit));
+        let kept =
+            p.stage("kept", calls.gives(|(n, _): (Arc<u32>, Arc<()>)| *n)).durable().inputs((unread, unit));
         let slow = p.stage("slow", calls.behind(&door)).inputs(kept);
         p.stage("last", calls.gives(|(a, b): (Arc<u32>, Arc<u32>)| *a + *b)).inputs((slow, read))
     });
     let id = killed(&store, &pipeline, 1, || calls.of("slow") == 1);
     door.open();
     assert_eq!(resume(&store, &pipeline, id).expect("it completes"), 5);
-    assert_eq!(["read", "unread", "unit", "kept", "slow", "last"].map(|stage| calls.of(stage)), [2, 1, 1, 1, 2, 1]);
+    assert_eq!(
+        ["read", "unread", "unit", "kept", "slow", "last"].map(|stage| calls.of(stage)),
+        [2, 1, 1, 1, 2, 1]
+    );
 }
 
 #[test]
@@ -115,7 +118,8 @@ fn skips_failures_and_branches_stay_as_they_were() {
     door.open();
     runtime().block_on(async {
         let ours = engine(store.clone());
-        let run = ours.resume(&pipeline, "acme", id).await.expect("it is resumable").await.expect("it completes");
+        let run =
+            ours.resume(&pipeline, "acme", id).await.expect("it is resumable").await.expect("it completes");
         assert_eq!(*run.output(), 113);
         let report = run.report();
         let status = |stage: &str| report.stage(stage).expect("it is there").outcome.to_string();
@@ -226,7 +230,10 @@ fn random_numbers_are_those_of_the_run() {
     let first = p.stage("draw", draw()).inputs(n);
     let slow = p.stage("slow", calls.behind(&door)).durable().inputs(n);
     let last = p
-        .stage("last", stage_fn(|_: StageContext, (drawn, _): (Arc<(u64, u64)>, Arc<u32>)| async move { Ok(*drawn) }))
+        .stage(
+            "last",
+            stage_fn(|_: StageContext, (drawn, _): (Arc<(u64, u64)>, Arc<u32>)| async move { Ok(*drawn) }),
+        )
         .inputs((first, slow));
     let pipeline = p.build(last).expect("it builds");
     let ids = [(); 2].map(|()| {
@@ -341,10 +348,7 @@ fn another_pipeline_than_the_run_was_begun_with_is_refused_with_the_place() {
     let loaded = p.stage("load", load()).inputs(n);
     let last = p.stage("greet", calls.gives(|_: Arc<Profile>| 1)).inputs(loaded);
     let not_durable = refused(p.build(last).expect("it builds"));
-    assert_eq!(
-        not_durable,
-        "stage `load` was durable when it ended, and is not any more [PIPELINE_CHANGED]"
-    );
+    assert_eq!(not_durable, "stage `load` was durable when it ended, and is not any more [PIPELINE_CHANGED]");
 
     let mut p = Pipeline::builder("billing");
     let n = p.durable_input();
@@ -440,7 +444,9 @@ fn a_branch_begins_anew_at_a_stage_and_the_run_stays_as_it_is() {
         });
         let b = p.stage("b", nth).durable().inputs(a);
         let beside = p.stage("beside", calls.plus_one()).durable().inputs(a);
-        p.stage("c", calls.gives(|(b, beside): (Arc<u32>, Arc<u32>)| *b + *beside)).durable().inputs((b, beside))
+        p.stage("c", calls.gives(|(b, beside): (Arc<u32>, Arc<u32>)| *b + *beside))
+            .durable()
+            .inputs((b, beside))
     });
     runtime().block_on(async {
         let ours = engine(store.clone());
@@ -450,11 +456,13 @@ fn a_branch_begins_anew_at_a_stage_and_the_run_stays_as_it_is() {
         let branch = branch.expect("it completes");
         assert_eq!(*branch.output(), 25);
         assert_ne!(branch.run_id(), run.run_id());
-        let journal = ours.journaled("acme", branch.run_id()).await.expect("it is read").expect("it is there");
+        let journal =
+            ours.journaled("acme", branch.run_id()).await.expect("it is read").expect("it is there");
         assert_eq!(journal.header.branch_of, Some(run.run_id()));
         let numbers: Vec<_> = journal.entries.iter().map(|entry| entry.seq).collect();
         assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
-        let error = ours.branch(&pipeline, "acme", run.run_id(), "nowhere").await.err().expect("no such stage");
+        let error =
+            ours.branch(&pipeline, "acme", run.run_id(), "nowhere").await.err().expect("no such stage");
         assert_eq!(error.code(), code::MISSING_DEP);
     });
     assert_eq!(["a", "b", "beside", "c"].map(|stage| calls.of(stage)), [1, 2, 1, 2]);
@@ -465,7 +473,9 @@ fn ten_thousand_stages_are_resumed() {
     let (store, calls, door) = (MemoryStore::new(), Calls::default(), Door::shut());
     let pipeline = chain(|p, n| {
         let shards = p.parallel("shard", 0..10_000, |_| calls.plus_one()).durable().inputs(n);
-        let sum = p.stage("sum", calls.gives(|all: Vec<Arc<u32>>| all.iter().map(|n| **n).sum::<u32>())).inputs(shards);
+        let sum = p
+            .stage("sum", calls.gives(|all: Vec<Arc<u32>>| all.iter().map(|n| **n).sum::<u32>()))
+            .inputs(shards);
         p.stage("last", calls.behind(&door)).inputs(sum)
     });
     let id = killed(&store, &pipeline, 1, || calls.of("last") == 1);

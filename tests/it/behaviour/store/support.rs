@@ -44,10 +44,12 @@ impl Calls {
     }
 
     /// A stage that counts its calls.
-    pub(super) fn gives<I: StageInput, O: Send + Sync + 'static>(
-        &self,
-        give: impl Fn(I) -> O + Copy + Send + Sync + 'static,
-    ) -> impl Stage<Input = I, Output = O> + use<I, O, impl Fn(I) -> O + Copy + Send + Sync + 'static> {
+    pub(super) fn gives<I, O, F>(&self, give: F) -> impl Stage<Input = I, Output = O> + use<I, O, F>
+    where
+        I: StageInput,
+        O: Send + Sync + 'static,
+        F: Fn(I) -> O + Copy + Send + Sync + 'static,
+    {
         let calls = self.clone();
         stage_fn(move |ctx: StageContext, input: I| {
             calls.add(ctx.stage_name());
@@ -107,7 +109,8 @@ where
     let id = runtime.block_on(async {
         let run = engine(store.clone()).run(pipeline, input).tenant("acme").start();
         while !until() {
-            tokio::task::yield_now().await;
+            // sleeps: on paused time
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let id = run.run_id().expect("it was let in");
         // Whoever is killed runs no `Drop`.
@@ -254,7 +257,9 @@ impl Journal for Troubled {
 }
 
 /// A pipeline over a number that is kept, with one chain of stages.
-pub(super) fn chain(build: impl FnOnce(&mut stageflow::Builder<u32>, stageflow::Port<u32>) -> stageflow::Port<u32>) -> Pipeline<u32, u32> {
+pub(super) fn chain(
+    build: impl FnOnce(&mut stageflow::Builder<u32>, Port<u32>) -> Port<u32>,
+) -> Pipeline<u32, u32> {
     let mut p = Pipeline::builder("chain");
     let n = p.durable_input();
     let last = build(&mut p, n);

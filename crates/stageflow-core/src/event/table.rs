@@ -382,6 +382,28 @@ pub const EVENTS: &[EventSpec] = &[
         &["saga", "because", "stuck", "in_doubt", "undone", "still_done"],
     ),
     event(
+        "journal.lost",
+        Terminal,
+        "engine",
+        "The journal did not take what the run had to write: it goes on without, or stops.",
+        &["code", "reason"],
+    ),
+    event(
+        "stage.restored",
+        Decision,
+        "engine",
+        "A stage ended before the run was resumed, and is not called again.",
+        &["attempts"],
+    ),
+    event(
+        "pause.opened",
+        Decision,
+        "engine",
+        "A stage begins to wait for an answer from outside.",
+        &["token"],
+    ),
+    event("pause.answered", Decision, "engine", "A pause has its answer.", &["token"]),
+    event(
         "guard.decided",
         Decision,
         "guard",

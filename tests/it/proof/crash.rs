@@ -8,10 +8,9 @@ use std::{
 };
 
 use stageflow::{
-    RunOutcome,
+    RunOutcome, TenantId,
     durable::Journal,
     store::{PostgresStore, SqliteStore, postgres::PostgresOptions},
-    TenantId,
 };
 use stageflow_test_postgres::{APP, Database};
 
@@ -19,7 +18,8 @@ use stageflow_test_postgres::{APP, Database};
 const KILLS: u64 = 220;
 
 /// The stages whose output a stage reads, of those that are durable.
-const READS: &[(&str, &[&str])] = &[("b", &["a"]), ("c", &["a"]), ("d", &["a"]), ("e", &["b", "c"]), ("f", &["e"])];
+const READS: &[(&str, &[&str])] =
+    &[("b", &["a"]), ("c", &["a"]), ("d", &["a"]), ("e", &["b", "c"]), ("f", &["e"])];
 
 fn begin(store: &[&str; 2], effects: &Path, runs: u32) -> Child {
     Command::new(env!("CARGO_BIN_EXE_stageflow-crash"))
@@ -43,7 +43,9 @@ fn kill_again_and_again(store: &[&str; 2], effects: &Path, until: Duration) -> u
         random ^= random << 17;
         let mut child = begin(store, effects, 1);
         // The time is the fault: at which instant of a run it comes is what the loop is about.
-        std::thread::sleep(Duration::from_micros(random % u64::try_from(until.as_micros()).expect("it is short")));
+        std::thread::sleep(Duration::from_micros(
+            random % u64::try_from(until.as_micros()).expect("it is short"),
+        ));
         killed += u64::from(child.try_wait().expect("it is asked").is_none());
         child.kill().expect("it is killed");
         let ended = child.wait_with_output().expect("it is waited for");
@@ -78,7 +80,12 @@ fn verify(effects: &Path) -> BTreeSet<String> {
             // What nobody has read may be done again.
             repeated += usize::from(!seen.insert(*stage));
             assert!(!read.contains(stage), "{run}: `{stage}` is repeated after it was read: {effects:?}");
-            read.extend(READS.iter().filter(|(reader, _)| reader == stage).flat_map(|(_, reads)| reads.iter().copied()));
+            read.extend(
+                READS
+                    .iter()
+                    .filter(|(reader, _)| reader == stage)
+                    .flat_map(|(_, reads)| reads.iter().copied()),
+            );
             let expected = match *stage {
                 "a" => 1,
                 "b" => 2,

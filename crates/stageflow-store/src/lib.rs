@@ -6,6 +6,10 @@
 //! | module | feature | what it holds |
 //! |---|---|---|
 //! | [`memory`] | | [`MemoryStore`]: for tests, and for runs that need not survive their process |
+#![cfg_attr(
+    feature = "postgres",
+    doc = "| [`postgres`] | `postgres` | [`PostgresStore`]: a database with row-level security, which many machines may share |"
+)]
 //! | [`audit`] | | how the chain of an audit log is checked |
 #![cfg_attr(
     feature = "conformance",
@@ -16,6 +20,8 @@ pub mod audit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg_attr(
     not(any(feature = "sqlite", feature = "postgres")),
     expect(dead_code, reason = "a store in memory needs no columns")
@@ -23,3 +29,5 @@ pub mod memory;
 mod rows;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;

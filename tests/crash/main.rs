@@ -14,7 +14,7 @@ use std::{
 };
 
 use stageflow::{
-    Engine, ErrorClass, RunError, code,
+    BuildError, Engine, ErrorClass, RunError, StageInput, code,
     durable::{Durability, Journal},
     interceptors::Retry,
     prelude::*,
@@ -100,7 +100,7 @@ impl Effects {
 }
 
 /// Six stages: a chain, two beside each other of which one fails at first, one that is not durable, and a join.
-fn pipeline(effects: &Effects) -> Result<Pipeline<u32, u32>, stageflow::BuildError> {
+fn pipeline(effects: &Effects) -> Result<Pipeline<u32, u32>, BuildError> {
     let mut p = Pipeline::builder("orders");
     let n = p.durable_input();
     let a = p.stage("a", effects.stage(|n: Arc<u32>| *n + 1)).durable().inputs(n);

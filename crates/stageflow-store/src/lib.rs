@@ -9,6 +9,8 @@
 #![cfg_attr(
     feature = "sqlite",
     doc = "| [`sqlite`] | `sqlite` | [`SqliteStore`]: a file, which several processes of one machine may share |"
+    feature = "postgres",
+    doc = "| [`postgres`] | `postgres` | [`PostgresStore`]: a database with row-level security, which many machines may share |"
 )]
 //! | [`audit`] | | how the chain of an audit log is checked |
 #![cfg_attr(
@@ -20,6 +22,8 @@ pub mod audit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg_attr(
     not(any(feature = "sqlite", feature = "postgres")),
     expect(dead_code, reason = "a store in memory needs no columns")
@@ -31,3 +35,5 @@ pub mod sqlite;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;

@@ -9,6 +9,8 @@
 #![cfg_attr(
     feature = "sqlite",
     doc = "| [`sqlite`] | `sqlite` | [`SqliteStore`]: a file, which several processes of one machine may share |"
+)]
+#![cfg_attr(
     feature = "postgres",
     doc = "| [`postgres`] | `postgres` | [`PostgresStore`]: a database with row-level security, which many machines may share |"
 )]
@@ -33,7 +35,7 @@ mod rows;
 pub mod sqlite;
 
 pub use memory::MemoryStore;
-#[cfg(feature = "sqlite")]
-pub use sqlite::SqliteStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;

@@ -5,6 +5,7 @@ mod chaos;
 mod common;
 mod context;
 mod correlation;
+mod durability;
 mod events;
 mod failures;
 mod fanout;
@@ -30,7 +31,7 @@ pub(crate) const SUITES: &[(&str, &str)] = &[
     ("tue", "dependency resolution"),
     ("wed", "interceptors and timeouts"),
     ("thu", "observability"),
-    ("fri", "tenants"),
+    ("fri", "tenants, and runs and answers that outlive their process"),
     ("chaos", "random failures, jitter, clock skew and scarce memory"),
     ("soak", "what grows with repetition"),
 ];
@@ -52,6 +53,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     graphs::SCENARIOS,
     interceptors::SCENARIOS,
     tenants::SCENARIOS,
+    durability::SCENARIOS,
     chaos::SCENARIOS,
     retries::SCENARIOS,
     simulator::SCENARIOS,

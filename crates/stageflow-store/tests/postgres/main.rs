@@ -2,4 +2,9 @@
 #![cfg(unix)]
 
 mod conformance;
+mod drops;
+mod guard;
 mod kit;
+mod proxy;
+mod rls;
+mod slow;

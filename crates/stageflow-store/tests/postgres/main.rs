@@ -5,6 +5,7 @@ mod conformance;
 mod drops;
 mod guard;
 mod kit;
+mod processes;
 mod proxy;
 mod rls;
 mod slow;

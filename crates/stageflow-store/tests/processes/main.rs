@@ -1,0 +1,9 @@
+//! The store in a file, under processes that die and disks that fail.
+#![cfg(target_os = "linux")]
+
+mod child;
+
+mod duplicates;
+
+mod kill;
+mod kit;

@@ -2,8 +2,10 @@
 #![cfg(target_os = "linux")]
 
 mod child;
+mod crash;
 
 mod duplicates;
+mod faults;
 
 mod kill;
 mod kit;

@@ -7,6 +7,10 @@
 //! |---|---|---|
 //! | [`memory`] | | [`MemoryStore`]: for tests, and for runs that need not survive their process |
 #![cfg_attr(
+    feature = "sqlite",
+    doc = "| [`sqlite`] | `sqlite` | [`SqliteStore`]: a file, which several processes of one machine may share |"
+)]
+#![cfg_attr(
     feature = "postgres",
     doc = "| [`postgres`] | `postgres` | [`PostgresStore`]: a database with row-level security, which many machines may share |"
 )]
@@ -27,7 +31,11 @@ pub mod postgres;
     expect(dead_code, reason = "a store in memory needs no columns")
 )]
 mod rows;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;

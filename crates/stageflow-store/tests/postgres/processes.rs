@@ -54,6 +54,12 @@ fn config(folder: &str, name: &str, role: &str) -> Config {
     config
 }
 
+/// What the test reads, on a line of its own.
+#[expect(clippy::print_stdout, reason = "a child talks to its test so")]
+fn say(line: &str) {
+    println!("\n{line}");
+}
+
 /// How often a process is killed: by each of so many, one after the other.
 const KILLERS: u64 = 4;
 const KILLS: u64 = 52;
@@ -144,9 +150,9 @@ async fn go_on(words: &[String]) {
         let first = store.append(&key, lease, vec![output(one)]);
         let second = store.append(&key, lease, vec![output(two)]);
         first.await.expect("it is written");
-        println!("\nacknowledged {one}");
+        say(&format!("acknowledged {one}"));
         second.await.expect("it is written");
-        println!("\nacknowledged {two}");
+        say(&format!("acknowledged {two}"));
         seq = two;
     }
 }
@@ -216,5 +222,5 @@ async fn call(words: &[String]) {
         assert_eq!(answer.expect("it is answered"), b"paid");
         answered += 1;
     }
-    println!("\nanswered {answered}");
+    say(&format!("answered {answered}"));
 }

@@ -10,6 +10,8 @@ mod guard;
 mod journal;
 mod leases;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod writer;
 
@@ -209,7 +211,7 @@ impl PostgresStore {
         let pool = options.pool(&config, tls.clone(), options.connections)?;
         let writers = options.pool(&config, tls, 1)?;
         let access = Access { pool, within: options.answer_within, runtime };
-        access.once(guard::check(&access.pool)).await?;
+        access.repeat(|| guard::check(&access.pool)).await?;
         let held = Held::default();
         let (queue, asked) = mpsc::unbounded_channel();
         let writer = Writer {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -40,7 +41,7 @@ pub(super) struct Request {
     pub(super) lease: RunLease,
     pub(super) lines: Vec<Line>,
     /// How the run ends with it, and when.
-    pub(super) ended: Option<(String, i64)>,
+    pub(super) ended: Option<(&'static str, i64)>,
     /// Whether the lease is given back.
     pub(super) release: bool,
     pub(super) done: Option<oneshot::Sender<Result<(), JournalError>>>,
@@ -91,9 +92,17 @@ impl Chain {
         !closed && follows && self.requests[0].lease == request.lease
     }
 
-    pub(super) fn answer(self, mut answer: impl FnMut() -> Result<(), JournalError>) {
+    /// It is durable.
+    pub(super) fn written(self) {
         for request in self.requests {
-            request.answer(answer());
+            request.answer(Ok(()));
+        }
+    }
+
+    /// It is not. Of several requests only the first is refused for itself; what is said of it holds for all that follow it.
+    pub(super) fn refused(self, error: &Arc<JournalError>) {
+        for request in self.requests {
+            request.answer(Err(rows::same(error)));
         }
     }
 }
@@ -175,13 +184,13 @@ impl<'a> Columns<'a> {
 
     fn add(&mut self, chain: &'a Chain) {
         let run = columns::id(chain.key().run());
-        let ended = chain.requests.iter().find_map(|request| request.ended.as_ref());
+        let ended = chain.requests.iter().find_map(|request| request.ended);
         self.runs.push(run);
         self.epochs.push(chain.epoch());
         self.firsts.push(chain.lines().next().map(|line| line.seq));
         self.nexts.push(chain.lines().last().map(|line| line.seq + 1));
-        self.outcomes.push(ended.map(|(outcome, _)| outcome.as_str()));
-        self.ends.push(ended.map(|(_, at)| *at));
+        self.outcomes.push(ended.map(|(outcome, _)| outcome));
+        self.ends.push(ended.map(|(_, at)| at));
         self.frees.push(chain.requests.iter().any(Request::closes));
         for line in chain.lines() {
             self.of.push(run);

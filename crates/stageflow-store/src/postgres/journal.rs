@@ -293,9 +293,10 @@ fn lines(key: &RunKey, entries: &[Entry]) -> Result<Vec<Line>, JournalError> {
     entries.iter().map(line).collect()
 }
 
-fn ended(entries: &[Entry]) -> Option<(String, i64)> {
+/// How the run ends with these entries, and when.
+fn ended(entries: &[Entry]) -> Option<(&'static str, i64)> {
     entries.iter().find_map(|entry| match &entry.kind {
-        EntryKind::RunEnded { outcome, .. } => Some((outcome.as_str().to_owned(), rows::column(entry.at))),
+        EntryKind::RunEnded { outcome, .. } => Some((outcome.as_str(), rows::column(entry.at))),
         _ => None,
     })
 }
@@ -315,9 +316,9 @@ impl Journal for PostgresStore {
     }
 
     fn append(&self, key: &RunKey, lease: RunLease, entries: Vec<Entry>) -> Ack {
-        let said = lines(key, &entries).and_then(|lines| Ok((lines, ended(&entries))));
-        let (lines, ended) = match said {
-            Ok(said) => said,
+        let ended = ended(&entries);
+        let lines = match lines(key, &entries) {
+            Ok(lines) => lines,
             Err(error) => return Box::pin(async { Err(error) }),
         };
         let until = Instant::now() + self.options.answer_within;

@@ -8,12 +8,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::RunBudget,
     code,
-    durable::AnyCodec,
+    durable::{AnyCodec, Pause},
     event::CustomEvent,
     exit::{BoxError, ErrorClass, StageExit, StageResult},
     scope::{Detached, Hold, StageScope},
@@ -331,7 +332,35 @@ impl StageContext {
 
     /// A random number of the run's own source: the seed's, where the engine has one.
     pub fn random_u64(&self) -> u64 {
-        self.scope.random()
+        self.scope.random(self.stage, self.attempt)
+    }
+
+    /// How many attempts of the stage were made before the run was resumed, in other processes: a policy that counts attempts
+    /// counts them as well.
+    pub fn spent_attempts(&self) -> u32 {
+        self.scope.spent_attempts(self.stage)
+    }
+
+    /// Waits for an answer from outside, for as long as it takes: the process may end meanwhile, and the run be resumed in another.
+    /// The stage is called again then, from its beginning, and finds the answer here as soon as there is one.
+    ///
+    /// A run may have any number of pauses at a time, each with a token of its own; asked twice, a pause is the same. What answers is
+    /// `Engine::answer`, or any other process with the same journal.
+    ///
+    /// # Errors
+    ///
+    /// `PAUSE_EXPIRED` when its time has ended without an answer, `NO_JOURNAL` in a run without a journal, `NOT_READABLE` for an answer
+    /// that is no `T`, and whatever the journal is in trouble with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: the pause stays open.
+    pub async fn pause<T: Serialize + DeserializeOwned>(&self, pause: &Pause<T>) -> StageResult<T> {
+        let answer = self.scope.pause(self, pause.token().to_owned(), pause.time()).await?;
+        pause
+            .codec()
+            .decode(&answer)
+            .map_err(|error| StageExit::failure(code::NOT_READABLE, ErrorClass::Permanent, error.into()))
     }
 
     /// How the output of the stage leaves the process: by [`durable`](crate::durable), or if it is said to be stored.

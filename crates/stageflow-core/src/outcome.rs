@@ -134,6 +134,8 @@ pub enum CancelCause {
     },
     /// The engine was shut down.
     Shutdown,
+    /// Another process has taken the run over, and goes on with it.
+    TakenOver,
     /// The run waited to be let in, and a backpressure monitor gave up on it.
     Shed {
         /// What the monitor says.
@@ -153,6 +155,7 @@ impl fmt::Display for CancelCause {
             Self::Dropped => f.write_str("the run was dropped"),
             Self::Parent { reason } => write!(f, "the parent run was cancelled: {reason}"),
             Self::Shutdown => f.write_str("the engine was shut down"),
+            Self::TakenOver => f.write_str("another process has taken the run over"),
             Self::Shed { reason } => f.write_str(reason),
         }
     }

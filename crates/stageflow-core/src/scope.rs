@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::account::Account,
+    code,
     context::StageContext,
-    durable::AnyCodec,
+    durable::{AnyCodec, Encoded},
     event::CustomEvent,
-    exit::{BoxError, StageExit, StageResult},
+    exit::{BoxError, ErrorClass, StageExit, StageResult},
     input::Inputs,
     outcome::RunOutcome,
     slot::FutureSlot,
@@ -33,6 +34,10 @@ use crate::{
 /// A clean-up, ready to be awaited.
 #[doc(hidden)]
 pub type CleanUp = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+/// The answer of a pause, on its way.
+#[doc(hidden)]
+pub type Answering = Pin<Box<dyn Future<Output = StageResult<Encoded>> + Send>>;
 
 /// One worker's view of one run.
 #[doc(hidden)]
@@ -62,7 +67,13 @@ pub trait StageScope: Send + Sync {
     fn min_time(&self, _stage: u32) -> Duration {
         Duration::ZERO
     }
-    fn random(&self) -> u64;
+    fn random(&self, stage: u32, attempt: u32) -> u64;
+    /// How many attempts of the stage were made before the run was resumed.
+    fn spent_attempts(&self, _stage: u32) -> u32 {
+        0
+    }
+    /// Waits for the answer of a pause.
+    fn pause(&self, ctx: &StageContext, token: String, expires_in: Option<Duration>) -> Answering;
     /// Whether somebody records the trace of the run.
     fn is_sampled(&self) -> bool {
         self.snapshot().trace().is_some_and(TraceContext::is_sampled)
@@ -166,8 +177,12 @@ impl StageScope for Detached {
         0
     }
 
-    fn random(&self) -> u64 {
+    fn random(&self, _: u32, _: u32) -> u64 {
         rand::random()
+    }
+
+    fn pause(&self, _: &StageContext, _: String, _: Option<Duration>) -> Answering {
+        Box::pin(async { Err(no_journal()) })
     }
 
     fn account(&self) -> &Arc<Account> {
@@ -188,6 +203,13 @@ impl StageScope for Detached {
     fn run_child(&self, _: &StageContext, _: Arc<dyn Any + Send + Sync>, _: Value) -> StageFuture {
         no_engine()
     }
+}
+
+/// A run without a journal cannot wait for an answer: nobody could give it.
+#[doc(hidden)]
+pub fn no_journal() -> StageExit {
+    let error = "the run has no journal, so nobody could answer";
+    StageExit::failure(code::NO_JOURNAL, ErrorClass::Permanent, error.into())
 }
 
 fn no_engine() -> StageFuture {

@@ -170,6 +170,12 @@ impl ContextSnapshot {
         }
     }
 
+    /// The tenant of a run that nobody has said one of.
+    #[doc(hidden)]
+    pub fn tenant_or(&self, tenant: impl FnOnce() -> TenantId) -> &TenantId {
+        self.identity.tenant.0.get_or_init(tenant)
+    }
+
     /// The run that started this one.
     pub fn parent(&self) -> Option<&Parent> {
         self.parent.as_ref()

@@ -65,6 +65,13 @@ pub enum WaitReason {
         /// The step that is being undone.
         step: String,
     },
+    /// The journal, which writes what the stage gave.
+    Journal,
+    /// The answer of a pause.
+    Answer {
+        /// The token of the pause.
+        token: String,
+    },
     /// The end of a back-off before the next attempt.
     BackOff {
         /// The attempt that follows.
@@ -118,6 +125,8 @@ impl WaitReason {
             | Self::ChildRun
             | Self::Items { .. }
             | Self::Batch { .. }
+            | Self::Journal
+            | Self::Answer { .. }
             | Self::Undo { .. }
             | Self::Grace { .. }
             | Self::CleanUp => return None,
@@ -229,6 +238,8 @@ impl fmt::Display for WaitReason {
             Self::Batch { batcher, is_called: true } => {
                 write!(f, "waits for the answers to its batch of `{batcher}`")
             }
+            Self::Journal => f.write_str("waits for the journal, which writes what it gave"),
+            Self::Answer { token } => write!(f, "waits for the answer of its pause `{token}`"),
             Self::Undo { saga, step } => write!(f, "undoes the step `{step}` of `{saga}`"),
             Self::BackOff { next_attempt, remaining, last_error, breaker } => {
                 let remaining = Human(*remaining);

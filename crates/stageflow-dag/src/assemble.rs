@@ -27,6 +27,7 @@ impl Draft {
     fn assemble(self, input: TypeTag, output: u32) -> Plan {
         let has_min_times = least::is_said(&self);
         let min_time = if has_min_times { least::to(&self, output) } else { Duration::ZERO };
+        let has_durable = is_durable(&self);
         let edges = &self.edges;
         let count = self.stages.len();
         let mut readers = Readers { of_stages: vec![0; count], of_input: 0 };
@@ -75,7 +76,7 @@ impl Draft {
             input_readers: readers.of_input,
             roots,
             conditions: self.conditions,
-            has_durable: self.settings.values().any(|settings| settings.durable),
+            has_durable,
             input_codec: self.input_codec,
             groups: self.groups,
             settings: self.settings,
@@ -178,4 +179,13 @@ impl Readers {
             None => self.of_input += 1,
         }
     }
+}
+
+/// Whether a stage is durable, or one of a pipeline in the place of a stage.
+fn is_durable(draft: &Draft) -> bool {
+    draft.settings.values().any(|settings| settings.durable)
+        || draft.stages.iter().filter_map(|stage| stage.child_plan()).any(|plan| {
+            let plan: &dyn std::any::Any = &*plan;
+            plan.downcast_ref::<Plan>().is_some_and(Plan::has_durable)
+        })
 }

@@ -300,10 +300,42 @@ impl Plan {
         self.input_codec.as_ref()
     }
 
-    /// Whether a stage is durable.
+    /// Whether a stage is durable, also one of a pipeline in the place of a stage.
     #[inline]
     pub fn has_durable(&self) -> bool {
         self.has_durable
+    }
+
+    /// Whether what a stage gives is in the journal before anybody reads it.
+    pub fn is_durable(&self, index: u32) -> bool {
+        self.has_durable && self.settings(index).is_some_and(|settings| settings.durable)
+    }
+
+    /// A number for what a stage is and what feeds it: its kind, and its edges with the names of their sources. The same in every
+    /// process and version (FNV-1a, 32 bit).
+    pub fn wiring(&self, index: u32) -> u32 {
+        let mut hash = 0x811c_9dc5_u32;
+        let mut write = |bytes: &[u8]| {
+            for byte in bytes {
+                hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+            }
+        };
+        write(self.kind(index).as_str().as_bytes());
+        for edge in self.edges(index) {
+            let kind: [u8; 2] = match edge.kind {
+                EdgeKind::One { .. } => [1, 0],
+                EdgeKind::Optional => [2, 0],
+                EdgeKind::Many(_) => [3, 0],
+                EdgeKind::Or { optional, .. } => [4, optional.into()],
+                EdgeKind::Named(_) => [5, 0],
+                EdgeKind::NamedOne { optional } => [6, optional.into()],
+                EdgeKind::After => [7, 0],
+                EdgeKind::When(_) => [8, 0],
+            };
+            write(&kind);
+            write(if edge.source == INPUT { b"" } else { self.stage_name(edge.source).as_bytes() });
+        }
+        hash
     }
 
     /// The index of the stage `name`.

@@ -100,7 +100,8 @@ impl Worker {
         }
         let again = Again {
             stage,
-            made,
+            // The attempts of the process before are counted where the attempt begins.
+            made: made.saturating_sub(run.spent_attempts(stage)),
             delay,
             until: until.min(run.deadline),
             chain,

@@ -11,7 +11,8 @@ use stageflow_core::{
 use stageflow_dag::plan::{Edge, EdgeKind, INPUT};
 
 use crate::{
-    begin, cell::State, limits::Permits, meter, node::Timer, run::RunCore, scope::WorkerScope, worker::Worker,
+    begin, cell::State, durable, limits::Permits, meter, node::Timer, run::RunCore, scope::WorkerScope,
+    worker::Worker,
 };
 
 /// Begins the call of a stage whose inputs are there.
@@ -23,11 +24,17 @@ pub(crate) fn begin(
 ) -> StageResult<()> {
     if !run.bare {
         let chain = run.chain(stage);
-        if chain.is_some() || run.is_limited || run.is_metered || is_watched(run, stage) {
+        if chain.is_some() || run.log.is_some() || run.is_limited || run.is_metered || is_watched(run, stage)
+        {
             if run.plan.takes(stage) {
                 worker.calls.give(gather(run, stage).map_err(invalid_input)?);
             }
             worker.call(run, stage, slot, chain);
+            if run.log.is_some() && run.plan.is_durable(stage) {
+                let call = std::mem::take(slot);
+                let scope = Arc::clone(&worker.scope);
+                slot.put_with(|| durable::committed(scope, stage, call));
+            }
             return Ok(());
         }
     }
@@ -45,7 +52,11 @@ pub(crate) fn begin(
 
 /// Whether there is anything between the worker and the stage: interceptors, limits, a meter, or somebody who watches.
 pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
-    run.is_limited || run.is_metered || run.chain(stage).is_some() || is_watched(run, stage)
+    run.log.is_some()
+        || run.is_limited
+        || run.is_metered
+        || run.chain(stage).is_some()
+        || is_watched(run, stage)
 }
 
 /// Whether its attempts are watched: for idleness, or for the time that they take at least.
@@ -67,6 +78,7 @@ pub(crate) fn attempt(
 ) {
     let run = &scope.run;
     let stage = ctx.index();
+    let number = number + run.spent_attempts(stage);
     scope.watch.attempt_begins();
     if ctx.until_nanos() != u64::MAX
         && let Err(exit) = begin::in_time(run, ctx)
@@ -74,14 +86,14 @@ pub(crate) fn attempt(
         return slot.put(std::future::ready(Err(exit)));
     }
     if !run.is_timed && !run.is_limited && !run.is_metered {
-        run.cell(stage).mark_attempt(number);
+        run.mark_attempt(stage, number);
         scope.attempt_started(stage, number);
         return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), &mut inputs);
     }
     let timeouts = run.timeouts(stage);
     let (timeout, idle) = (timeouts.attempt.get(), timeouts.idle.get());
     if !run.is_limited && !run.is_metered && idle.is_none() {
-        run.cell(stage).mark_attempt(number);
+        run.mark_attempt(stage, number);
         scope.attempt_started(stage, number);
         let Some(timeout) = timeout else {
             return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), &mut inputs);
@@ -140,8 +152,8 @@ async fn limited(
     let now = run.now();
     let until = timeout.map_or(u64::MAX, |timeout| now.saturating_add(nanos(timeout)));
     let cell = run.cell(stage);
-    cell.mark_attempt(number);
-    if number == 1 && run.is_limited {
+    run.mark_attempt(stage, number);
+    if number == 1 + run.spent_attempts(stage) && run.is_limited {
         cell.mark_started(now);
     }
     run.emit(stage, number, EventKind::StageStarted);

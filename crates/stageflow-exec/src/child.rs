@@ -9,12 +9,18 @@ use std::{
 
 use stageflow_core::{
     CancelCause, ErrorClass, EventKind, RunInfo, RunOutcome, SnapshotBuilder, StageContext, StageExit,
-    StageResult, Value, WaitReason, code, id::RunId, scope::Hold, snapshot::Parent, stage::StageFuture,
+    StageResult, Value, WaitReason, code,
+    durable::{JournalError, JournalErrorKind},
+    id::RunId,
+    scope::Hold,
+    snapshot::Parent,
+    stage::{StageFuture, StageRole},
 };
 use stageflow_dag::plan::Plan;
 
 use crate::{
     driver::Driver,
+    durable::RunLog,
     ending::EndCause,
     meter,
     progress::Watched,
@@ -37,6 +43,10 @@ pub(crate) fn run(
         let error = format!("pipelines are nested deeper than {}", parent.shared.max_depth);
         return done(StageExit::failure(code::MAX_DEPTH, ErrorClass::Permanent, error.into()));
     }
+    let log = match log_of(parent, ctx, &plan) {
+        Ok(log) => log,
+        Err(error) => return done(error.into_exit()),
+    };
     let started = parent.shared.clock.wall();
     let snapshot = Arc::new(snapshot(parent, ctx, &plan, depth, started));
     let (account, repeats) = meter::of_child(parent, ctx, &plan);
@@ -56,6 +66,7 @@ pub(crate) fn run(
         repeats,
         depth,
         watched: Watched::of(parent, ctx),
+        log,
     });
     parent.adopt(&child);
     let run = child.snapshot.identity().run_id();
@@ -73,6 +84,24 @@ pub(crate) fn run(
         }
         result(&child)
     })
+}
+
+/// What a child run writes: it is written with its parent where it is the stage, and not where it is one of several that a stage runs.
+fn log_of(parent: &RunCore, ctx: &StageContext, plan: &Plan) -> Result<Option<Box<RunLog>>, JournalError> {
+    let is_stage = parent.plan.stage(ctx.index()).role() == StageRole::Pipeline;
+    match &parent.log {
+        Some(log) if is_stage => log.within(ctx.stage_name(), plan).map(|log| Some(Box::new(log))),
+        _ if plan.has_durable() && !parent.shared.may_be_undurable() => {
+            let message = format!(
+                "`{}` has durable stages, and stage `{}` runs it any number of times",
+                plan.name(),
+                ctx.stage_name()
+            );
+            let hint = "make the stage durable that runs the pipeline, and take `.durable()` off its stages";
+            Err(JournalError::new(JournalErrorKind::NoJournal, message).hint(hint))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn snapshot(

@@ -234,6 +234,9 @@ impl Worker {
 
     /// A condition's value is there. If it does not hold, the stage is decided, whatever else it waits for.
     fn tell_condition(&mut self, run: &Arc<RunCore>, stage: u32, condition: u32, source: u32) {
+        if run.is_restored(stage) {
+            return;
+        }
         match run.condition(condition, source) {
             Ok(true) => {}
             Ok(false) => {

@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 use crate::{
     admission::Admission,
     cleanup::Cleaning,
+    durable::{Closing, Opening},
     ending::EndCause,
     gate::Gate,
     report::RunReport,
@@ -30,6 +31,9 @@ pub(crate) struct Driver {
     admission: Option<Box<Admission>>,
     /// Where the engine has security interceptors.
     gate: Option<Box<Gate>>,
+    /// Where the run is written down.
+    opening: Option<Box<Opening>>,
+    closing: Closing,
     worker: Option<Worker>,
     phase: Phase,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -42,10 +46,12 @@ enum Phase {
     Starting,
     Waiting,
     Asking,
+    Opening,
     Beginning,
     Working,
     Stopping,
     Cleaning,
+    Recording,
     Closing,
     Done,
 }
@@ -59,6 +65,8 @@ impl Driver {
     pub(crate) fn admitted(run: Arc<RunCore>, admission: Option<Box<Admission>>) -> Self {
         Self {
             gate: Gate::of(&run),
+            opening: Opening::of(&run),
+            closing: Closing::default(),
             run,
             admission,
             worker: None,
@@ -247,6 +255,13 @@ impl Future for Driver {
                         std::task::ready!(gate.poll(&this.run, cx));
                         this.gate = None;
                     }
+                    this.phase = Phase::Opening;
+                }
+                Phase::Opening => {
+                    if let Some(opening) = &mut this.opening {
+                        std::task::ready!(opening.poll(&this.run, cx));
+                        this.opening = None;
+                    }
                     this.phase = Phase::Beginning;
                 }
                 Phase::Beginning => {
@@ -273,6 +288,10 @@ impl Future for Driver {
                 }
                 Phase::Cleaning => {
                     std::task::ready!(this.cleaning.poll(&this.run, cx));
+                    this.phase = Phase::Recording;
+                }
+                Phase::Recording => {
+                    std::task::ready!(this.closing.poll(&this.run, cx));
                     this.phase = Phase::Closing;
                 }
                 Phase::Closing => {

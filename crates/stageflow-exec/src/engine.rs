@@ -19,6 +19,7 @@ use crate::{
     admission::BackpressureMonitor,
     chains::{self, ChainCache},
     describe::{EngineDescription, LimitsDescription, around},
+    durable::Durability,
     engine_builder::EngineBuilder,
     explain::Explanation,
     first_runs::FirstRuns,
@@ -83,6 +84,10 @@ pub(crate) struct EngineShared {
     pub(crate) sinks: Vec<Arc<SinkHandle>>,
     pub(crate) on_lint: Option<FirstRuns>,
     pub(crate) cache: ChainCache,
+    /// Which runs are written down, and where.
+    pub(crate) durability: Option<Durability>,
+    /// Whether durable stages may run without being written down.
+    pub(crate) undurable: bool,
 }
 
 impl EngineShared {
@@ -104,6 +109,11 @@ impl EngineShared {
         if let Some(first_runs) = &self.on_lint {
             first_runs.meet(plan, &around(self));
         }
+    }
+
+    /// Whether somebody has said that nothing needs to be written down.
+    pub(crate) fn may_be_undurable(&self) -> bool {
+        self.undurable && self.durability.is_none()
     }
 
     /// Whether a sink records the trace of a run, or where none knows, whether the caller does.
@@ -259,6 +269,19 @@ impl Engine {
         self.shared.live.drain(budget).await
     }
 
+    /// Lets no new run in, gives those that are there `patience` to end by themselves, and then shuts down as
+    /// [`shutdown`](Self::shutdown) does, within `budget`: what a server does at a `SIGTERM`. Runs that are in a journal stay
+    /// resumable: the report lists them, and [`resume`](Self::resume) goes on with them in the next process.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future while it is patient stops nothing; no new run is let in all the same.
+    pub async fn wind_down(&self, patience: Duration, budget: Duration) -> ShutdownReport {
+        let report = self.shared.live.wind_down(patience, budget).await;
+        self.flush_within(&report, budget).await;
+        report
+    }
+
     /// Lets no new run in, cancels all runs, waits up to `budget` for their stages and clean-ups to end, and says what
     /// had to be abandoned (S-18). The sinks have what is left of `budget` for the events on their way.
     ///
@@ -268,11 +291,16 @@ impl Engine {
     pub async fn shutdown(&self, budget: Duration) -> ShutdownReport {
         let started = tokio::time::Instant::now();
         let report = self.shared.live.shut_down(budget).await;
+        self.flush_within(&report, budget.saturating_sub(started.elapsed())).await;
+        report
+    }
+
+    /// Lets the sinks have what is on its way, if no run was abandoned.
+    async fn flush_within(&self, report: &ShutdownReport, budget: Duration) {
         if report.abandoned().is_empty() {
             // A sink that is stuck is no reason to stay.
-            let _in_time = tokio::time::timeout(budget.saturating_sub(started.elapsed()), self.flush()).await;
+            let _in_time = tokio::time::timeout(budget, self.flush()).await;
         }
-        report
     }
 }
 

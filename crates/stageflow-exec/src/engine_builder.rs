@@ -15,6 +15,7 @@ use crate::{
     chains::ChainCache,
     clock::TokioClock,
     describe::LimitsDescription,
+    durable::Durability,
     engine::{Engine, EngineShared},
     first_runs::FirstRuns,
     gate,
@@ -41,6 +42,8 @@ pub struct EngineBuilder {
     seed: Option<u64>,
     clock: Option<Box<dyn Clock>>,
     random: Option<Box<dyn Randomness>>,
+    durability: Option<Durability>,
+    undurable: bool,
 }
 
 impl EngineBuilder {
@@ -169,6 +172,21 @@ impl EngineBuilder {
         self
     }
 
+    /// Where runs are written down, so that they outlive their process: a [`Journal`](stageflow_core::durable::Journal), or a
+    /// [`Durability`] that says more. Without it, a run with durable stages is refused with `NO_JOURNAL`.
+    pub fn journal(mut self, durability: impl Into<Durability>) -> Self {
+        self.durability = Some(durability.into());
+        self
+    }
+
+    /// Runs durable stages without writing anything down: for tests of pipelines, and where the journal is off on purpose. It takes
+    /// back [`journal`](Self::journal).
+    pub fn without_journal(mut self) -> Self {
+        self.durability = None;
+        self.undurable = true;
+        self
+    }
+
     /// How deep pipelines may be nested in each other; 16 by default, 0 for not at all.
     pub fn max_depth(mut self, depth: u32) -> Self {
         self.max_depth = Some(depth);
@@ -282,6 +300,8 @@ impl EngineBuilder {
                 on_lint: self.on_lint,
                 sinks: self.sinks,
                 cache: ChainCache::default(),
+                durability: self.durability,
+                undurable: self.undurable,
             }),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use stageflow_core::{CancelCause, Code, Failure, RunOutcome, Stopped, code};
+use stageflow_core::{
+    CancelCause, Code, ErrorClass, Failure, RunOutcome, Stopped, code, durable::JournalError,
+};
 
 use crate::{ending::EndCause, report::RunReport, run::RunCore};
 
@@ -14,6 +16,8 @@ pub struct RunError(Box<Kind>);
 enum Kind {
     /// It was not let in.
     Refused { code: Code, message: String },
+    /// Its journal did not do what it was asked for.
+    Journal(JournalError),
     /// It ran.
     Ended(Arc<RunCore>),
 }
@@ -23,6 +27,10 @@ impl RunError {
         Self(Box::new(Kind::Refused { code, message: message.into() }))
     }
 
+    pub(crate) fn journal(error: JournalError) -> Self {
+        Self(Box::new(Kind::Journal(error)))
+    }
+
     pub(crate) fn ended(run: Arc<RunCore>) -> Self {
         Self(Box::new(Kind::Ended(run)))
     }
@@ -30,7 +38,7 @@ impl RunError {
     /// How the run ended; `None` if it never started.
     pub fn outcome(&self) -> Option<RunOutcome> {
         match &*self.0 {
-            Kind::Refused { .. } => None,
+            Kind::Refused { .. } | Kind::Journal(_) => None,
             Kind::Ended(run) => Some(RunReport::new(Arc::clone(run)).outcome()),
         }
     }
@@ -39,6 +47,7 @@ impl RunError {
     pub fn code(&self) -> Code {
         match (&*self.0, self.outcome()) {
             (Kind::Refused { code, .. }, _) => *code,
+            (Kind::Journal(error), _) => error.code(),
             (Kind::Ended(run), Some(RunOutcome::Cancelled)) => match run.ending.cause() {
                 Some(EndCause::Cancel(CancelCause::Shed { .. })) => code::OVERLOADED,
                 _ => code::CANCELLED,
@@ -56,6 +65,9 @@ impl RunError {
 
     /// What usually helps.
     pub fn hint(&self) -> Option<String> {
+        if let Kind::Journal(error) = &*self.0 {
+            return Some(error.help().to_owned());
+        }
         let own = self.failure().and_then(|failure| failure.hint().map(str::to_owned));
         match self.outcome() {
             Some(RunOutcome::Failed | RunOutcome::Denied) => own,
@@ -68,6 +80,9 @@ impl RunError {
     /// Of the runs that were refused, those that met an engine which is shutting down may: another engine takes them; and those
     /// that met one which is overloaded: later.
     pub fn recoverable(&self) -> bool {
+        if let Kind::Journal(error) = &*self.0 {
+            return error.kind().class() == ErrorClass::Transient;
+        }
         match self.outcome() {
             Some(RunOutcome::TimedOut | RunOutcome::Cancelled) => true,
             None => matches!(self.code(), code::SHUTTING_DOWN | code::OVERLOADED),
@@ -79,7 +94,7 @@ impl RunError {
     /// What the run was; `None` if it never started.
     pub fn report(&self) -> Option<RunReport> {
         match &*self.0 {
-            Kind::Refused { .. } => None,
+            Kind::Refused { .. } | Kind::Journal(_) => None,
             Kind::Ended(run) => Some(RunReport::new(Arc::clone(run))),
         }
     }
@@ -89,6 +104,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let run = match &*self.0 {
             Kind::Refused { code, message } => return write!(f, "{message} [{code}]"),
+            Kind::Journal(error) => return write!(f, "{error} [{}]", error.code()),
             Kind::Ended(run) => run,
         };
         let name = run.plan.name();
@@ -128,7 +144,11 @@ impl fmt::Debug for RunError {
 
 impl Error for RunError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let Kind::Ended(run) = &*self.0 else { return None };
+        let run = match &*self.0 {
+            Kind::Ended(run) => run,
+            Kind::Journal(error) => return error.source(),
+            Kind::Refused { .. } => return None,
+        };
         let cause = run.first_failure.get_or_init(|| RunReport::new(Arc::clone(run)).cause());
         cause.as_ref().map(|failure| failure as &(dyn Error + 'static))
     }

@@ -25,6 +25,7 @@ use crate::{
     admission::{Admission, BackpressureMonitor},
     begin, chains,
     driver::Driver,
+    durable::{self, RunLog},
     ending::EndCause,
     engine::Engine,
     error::RunError,
@@ -76,6 +77,8 @@ pub struct RunBuilder<O> {
     keep: Option<Keep>,
     max_in_flight: Option<u32>,
     has_deadline: bool,
+    /// What was written of it, of a run that goes on.
+    log: Option<Box<RunLog>>,
     output: PhantomData<fn() -> O>,
 }
 
@@ -99,6 +102,30 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             keep: None,
             max_in_flight: None,
             has_deadline: false,
+            log: None,
+            output: PhantomData,
+        }
+    }
+
+    /// A run that goes on, as it was begun.
+    pub(crate) fn resumed(
+        engine: Engine,
+        plan: Arc<Plan>,
+        input: Value,
+        snapshot: SnapshotBuilder,
+        log: Box<RunLog>,
+    ) -> Self {
+        let has_deadline = snapshot.deadline_set().is_some();
+        let snapshot = Some(Box::new(snapshot));
+        Self {
+            engine,
+            plan,
+            input,
+            snapshot,
+            keep: None,
+            max_in_flight: None,
+            has_deadline,
+            log: Some(log),
             output: PhantomData,
         }
     }
@@ -233,6 +260,10 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         if self.plan.has_min_times() {
             begin::run_in_time(&self.plan, &shared, snapshot.deadline_set())?;
         }
+        let log = match self.log {
+            Some(log) => Some(log),
+            None => durable::log_of(&shared, &self.plan, &self.input)?,
+        };
         let admission = match &shared.backpressure {
             Some(monitor) => Some(offer(monitor, self.plan.name())?),
             None => None,
@@ -255,7 +286,9 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             repeats: None,
             depth: 0,
             watched: None,
+            log,
         });
+        durable::carry(&run);
         if let Some(admission) = &admission {
             admission.note(&run);
         }

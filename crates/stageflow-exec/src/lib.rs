@@ -18,6 +18,7 @@ mod clock;
 mod decide;
 mod describe;
 mod driver;
+mod durable;
 mod ending;
 mod engine;
 mod engine_builder;
@@ -58,6 +59,7 @@ pub use crate::{
     },
     blocking::{Blocking, blocking},
     describe::{EngineDefaults, EngineDescription, InterceptorDescription, LimitsDescription},
+    durable::{Durability, OnLoss},
     engine::{Engine, InterceptorOrder},
     engine_builder::{EngineBuildError, EngineBuilder},
     error::RunError,

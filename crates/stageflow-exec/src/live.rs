@@ -87,17 +87,26 @@ impl LiveRuns {
         self.all().len()
     }
 
+    /// Takes no more runs, waits for those that are there, and stops what is left then.
+    pub(crate) async fn wind_down(&self, patience: Duration, budget: Duration) -> ShutdownReport {
+        if let Some(mut state) = self.lock() {
+            state.closing = true;
+        }
+        let runs = self.all();
+        self.drain(patience).await;
+        self.shut_down(budget).await.over(&runs)
+    }
+
     pub(crate) async fn shut_down(&self, budget: Duration) -> ShutdownReport {
         if let Some(mut state) = self.lock() {
             state.closing = true;
         }
         let runs = self.all();
-        let total = runs.len();
-        for run in runs {
+        for run in &runs {
             run.end(EndCause::Cancel(CancelCause::Shutdown));
         }
         self.drain(budget).await;
         let abandoned: Vec<_> = self.all().iter().map(|run| AbandonedRun::of(run)).collect();
-        ShutdownReport::new(total - abandoned.len().min(total), abandoned)
+        ShutdownReport::new(&runs, abandoned)
     }
 }

@@ -5,7 +5,7 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use stageflow_core::{
     BudgetReport, CancelCause, ContextSnapshot, Failure, FailureSummary, RunId, RunOutcome, StageKind,
-    StageOutcome, Stopped, WaitSum, code, text::OneLine, time::Human,
+    StageOutcome, Stopped, WaitSum, code, durable::JournalError, text::OneLine, time::Human,
 };
 
 use crate::{
@@ -39,6 +39,9 @@ pub struct StageReport {
     /// What it has waited for, the waits of calls and attempts that came to nothing included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<WaitSum>,
+    /// Whether it ended before the run was resumed, and was not called again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub restored: bool,
 }
 
 /// How many rows a printed report has at most.
@@ -127,6 +130,16 @@ impl RunReport {
         self.run.budget_report()
     }
 
+    /// Whether another process may go on with the run: it is in a journal, and did not come to an end of its own.
+    pub fn is_resumable(&self) -> bool {
+        self.run.is_resumable()
+    }
+
+    /// What its journal did not take, of a run that went on without it, or stopped for it.
+    pub fn journal_lost(&self) -> Option<&JournalError> {
+        self.run.log.as_ref()?.whole.lost()
+    }
+
     /// Clean-ups that went wrong. They change no outcome (S-17).
     pub fn clean_up_failures(&self) -> Vec<CleanUpFailure> {
         self.run.details().clean_up_failures.clone()
@@ -142,11 +155,13 @@ impl RunReport {
     fn stage_at(&self, stage: u32) -> StageReport {
         let cell = self.run.cell(stage);
         let queued = cell.queued();
+        let restored = self.run.is_restored(stage) && cell.state().is_terminal();
         StageReport {
             name: self.run.plan.stage_name(stage).to_owned(),
             kind: self.run.plan.kind(stage),
             outcome: self.run.stage_outcome(stage).unwrap_or(StageOutcome::Cancelled(CancelCause::Dropped)),
-            attempts: if queued.is_some() { cell.attempts() } else { 0 },
+            attempts: if queued.is_some() || restored { cell.attempts() } else { 0 },
+            restored,
             queued,
             ran: cell.ran(self.run.now()),
             waits: self.run.waits_of(stage),
@@ -201,7 +216,7 @@ impl fmt::Display for RunReport {
                 row.attempts,
                 time(row.queued),
                 time(row.ran),
-                OneLine(why(&row.outcome)),
+                OneLine(if row.restored { restored(&row.outcome) } else { why(&row.outcome) }),
             );
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -220,10 +235,24 @@ impl fmt::Display for RunReport {
         if let Some(budget) = self.budget().filter(BudgetReport::is_used) {
             writeln!(f, "  budget: {budget}")?;
         }
+        if let Some(lost) = self.journal_lost() {
+            writeln!(f, "  journal lost: {} [{}]", OneLine(lost), lost.code())?;
+            writeln!(f, "    help: {}", OneLine(lost.help()))?;
+        }
+        if self.is_resumable() {
+            writeln!(f, "  can be resumed: run {}", self.run_id())?;
+        }
         if self.outcome() == RunOutcome::TimedOut {
             writeln!(f, "    help: {}", code::DEADLINE_EXCEEDED.hint().unwrap_or_default())?;
         }
         Ok(())
+    }
+}
+
+fn restored(outcome: &StageOutcome) -> String {
+    match why(outcome) {
+        why if why.is_empty() => "restored".to_owned(),
+        why => format!("restored: {why}"),
     }
 }
 
@@ -249,7 +278,7 @@ pub(crate) fn clip(name: &str, width: usize) -> String {
 
 impl Serialize for RunReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("RunReport", 12)?;
+        let mut out = serializer.serialize_struct("RunReport", 14)?;
         out.serialize_field("run_id", &self.run_id())?;
         out.serialize_field("pipeline", self.pipeline())?;
         out.serialize_field("tenant", &self.run.snapshot.identity().tenant_id())?;
@@ -262,6 +291,8 @@ impl Serialize for RunReport {
         out.serialize_field("failures", &self.failures())?;
         out.serialize_field("clean_up_failures", &self.clean_up_failures())?;
         out.serialize_field("budget", &self.budget())?;
+        out.serialize_field("resumable", &self.is_resumable())?;
+        out.serialize_field("journal_lost", &self.journal_lost().map(JournalError::code))?;
         out.end()
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     aside::Aside,
     cell::{Cell, State},
     decide::MIN_HELD,
+    durable::RunLog,
     ending::{EndCause, Ending},
     engine::EngineShared,
     limits::{Permits, RunLimits},
@@ -54,6 +55,8 @@ pub(crate) struct RunCore {
     pub(crate) pulses: Option<Pulses>,
     /// Who goes by the progress of this run.
     pub(crate) watched: Option<Arc<Watched>>,
+    /// What it writes, if it is written down.
+    pub(crate) log: Option<Box<RunLog>>,
 
     pub(crate) cells: Box<[Cell]>,
     pub(crate) outputs: Outputs,
@@ -149,12 +152,24 @@ pub(crate) struct Seed {
     pub(crate) repeats: Option<Arc<Account>>,
     pub(crate) depth: u32,
     pub(crate) watched: Option<Arc<Watched>>,
+    pub(crate) log: Option<Box<RunLog>>,
 }
 
 impl RunCore {
     pub(crate) fn new(seed: Seed) -> Arc<Self> {
         let Seed {
-            chains, plan, input, snapshot, shared, handle, events, keep, max_in_flight, watched, ..
+            chains,
+            plan,
+            input,
+            snapshot,
+            shared,
+            handle,
+            events,
+            keep,
+            max_in_flight,
+            watched,
+            log,
+            ..
         } = seed;
         let policies = plan.policies();
         let keep_all = keep.unwrap_or(policies.keep) == stageflow_core::Keep::All;
@@ -171,6 +186,7 @@ impl RunCore {
         let is_set = !plan.all_settings().is_empty();
         let is_timed = is_set || policies.timeouts.is_set() || shared.timeouts.is_set();
         let bare = chains.is_none()
+            && log.is_none()
             && limits.is_empty()
             && !is_timed
             && !is_metered
@@ -181,6 +197,7 @@ impl RunCore {
                 || plan.all_settings().values().any(|settings| settings.timeouts.idle.get().is_some()));
         Arc::new(Self {
             bare,
+            log,
             is_timed,
             pulses: has_idle.then(|| (0..count).map(|_| Pulse::default()).collect()),
             watched,
@@ -271,6 +288,31 @@ impl RunCore {
             return self.plan.settings(stage).map_or(Duration::ZERO, |settings| settings.min_time);
         }
         self.plan.min_time_of(stage)
+    }
+
+    /// An attempt begins.
+    #[inline]
+    pub(crate) fn mark_attempt(&self, stage: u32, attempt: u32) {
+        self.cell(stage).mark_attempt(attempt);
+        if let Some(log) = &self.log {
+            log.attempt_started(self, stage, attempt);
+        }
+    }
+
+    /// How many attempts of a stage were made before the run was resumed.
+    #[inline]
+    pub(crate) fn spent_attempts(&self, stage: u32) -> u32 {
+        self.log.as_ref().map_or(0, |log| log.restored.attempts(stage))
+    }
+
+    /// Whether a stage ends as it has ended before the run was resumed.
+    pub(crate) fn is_restored(&self, stage: u32) -> bool {
+        self.log.as_ref().is_some_and(|log| log.restored.has(stage))
+    }
+
+    /// The account of the run, once somebody has asked for it.
+    pub(crate) fn root_account(&self) -> Option<&Arc<Account>> {
+        if self.depth == 0 { self.account.get() } else { None }
     }
 
     /// The interceptors around a stage, if there are any.

@@ -10,11 +10,12 @@ use std::{
 };
 
 use stageflow_core::{
-    ContextSnapshot, CustomEvent, EventKind, RunOutcome, StageContext, StageKind, Value, WaitReason,
+    ContextSnapshot, CustomEvent, EventClass, EventKind, RunOutcome, StageContext, StageKind, Value,
+    WaitReason,
     budget::account::Account,
     durable::AnyCodec,
     input::Inputs,
-    scope::{CleanUp, Hold, StageScope},
+    scope::{Answering, CleanUp, Hold, StageScope},
     slot::FutureSlot,
     stage::{ErasedStage, StageFuture},
 };
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     attempt, child,
     clock::LentWatch,
+    durable,
     progress::Sign,
     protocol::{Held, Unnumbered},
     run::RunCore,
@@ -176,6 +178,11 @@ impl StageScope for WorkerScope {
 
     fn emit(&self, stage: u32, attempt: u32, event: CustomEvent) {
         self.run.progress(stage, attempt, Sign::Event);
+        if let Some(log) = &self.run.log
+            && EventClass::of_name(event.name()) <= EventClass::Decision
+        {
+            log.decided(&self.run, stage, attempt, &event);
+        }
         if self.run.events.is_some() && !self.run.is_done() {
             self.emit_start(stage);
             self.run.emit(stage, attempt, EventKind::Custom(Arc::new(event)));
@@ -221,8 +228,19 @@ impl StageScope for WorkerScope {
         self.run.min_time(stage)
     }
 
-    fn random(&self) -> u64 {
-        self.run.shared.random.next_u64()
+    fn random(&self, stage: u32, attempt: u32) -> u64 {
+        match &self.run.log {
+            Some(log) => log.random(&self.run, stage, attempt),
+            None => self.run.shared.random.next_u64(),
+        }
+    }
+
+    fn spent_attempts(&self, stage: u32) -> u32 {
+        self.run.spent_attempts(stage)
+    }
+
+    fn pause(&self, ctx: &StageContext, token: String, expires_in: Option<Duration>) -> Answering {
+        durable::answer(&self.run, ctx, token, expires_in)
     }
 
     fn is_sampled(&self) -> bool {

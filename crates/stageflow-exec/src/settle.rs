@@ -32,6 +32,11 @@ impl Worker {
         }
         let cell = run.cell(stage);
         cell.mark_ended(self.now);
+        if let Some(log) = &run.log
+            && !run.plan.is_durable(stage)
+        {
+            log.ended(run, stage, &StageOutcome::Completed);
+        }
         // Before the state, from which another worker may decide an `or` and start a stage.
         if let Some(events) = &run.events {
             self.note_waited(run, stage, cell.attempts());
@@ -73,7 +78,7 @@ impl Worker {
         }
     }
 
-    fn settle_failure(&mut self, run: &Arc<RunCore>, stage: u32, spec: FailSpec) {
+    pub(crate) fn settle_failure(&mut self, run: &Arc<RunCore>, stage: u32, spec: FailSpec) {
         let failure = Failure::new(run.plan.stage_name(stage), run.cell(stage).attempts(), spec);
         let completed = run.completed.as_ref().map_or(0, |completed| completed.load(Ordering::Relaxed));
         let at = Duration::from_nanos(run.now());
@@ -107,7 +112,10 @@ impl Worker {
         }
     }
 
-    fn settle(&mut self, run: &Arc<RunCore>, stage: u32, state: State, outcome: StageOutcome) {
+    pub(crate) fn settle(&mut self, run: &Arc<RunCore>, stage: u32, state: State, outcome: StageOutcome) {
+        if let Some(log) = &run.log {
+            log.ended(run, stage, &outcome);
+        }
         let kind = event_of(&outcome);
         run.details().outcomes.insert(stage, outcome);
         run.troubled.store(true, Ordering::SeqCst);

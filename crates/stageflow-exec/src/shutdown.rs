@@ -1,6 +1,6 @@
 //! What a shutdown had to leave behind.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::Serialize;
 use stageflow_core::RunId;
@@ -12,6 +12,7 @@ use crate::run::RunCore;
 pub struct ShutdownReport {
     ended: usize,
     abandoned: Vec<AbandonedRun>,
+    resumable: Vec<RunId>,
 }
 
 /// A run that did not end within the budget.
@@ -27,11 +28,24 @@ pub struct AbandonedRun {
 }
 
 impl ShutdownReport {
-    pub(crate) fn new(ended: usize, abandoned: Vec<AbandonedRun>) -> Self {
-        Self { ended, abandoned }
+    pub(crate) fn new(runs: &[Arc<RunCore>], abandoned: Vec<AbandonedRun>) -> Self {
+        Self { ended: 0, abandoned, resumable: Vec::new() }.over(runs)
     }
 
-    /// How many runs were cancelled and have ended.
+    /// Counted over these runs: those that there were when it began.
+    pub(crate) fn over(mut self, runs: &[Arc<RunCore>]) -> Self {
+        self.ended = runs.len().saturating_sub(self.abandoned.len());
+        let resumable = runs.iter().filter(|run| run.is_resumable());
+        self.resumable = resumable.map(|run| run.snapshot.identity().run_id()).collect();
+        self
+    }
+
+    /// The runs that were stopped, and that another process can go on with: their journals have them.
+    pub fn resumable(&self) -> &[RunId] {
+        &self.resumable
+    }
+
+    /// How many runs have ended, by themselves or because they were stopped.
     pub fn ended(&self) -> usize {
         self.ended
     }
@@ -59,6 +73,9 @@ impl AbandonedRun {
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} runs ended, {} abandoned", self.ended, self.abandoned.len())?;
+        if !self.resumable.is_empty() {
+            write!(f, ", {} can be resumed", self.resumable.len())?;
+        }
         for run in &self.abandoned {
             write!(f, "\n  run {} of `{}`: ", run.run_id, run.pipeline)?;
             if run.stages.is_empty() {

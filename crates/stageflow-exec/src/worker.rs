@@ -213,6 +213,11 @@ impl Worker {
 
     /// Starts a ready stage, or decides that it does not run.
     fn start(&mut self, run: &Arc<RunCore>, stage: u32) {
+        if let Some(log) = &run.log
+            && let Some(restored) = log.restored.get(stage)
+        {
+            return self.settle_restored(run, stage, restored);
+        }
         if !run.plan.is_plain(stage) || run.troubled.load(Ordering::Acquire) {
             let verdict = run.decide(stage);
             // A source that was cancelled meanwhile decides nothing: this stage is cancelled as well.
@@ -300,6 +305,16 @@ impl Worker {
         }
         self.keep(events, seq, self.now, stage, attempt, kind);
         if self.events.len() >= EVENTS_MAX || self.quick_polls < QUICK_POLLS {
+            self.flush(events);
+        }
+    }
+
+    /// Notes what happened to a stage that was not started.
+    pub(crate) fn note_as_is(&mut self, run: &RunCore, stage: u32, attempt: u32, kind: &EventKind) {
+        if let Some(events) = &run.events
+            && let Some(seq) = events.next_seqs(1)
+        {
+            self.keep(events, seq, self.now, stage, attempt, || kind.clone());
             self.flush(events);
         }
     }

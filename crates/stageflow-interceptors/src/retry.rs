@@ -309,7 +309,7 @@ impl Interceptor for Retry {
         let began = self.max_elapsed.map(|_| ctx.elapsed());
         let mut state = State {
             take_retry: &|| ctx.budget().take_retry(),
-            attempts: 0,
+            attempts: ctx.spent_attempts(),
             previous: self.backoff.base(),
             elapsed: Duration::ZERO,
             slack: None,

@@ -194,7 +194,8 @@ impl Sim {
     pub fn engine(&self) -> &Engine {
         self.0.engine.get_or_init(|| {
             let furnish = self.0.furnish.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let engine = Engine::builder();
+            // Nothing outlives a simulation, unless the test says where.
+            let engine = Engine::builder().without_journal();
             let engine = match furnish {
                 Some(furnish) => furnish(engine),
                 None => engine,

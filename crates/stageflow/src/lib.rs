@@ -50,6 +50,7 @@
 //! | be told what happens | [`EventSink`], [`Event`], [`Recorder`] |
 //! | begin with an engine that is furnished | `EngineExt`, behind the feature `presets` |
 //! | check how policies stand together | [`Engine::lint`], [`Lint`], [`Engine::describe`] |
+//! | have runs outlive their process | [`durable`], [`Engine::resume`]; [`EngineBuilder::journal`]; `store`, behind the features `sqlite` and `postgres` |
 //! | build pipelines of files | `spec`, behind the feature of that name |
 //! | look an error up | [`code`], [`BuildError`], [`RunError`] |
 //!
@@ -75,6 +76,26 @@ pub mod spec {
     };
 }
 
+/// Runs that outlive their process: [`Journal`](durable::Journal), [`Codec`](durable::Codec), [`Pause`](durable::Pause).
+pub mod durable {
+    #[doc(inline)]
+    pub use stageflow_core::durable::{
+        Ack, Answered, AnyCodec, Codec, CodecError, Encoded, Entry, EntryKind, Journal, JournalError,
+        JournalErrorKind, JournalFuture, JournaledFailure, JournaledRun, Pause, PauseRecord, PauseState,
+        RunHeader, RunKey, RunLease, RunState, RunSummary, StageEnd,
+    };
+    #[doc(inline)]
+    pub use stageflow_exec::{Durability, OnLoss};
+}
+
+/// What an auditor reads, and the end of a tenant's data.
+pub mod audit {
+    #[doc(inline)]
+    pub use stageflow_core::audit::{
+        AuditLog, AuditRecord, Audited, ErasedTable, ErasureReceipt, TenantData, TenantUsage,
+    };
+}
+
 #[cfg(feature = "fallback")]
 #[doc(inline)]
 pub use crate::fallback::FallbackExt;
@@ -90,12 +111,13 @@ pub use stageflow_core::{
     Extensions, Failure, FailureCollector, FailurePolicy, FailureRecord, FailureRules, FailureSummary,
     FallbackFacts, FieldValue, FnStage, Growth, IdempotencyFacts, Identity, InputError, InteractionId,
     Interceptor, Jitter, Keep, Layer, Losses, Next, NotBegun, Owned, PolicyFacts, PolicyId, Priority,
-    Randomness, RateDimension, RateLimitFacts, Recorder, RequestId, Reservation, RetryFacts, RunAdmission,
-    RunBudget, RunId, RunInfo, RunOutcome, SessionId, SinkAccount, SkipCause, SnapshotBuilder, Stage,
-    StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome, StageResult, StopReason,
-    Stopped, TenantGuardFacts, TenantId, TimeLimit, TimeoutFacts, Timeouts, TraceContext, TraceContextError,
-    UserId, Value, WaitKind, WaitReason, WaitSum, code, context::CleanUpResult, intercept::Placement,
-    scope::Hold, snapshot::Parent, stage::UnknownKind, stage_fn, time::SeededRandom,
+    REDACTED, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId, Reservation, RetryFacts,
+    RunAdmission, RunBudget, RunId, RunInfo, RunOutcome, Sensitive, SessionId, SinkAccount, SkipCause,
+    SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome,
+    StageResult, StopReason, Stopped, TenantGuardFacts, TenantId, TimeLimit, TimeoutFacts, Timeouts,
+    TraceContext, TraceContextError, UserId, Value, WaitKind, WaitReason, WaitSum, code,
+    context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent, stage::UnknownKind,
+    stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{
@@ -121,6 +143,9 @@ pub use stageflow_interceptors as interceptors;
 #[cfg(feature = "plus")]
 #[doc(inline)]
 pub use stageflow_plus as plus;
+#[cfg(feature = "store")]
+#[doc(inline)]
+pub use stageflow_store as store;
 #[cfg(feature = "testing")]
 #[doc(inline)]
 pub use stageflow_testing as testing;

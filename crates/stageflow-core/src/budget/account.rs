@@ -113,6 +113,12 @@ impl Account {
         self.all().nth(poor).map_or(Ok(()), Err)
     }
 
+    /// What was used before this account was opened, in another process.
+    pub fn carry(&self, retries: u64, cost: u64) {
+        add(&self.granted, retries);
+        add(&self.used, cost);
+    }
+
     /// What was reserved has cost `actual`: gives back the rest, or takes what is missing, whether there is so much or not.
     pub fn settle(&self, reserved: u64, actual: u64) {
         for account in self.all() {

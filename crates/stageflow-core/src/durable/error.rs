@@ -36,8 +36,12 @@ pub enum JournalErrorKind {
     Unsafe,
     /// The run has no tenant, or one that cannot be a key.
     Tenant,
+    /// There is no journal where one is needed.
+    NoJournal,
     /// What was read is not what was written.
     Corrupt,
+    /// What was written is not what this code reads.
+    NotReadable,
     /// The pipeline is not the one that the run was begun with.
     Changed,
 }
@@ -57,7 +61,9 @@ impl JournalErrorKind {
             Self::Schema => code::STORE_SCHEMA,
             Self::Unsafe => code::STORE_UNSAFE,
             Self::Tenant => code::TENANT_REQUIRED,
+            Self::NoJournal => code::NO_JOURNAL,
             Self::Corrupt => code::STORE_CORRUPT,
+            Self::NotReadable => code::NOT_READABLE,
             Self::Changed => code::PIPELINE_CHANGED,
         }
     }

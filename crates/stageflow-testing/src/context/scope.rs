@@ -14,7 +14,7 @@ use stageflow_core::{
     Value, WaitReason,
     budget::account::Account,
     input::Inputs,
-    scope::{CleanUp, Hold, StageScope},
+    scope::{Answering, CleanUp, Hold, StageScope, no_journal},
     slot::FutureSlot,
     stage::{ErasedStage, StageFuture},
     time::{SeededRandom, nanos},
@@ -183,7 +183,11 @@ impl StageScope for TestScope {
         self.record.lock().signs += 1;
     }
 
-    fn random(&self) -> u64 {
+    fn pause(&self, _: &StageContext, _: String, _: Option<Duration>) -> Answering {
+        Box::pin(std::future::ready(Err(no_journal())))
+    }
+
+    fn random(&self, _: u32, _: u32) -> u64 {
         self.record.lock().random.next_u64()
     }
 

@@ -6,7 +6,7 @@ use stageflow_core::{
     ContextSnapshot, CustomEvent, Stage, StageContext, StageKind, Value, WaitReason,
     budget::account::Account,
     input::Inputs,
-    scope::{CleanUp, Hold, StageScope},
+    scope::{Answering, CleanUp, Hold, StageScope},
     slot::FutureSlot,
     stage::{ErasedStage, StageFuture},
 };
@@ -89,8 +89,12 @@ impl<S: Stage> StageScope for AttemptScope<S> {
         self.ctx.scope().min_time(stage)
     }
 
-    fn random(&self) -> u64 {
-        self.ctx.scope().random()
+    fn pause(&self, _: &StageContext, token: String, expires_in: Option<Duration>) -> Answering {
+        self.ctx.scope().pause(&self.ctx, token, expires_in)
+    }
+
+    fn random(&self, _: u32, attempt: u32) -> u64 {
+        self.ctx.scope().random(self.ctx.index(), attempt)
     }
 
     fn is_sampled(&self) -> bool {

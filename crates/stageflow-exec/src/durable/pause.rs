@@ -1,0 +1,81 @@
+//! Waiting for the answer of a pause.
+
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use stageflow_core::{
+    ErrorClass, StageContext, StageExit, StageResult, WaitReason, code,
+    durable::{Encoded, JournalError, PauseRecord, PauseState},
+    scope::{Answering, no_journal},
+    time::Human,
+};
+
+use crate::{run::RunCore, timer};
+
+/// Opens a pause, or finds it, and waits for its answer.
+pub(crate) fn answer(
+    run: &Arc<RunCore>,
+    ctx: &StageContext,
+    token: String,
+    expires_in: Option<Duration>,
+) -> Answering {
+    let (run, ctx) = (Arc::clone(run), ctx.clone());
+    Box::pin(async move {
+        let Some(log) = run.log.as_ref().filter(|log| log.whole.lost().is_none()) else {
+            return Err(no_journal());
+        };
+        let Some((key, lease)) = log.whole.of_run() else { return Err(no_journal()) };
+        let journal = log.whole.journal();
+        let answered = &log.whole.rules.answered;
+        let opened = run.shared.clock.wall();
+        let record = PauseRecord {
+            stage: log.path(&run, ctx.index()).to_string(),
+            token: token.clone(),
+            opened,
+            expires: expires_in.and_then(|time| opened.checked_add(time)),
+        };
+        let _waiting = ctx.waiting(WaitReason::Answer { token: token.clone() });
+        let mut state = journal.pause(key, *lease, &record).await.map_err(JournalError::into_exit)?;
+        ctx.emit("pause.opened", [("token", token.clone())]);
+        loop {
+            // Before the look, so that an answer between the look and the wait is not missed.
+            let told = answered.notified();
+            let expires = match state {
+                PauseState::Answered(answer) => return taken(&ctx, &token, answer),
+                PauseState::Open { expires } => expires,
+                _ => return Err(expired(&token, expires_in)),
+            };
+            let left = expires.map(|end| end.duration_since(run.shared.clock.wall()).unwrap_or_default());
+            let nap =
+                journal.poll_interval().min(left.unwrap_or(Duration::MAX)).max(Duration::from_millis(1));
+            let Some(sleep) = timer::sleep(nap) else {
+                let error = "a pause needs a runtime with a timer".into();
+                return Err(StageExit::failure(code::NO_RUNTIME, ErrorClass::Invalid, error));
+            };
+            let (mut told, mut sleep) = (pin!(told), sleep);
+            poll_fn(|cx| match told.as_mut().poll(cx) {
+                Poll::Pending => sleep.as_mut().poll(cx),
+                ready @ Poll::Ready(()) => ready,
+            })
+            .await;
+            let known = journal.pause_state(key, &token).await.map_err(JournalError::into_exit)?;
+            state = known.unwrap_or(PauseState::Expired);
+        }
+    })
+}
+
+fn taken(ctx: &StageContext, token: &str, answer: Encoded) -> StageResult<Encoded> {
+    ctx.emit("pause.answered", [("token", token)]);
+    Ok(answer)
+}
+
+fn expired(token: &str, time: Option<Duration>) -> StageExit {
+    let time = time.map_or_else(String::new, |time| format!(" in {}", Human(time)));
+    let error = format!("nobody answered the pause `{token}`{time}");
+    StageExit::failure(code::PAUSE_EXPIRED, ErrorClass::Timeout, error.into())
+}

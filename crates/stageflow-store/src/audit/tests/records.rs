@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use stageflow_core::{
-    EVENTS, ErrorClass, EventSink as _, Failure, RunOutcome, UserId, code, event::Losses,
-    exit::FailSpec,
+    EVENTS, ErrorClass, EventSink as _, Failure, RunOutcome, UserId, code, event::Losses, exit::FailSpec,
 };
 
 use super::*;

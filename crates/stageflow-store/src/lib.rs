@@ -1,5 +1,25 @@
 //! Where runs and answers are kept: in memory, in a file of SQLite, in PostgreSQL.
 //!
-//! Each store is a [`Journal`](stageflow_core::durable::Journal), and keeps tenants apart.
+//! Each store is a [`Journal`](stageflow_core::durable::Journal), has a handle that is an
+//! [`IdempotencyStore`](stageflow_core::idempotency::IdempotencyStore), and keeps tenants apart.
+//!
+//! | module | feature | what it holds |
+//! |---|---|---|
+//! | [`memory`] | | [`MemoryStore`]: for tests, and for runs that need not survive their process |
+//! | [`audit`] | | [`AuditSink`](audit::AuditSink), which makes audit records of events, and how the chain of a log is checked |
+#![cfg_attr(
+    feature = "conformance",
+    doc = "| [`conformance`] | `conformance` | the suite that every store has to pass |"
+)]
 
 pub mod audit;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod memory;
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    expect(dead_code, reason = "a store in memory needs no columns")
+)]
+mod rows;
+
+pub use memory::MemoryStore;

@@ -67,6 +67,17 @@ impl StoreKey {
         }
     }
 
+    /// The key of a stage of a root run, for whoever asks a store without a call.
+    pub fn for_stage(
+        tenant: Option<TenantId>,
+        pipeline: impl Into<Arc<str>>,
+        stage: impl Into<Arc<str>>,
+        key: IdempotencyKey,
+    ) -> Self {
+        let (pipeline, stage) = (pipeline.into(), stage.into());
+        Self { tenant, user: None, pipeline, path: Arc::default(), stage, key }
+    }
+
     /// For whom the run is. None is a tenant of its own.
     pub fn tenant(&self) -> Option<&str> {
         self.tenant.as_ref().map(TenantId::as_str)

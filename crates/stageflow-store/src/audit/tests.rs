@@ -1,5 +1,6 @@
 //! The sink, before logs that work, are down, refuse and hang.
 
+mod chain;
 mod outages;
 mod records;
 

@@ -44,6 +44,7 @@ mod sinks;
 mod sinks_bounded;
 mod sinks_spill;
 mod spec;
+mod store;
 mod streams;
 pub(crate) mod telemetry;
 mod time;

@@ -46,6 +46,8 @@ pages! {
     sagas "docs/guide/27-sagas.md"
     guards "docs/guide/23-guards.md"
     pipelines_from_data "docs/guide/28-pipelines-from-data.md"
+    audit "docs/guide/35-audit.md"
+    threat_model "docs/guide/36-threat-model.md"
     error_attempt_timeout "docs/errors/ATTEMPT_TIMEOUT.md"
     error_batch_mismatch "docs/errors/BATCH_MISMATCH.md"
     error_batch_refused "docs/errors/BATCH_REFUSED.md"

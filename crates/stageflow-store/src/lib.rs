@@ -14,7 +14,7 @@
     feature = "postgres",
     doc = "| [`postgres`] | `postgres` | [`PostgresStore`]: a database with row-level security, which many machines may share |"
 )]
-//! | [`audit`] | | how the chain of an audit log is checked |
+//! | [`audit`] | | [`AuditSink`](audit::AuditSink), which makes audit records of events, and how the chain of a log is checked |
 #![cfg_attr(
     feature = "conformance",
     doc = "| [`conformance`] | `conformance` | the suite that every store has to pass |"

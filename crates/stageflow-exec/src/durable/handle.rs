@@ -269,8 +269,9 @@ fn after(plan: &Plan, stage: u32) -> Vec<bool> {
     found
 }
 
-/// The input that a run was begun with.
+/// The input that a run was begun with, if the run is the one of the key.
 fn input_of(plan: &Plan, key: &RunKey, run: &JournaledRun) -> Result<Value, JournalError> {
+    run.header.check()?;
     let begun = run.header.snapshot.pipeline();
     if begun != &**plan.name() {
         let message = format!("{key} is one of pipeline `{begun}`, not of `{}`", plan.name());

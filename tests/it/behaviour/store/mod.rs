@@ -1,6 +1,9 @@
 //! Runs that outlive their process, and tenants that do not see each other.
 
+mod audit;
 mod durable;
+mod isolation;
 mod pauses;
+mod redaction;
 mod resumed;
 mod support;

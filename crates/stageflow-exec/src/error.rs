@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use stageflow_core::{CancelCause, Code, Failure, RunOutcome, Stopped, code};
+use stageflow_core::{CancelCause, Code, Failure, QuotaExceeded, RunOutcome, Stopped, code};
 
 use crate::{ending::EndCause, report::RunReport, run::RunCore};
 
@@ -14,6 +14,8 @@ pub struct RunError(Box<Kind>);
 enum Kind {
     /// It was not let in.
     Refused { code: Code, message: String },
+    /// The tenant has used up what it may use.
+    OverQuota { pipeline: Arc<str>, exceeded: QuotaExceeded },
     /// It ran.
     Ended(Arc<RunCore>),
 }
@@ -23,6 +25,10 @@ impl RunError {
         Self(Box::new(Kind::Refused { code, message: message.into() }))
     }
 
+    pub(crate) fn over_quota(pipeline: Arc<str>, exceeded: QuotaExceeded) -> Self {
+        Self(Box::new(Kind::OverQuota { pipeline, exceeded }))
+    }
+
     pub(crate) fn ended(run: Arc<RunCore>) -> Self {
         Self(Box::new(Kind::Ended(run)))
     }
@@ -30,7 +36,7 @@ impl RunError {
     /// How the run ended; `None` if it never started.
     pub fn outcome(&self) -> Option<RunOutcome> {
         match &*self.0 {
-            Kind::Refused { .. } => None,
+            Kind::Refused { .. } | Kind::OverQuota { .. } => None,
             Kind::Ended(run) => Some(RunReport::new(Arc::clone(run)).outcome()),
         }
     }
@@ -39,13 +45,27 @@ impl RunError {
     pub fn code(&self) -> Code {
         match (&*self.0, self.outcome()) {
             (Kind::Refused { code, .. }, _) => *code,
+            (Kind::OverQuota { .. }, _) => code::QUOTA_EXCEEDED,
             (Kind::Ended(run), Some(RunOutcome::Cancelled)) => match run.ending.cause() {
                 Some(EndCause::Cancel(CancelCause::Shed { .. })) => code::OVERLOADED,
+                Some(EndCause::Cancel(CancelCause::Quota(_))) => code::QUOTA_EXCEEDED,
                 _ => code::CANCELLED,
             },
             (_, Some(RunOutcome::TimedOut)) => code::DEADLINE_EXCEEDED,
             (_, Some(RunOutcome::Completed)) => code::NO_OUTPUT,
             _ => self.failure().map_or(code::NO_OUTPUT, |failure| failure.code()),
+        }
+    }
+
+    /// Which quota of the run's tenant did not let it in, if that is why: with the limit, and when it may help to come again.
+    pub fn quota(&self) -> Option<&QuotaExceeded> {
+        match &*self.0 {
+            Kind::Refused { .. } => None,
+            Kind::OverQuota { exceeded, .. } => Some(exceeded),
+            Kind::Ended(run) => match run.ending.cause() {
+                Some(EndCause::Cancel(CancelCause::Quota(exceeded))) => Some(exceeded),
+                _ => None,
+            },
         }
     }
 
@@ -66,11 +86,15 @@ impl RunError {
     /// Whether another run may succeed without a change of code or input.
     ///
     /// Of the runs that were refused, those that met an engine which is shutting down may: another engine takes them; and those
-    /// that met one which is overloaded: later.
+    /// that met one which is overloaded, or whose quota is used up: later.
     pub fn recoverable(&self) -> bool {
         match self.outcome() {
             Some(RunOutcome::TimedOut | RunOutcome::Cancelled) => true,
-            None => matches!(self.code(), code::SHUTTING_DOWN | code::OVERLOADED),
+            None => {
+                matches!(self.code(), code::SHUTTING_DOWN | code::OVERLOADED | code::QUOTA_EXCEEDED)
+            }
+            // The window of a cost comes to its end.
+            Some(RunOutcome::Failed) if self.code() == code::QUOTA_EXCEEDED => true,
             Some(RunOutcome::Failed) => self.failure().is_some_and(|failure| failure.recoverable()),
             _ => false,
         }
@@ -79,7 +103,7 @@ impl RunError {
     /// What the run was; `None` if it never started.
     pub fn report(&self) -> Option<RunReport> {
         match &*self.0 {
-            Kind::Refused { .. } => None,
+            Kind::Refused { .. } | Kind::OverQuota { .. } => None,
             Kind::Ended(run) => Some(RunReport::new(Arc::clone(run))),
         }
     }
@@ -89,6 +113,9 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let run = match &*self.0 {
             Kind::Refused { code, message } => return write!(f, "{message} [{code}]"),
+            Kind::OverQuota { pipeline, exceeded } => {
+                return write!(f, "`{pipeline}` was not started: {exceeded} [{}]", code::QUOTA_EXCEEDED);
+            }
             Kind::Ended(run) => run,
         };
         let name = run.plan.name();

@@ -90,10 +90,10 @@ pub use stageflow_core::{
     Extensions, Failure, FailureCollector, FailurePolicy, FailureRecord, FailureRules, FailureSummary,
     FallbackFacts, FieldValue, FnStage, Growth, IdempotencyFacts, Identity, InputError, InteractionId,
     Interceptor, Jitter, Keep, Layer, Losses, Next, NotBegun, Owned, PolicyFacts, PolicyId, Priority,
-    Randomness, RateDimension, RateLimitFacts, Recorder, RequestId, Reservation, RetryFacts, RunAdmission,
+    Quota, QuotaExceeded, QuotaKind, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId, Reservation, RetryFacts, RunAdmission,
     RunBudget, RunId, RunInfo, RunOutcome, SessionId, SinkAccount, SkipCause, SnapshotBuilder, Stage,
     StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome, StageResult, StopReason,
-    Stopped, TenantGuardFacts, TenantId, TimeLimit, TimeoutFacts, Timeouts, TraceContext, TraceContextError,
+    Stopped, TenantGuardFacts, TenantId, TenantQuotas, TimeLimit, TimeoutFacts, Timeouts, TraceContext, TraceContextError,
     UserId, Value, WaitKind, WaitReason, WaitSum, code, context::CleanUpResult, intercept::Placement,
     scope::Hold, snapshot::Parent, stage::UnknownKind, stage_fn, time::SeededRandom,
 };
@@ -109,7 +109,7 @@ pub use stageflow_exec::{
     BackpressureStats, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder,
     EngineDefaults, EngineDescription, EventStream, Explanation, InterceptorDescription, InterceptorOrder,
     LimitsDescription, Overloaded, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
-    ShedRule, ShutdownReport, StageReport, StageWait, blocking,
+    ShedRule, ShutdownReport, StageReport, StageWait, TenantUsage, blocking,
 };
 
 #[cfg(feature = "events")]

@@ -66,7 +66,9 @@ impl EventClass {
         match name.split_once('.').map_or(name, |(space, _)| space) {
             "audit" | "auth" | "tenant" => Self::Terminal,
             "batch" | "breaker" | "bulkhead" | "context" | "fallback" | "fan_out" | "guard"
-            | "guard_retry" | "idempotency" | "limit" | "rate" | "retry" | "route" | "saga" => Self::Decision,
+            | "guard_retry" | "idempotency" | "limit" | "quota" | "rate" | "retry" | "route" | "saga" => {
+                Self::Decision
+            }
             "debug" | "trace" => Self::Debug,
             "stage" if name.starts_with("stage.retry_") => Self::Decision,
             _ => Self::Progress,

@@ -159,10 +159,12 @@ async fn cost_is_charged_to_the_window_of_the_tenant() {
         let charge = move |ctx: StageContext, (): ()| {
             std::future::ready(ctx.budget().charge(cost).map_err(Into::into).map(|()| cost))
         };
-        parent_of(solo(stage_fn(charge)))
+        solo(stage_fn(charge))
     };
     let acme = |cost: u64| engine.run(&charged(cost), ()).tenant("acme");
-    let half = within(acme(60)).await.expect("there is so much");
+    // A child run pays as its parent does.
+    let nested = engine.run(&parent_of(charged(60)), ()).tenant("acme");
+    let half = within(nested).await.expect("there is so much");
     assert_eq!(half.report().budget().expect("it was asked for").cost_spent, 60);
     let error = error_of(acme(60)).await;
     assert_eq!((error.code(), error.outcome()), (code::QUOTA_EXCEEDED, Some(RunOutcome::Failed)));
@@ -212,19 +214,21 @@ async fn s_11_stages_in_flight_wait_for_their_turn() {
     let (gauge, others) = (Gauge::default(), Gauge::default());
     let wide = |gauge: &Gauge| {
         let gauge = gauge.clone();
-        parent_of(pipeline(move |p| {
+        pipeline(move |p| {
             let all = p.parallel("s", 0..4, |_| gauge.stage(10.millis())).inputs(());
             p.stage("sum", stage_fn(|_, all: Vec<std::sync::Arc<u32>>| async move { Ok(all.len()) }))
                 .inputs(all)
-        }))
+        })
     };
-    let runs: Vec<_> = (0..3).map(|_| engine.run(&wide(&gauge), ()).tenant("acme").start()).collect();
+    let nested = parent_of(wide(&gauge));
+    let runs: Vec<_> = (0..2).map(|_| engine.run(&nested, ()).tenant("acme").start()).collect();
+    let plain = engine.run(&wide(&gauge), ()).tenant("acme").start();
     let other = engine.run(&wide(&others), ()).tenant("other").start();
     idle().await;
     assert_eq!((gauge.now(), usage(&engine, "acme").stages_in_flight), (2, 2));
-    let waits: Vec<_> = engine.explain().iter().flat_map(|it| it.waits().to_vec()).collect();
+    let explained = plain.explain().expect("it is a run");
     let permit = WaitReason::Permit { limit: "tenant", key: Some("acme".into()) };
-    assert_eq!(waits.iter().filter(|it| it.reason == permit).count(), 10);
+    assert_eq!(explained.waits().iter().filter(|it| it.reason == permit).count(), 4);
     // Changed while they run.
     quotas.set("acme", Quota::new().stages_in_flight(5));
     idle().await;
@@ -233,7 +237,7 @@ async fn s_11_stages_in_flight_wait_for_their_turn() {
     // sleeps: on paused time
     tokio::time::sleep(25.millis()).await;
     assert_eq!(gauge.now(), 1, "those above have left, and one at a time goes on");
-    for run in runs {
+    for run in runs.into_iter().chain([plain]) {
         within(run).await.expect("all come to their turn");
     }
     within(other).await.expect("it has its own");

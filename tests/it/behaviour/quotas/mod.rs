@@ -36,7 +36,7 @@ fn told(recorder: &Recorder) -> Vec<String> {
     let line = |event: &stageflow::Event| match event.kind() {
         EventKind::Custom(custom) => {
             let keys = ["quota", "used", "limit", "ahead", "waited_ns", "retry_after_ns"];
-            let field = |key: &str| custom.field(key).map(|value| format!(" {key}={value}"));
+            let field = |key: &str| custom.field(key).map(|value| format!(" {key}={value}").replace('"', ""));
             format!("{}{}", custom.name(), keys.into_iter().filter_map(field).collect::<String>())
         }
         _ => event.name().into(),

@@ -11,6 +11,7 @@ mod fanout;
 mod fanout_limits;
 mod graphs;
 mod interceptors;
+mod neighbours;
 mod retries;
 mod routing;
 mod simulator;
@@ -52,6 +53,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     graphs::SCENARIOS,
     interceptors::SCENARIOS,
     tenants::SCENARIOS,
+    neighbours::SCENARIOS,
     chaos::SCENARIOS,
     retries::SCENARIOS,
     simulator::SCENARIOS,

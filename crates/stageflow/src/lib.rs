@@ -89,13 +89,14 @@ pub use stageflow_core::{
     DropReason, DurationExt, EVENTS, ErrorClass, Event, EventClass, EventKind, EventSink, EventSpec,
     Extensions, Failure, FailureCollector, FailurePolicy, FailureRecord, FailureRules, FailureSummary,
     FallbackFacts, FieldValue, FnStage, Growth, IdempotencyFacts, Identity, InputError, InteractionId,
-    Interceptor, Jitter, Keep, Layer, Losses, Next, NotBegun, Owned, PolicyFacts, PolicyId, Priority,
-    Quota, QuotaExceeded, QuotaKind, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId, Reservation, RetryFacts, RunAdmission,
-    RunBudget, RunId, RunInfo, RunOutcome, SessionId, SinkAccount, SkipCause, SnapshotBuilder, Stage,
-    StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome, StageResult, StopReason,
-    Stopped, TenantGuardFacts, TenantId, TenantQuotas, TimeLimit, TimeoutFacts, Timeouts, TraceContext, TraceContextError,
-    UserId, Value, WaitKind, WaitReason, WaitSum, code, context::CleanUpResult, intercept::Placement,
-    scope::Hold, snapshot::Parent, stage::UnknownKind, stage_fn, time::SeededRandom,
+    Interceptor, Jitter, Keep, Layer, Losses, Next, NotBegun, Owned, PolicyFacts, PolicyId, Priority, Quota,
+    QuotaExceeded, QuotaKind, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId, Reservation,
+    RetryFacts, RunAdmission, RunBudget, RunId, RunInfo, RunOutcome, SessionId, SinkAccount, SkipCause,
+    SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome,
+    StageResult, StopReason, Stopped, TenantGuardFacts, TenantId, TenantQuotas, TimeLimit, TimeoutFacts,
+    Timeouts, TraceContext, TraceContextError, UserId, Value, WaitKind, WaitReason, WaitSum, code,
+    context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent, stage::UnknownKind,
+    stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{

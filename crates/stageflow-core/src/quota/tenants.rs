@@ -155,7 +155,9 @@ impl TenantQuotas {
     /// Tells `listener` of changes, as long as it lives.
     #[doc(hidden)]
     pub fn on_change(&self, listener: Weak<dyn OnQuotaChange>) {
-        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
+        let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|known| known.strong_count() > 0);
+        listeners.push(listener);
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

@@ -13,8 +13,9 @@ const WORK: Duration = Duration::from_millis(10);
 const OTHERS: [&str; 9] = ["b", "c", "d", "e", "f", "g", "h", "i", "j"];
 const RUNS: u64 = 100;
 const EVERY: Duration = Duration::from_millis(40);
-/// What `a` sends at once.
+/// What `a` sends at once, and a smaller flood where the way of the runs is the same.
 const FLOOD: usize = 10_000;
+const LESS: usize = 2_000;
 
 /// How it went for those who did not flood.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ struct Seen {
     refused: usize,
 }
 
-async fn neighbours(sim: &Sim, quotas: Option<TenantQuotas>, floods: bool) -> Seen {
+async fn neighbours(sim: &Sim, quotas: Option<TenantQuotas>, flood_of: usize) -> Seen {
     sim.furnish(move |engine| {
         let engine = engine.max_in_flight(PLACES);
         match quotas {
@@ -40,10 +41,7 @@ async fn neighbours(sim: &Sim, quotas: Option<TenantQuotas>, floods: bool) -> Se
     });
     let work = solo(naps(WORK, 1));
     let started = tokio::time::Instant::now();
-    let mut flood = Vec::new();
-    if floods {
-        flood.extend((0..FLOOD).map(|_| sim.run(&work, ()).tenant("a").start()));
-    }
+    let flood: Vec<_> = (0..flood_of).map(|_| sim.run(&work, ()).tenant("a").start()).collect();
     let mut runs = Vec::new();
     for _ in 0..RUNS {
         runs.extend(OTHERS.map(|tenant| sim.run(&work, ()).tenant(tenant).start()));
@@ -81,13 +79,13 @@ fn unharmed(alone: &Seen, beside: &Seen) -> Result<(), String> {
     if held { Ok(()) } else { Err(format!("alone {alone:?}, beside it {beside:?}")) }
 }
 
-fn seen(quotas: Option<Quota>, floods: bool) -> Seen {
+fn seen(quotas: Option<Quota>, flood_of: usize) -> Seen {
     let seen = std::rc::Rc::new(std::cell::RefCell::new(None));
     let kept = std::rc::Rc::clone(&seen);
     Sim::seeds(0..1).run(move |sim| {
         let kept = std::rc::Rc::clone(&kept);
         async move {
-            let of = neighbours(&sim, quotas.map(TenantQuotas::from), floods).await;
+            let of = neighbours(&sim, quotas.map(TenantQuotas::from), flood_of).await;
             *kept.borrow_mut() = Some(of);
         }
     });
@@ -96,24 +94,24 @@ fn seen(quotas: Option<Quota>, floods: bool) -> Seen {
 
 #[test]
 fn a_tenant_that_floods_harms_no_other() {
-    let alone = seen(None, false);
+    let alone = seen(None, 0);
     assert_eq!(alone.longest, WORK, "they are far from what the machine can do");
-    for quota in [
-        Quota::concurrent_runs(20),
-        Quota::concurrent_runs(20).wait_up_to(2.secs()).max_waiting(500),
-        Quota::new().stages_in_flight(20),
-        Quota::new().runs_per(1_000, 1.secs()).burst(20),
+    for (quota, flood_of) in [
+        (Quota::concurrent_runs(20), FLOOD),
+        (Quota::concurrent_runs(20).wait_up_to(2.secs()).max_waiting(500), LESS),
+        (Quota::new().stages_in_flight(20), LESS),
+        (Quota::new().runs_per(1_000, 1.secs()).burst(20), LESS),
     ] {
-        let beside = seen(Some(quota), true);
+        let beside = seen(Some(quota), flood_of);
         unharmed(&alone, &beside).unwrap_or_else(|harm| panic!("{quota}: {harm}"));
-        assert_eq!(beside.of_flood + beside.refused, FLOOD, "{quota}: each is let in or refused");
+        assert_eq!(beside.of_flood + beside.refused, flood_of, "{quota}: each is let in or refused");
     }
 }
 
 /// The control: without a quota the flood is in the way of all, so that the check above can fail.
 #[test]
 fn without_a_quota_the_flood_harms_the_others() {
-    let (alone, beside) = (seen(None, false), seen(None, true));
+    let (alone, beside) = (seen(None, 0), seen(None, FLOOD));
     assert_eq!(beside.of_flood, FLOOD);
     unharmed(&alone, &beside).unwrap_err();
     assert!(beside.longest > 100 * alone.longest, "{beside:?}");

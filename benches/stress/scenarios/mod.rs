@@ -12,6 +12,7 @@ mod fanout;
 mod fanout_limits;
 mod graphs;
 mod interceptors;
+mod neighbours;
 mod retries;
 mod routing;
 mod simulator;
@@ -54,6 +55,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     interceptors::SCENARIOS,
     tenants::SCENARIOS,
     durability::SCENARIOS,
+    neighbours::SCENARIOS,
     chaos::SCENARIOS,
     retries::SCENARIOS,
     simulator::SCENARIOS,

@@ -76,7 +76,9 @@ async fn a_sensitive_value_is_in_the_journal_and_nowhere_else() {
         .sink(metrics.clone())
         .sink(LogEvents::new())
         .sink(JsonLines::create(&file).expect("a file"))
-        .sink(sink_fn(move |event: &Event| heard.lock().expect("no panic").push(format!("{event} {event:?}"))))
+        .sink(sink_fn(move |event: &Event| {
+            heard.lock().expect("no panic").push(format!("{event} {event:?}"))
+        }))
         .sink(AuditSink::new(Arc::new(store.clone())).with_runs())
         .build()
         .expect("an engine");
@@ -110,7 +112,10 @@ async fn a_sensitive_value_is_in_the_journal_and_nowhere_else() {
     for (what, text) in &texts {
         assert!(!text.contains("hunter2") && !text.contains("4111"), "{what}: {text}");
         let may_be_silent = ["prometheus", "explanation", "wide events"].contains(what);
-        assert!(may_be_silent || text.contains(REDACTED), "{what} was to be looked at with something in it: {text}");
+        assert!(
+            may_be_silent || text.contains(REDACTED),
+            "{what} was to be looked at with something in it: {text}"
+        );
     }
 
     let journal = engine.journaled("redaction-acme", id).await.expect("it is read").expect("it was written");
@@ -118,8 +123,12 @@ async fn a_sensitive_value_is_in_the_journal_and_nowhere_else() {
     assert_eq!(restored.sensitive_metadata("token").map(|token| token.expose().clone()), Some(SECRET.into()));
     let back: Card = restored.extensions().restore("card").expect("a card").expect("it is there");
     assert_eq!(back.number.expose(), SECRET);
-    let payloads = journal.entries.iter().filter_map(|entry| entry.payload.as_ref()).chain(&journal.header.input);
-    assert_eq!(payloads.filter(|payload| String::from_utf8_lossy(&payload.bytes).contains(SECRET)).count(), 2);
+    let payloads =
+        journal.entries.iter().filter_map(|entry| entry.payload.as_ref()).chain(&journal.header.input);
+    assert_eq!(
+        payloads.filter(|payload| String::from_utf8_lossy(&payload.bytes).contains(SECRET)).count(),
+        2
+    );
     let told: String = journal.entries.iter().map(|entry| json(&entry.kind)).collect();
     assert!(!told.contains(SECRET), "a payload is what a stage gave, not what it said: {told}");
 }

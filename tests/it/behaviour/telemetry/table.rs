@@ -124,6 +124,11 @@ const ELSEWHERE: &[&str] = &[
     "guard_retry.scheduled",
     "guard_retry.recovered",
     "guard_retry.exhausted",
+    // In `store`.
+    "journal.lost",
+    "stage.restored",
+    "pause.opened",
+    "pause.answered",
 ];
 
 /// Provokes each of the others, and looks at what it says.

@@ -185,6 +185,11 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         self.edit(|snapshot| snapshot.metadata(key, value))
     }
 
+    /// Adds metadata that is for stages and journals only, and `[redacted]` anywhere else.
+    pub fn sensitive_metadata(self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.edit(|snapshot| snapshot.sensitive_metadata(key, value))
+    }
+
     /// Adds a typed extension that stages read by [`StageContext::extension`](stageflow_core::StageContext::extension).
     pub fn extension<T: Any + Send + Sync>(self, value: T) -> Self {
         self.edit(|snapshot| snapshot.extension(value))
@@ -261,7 +266,10 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             begin::run_in_time(&self.plan, &shared, snapshot.deadline_set())?;
         }
         let log = match self.log {
-            Some(log) => Some(log),
+            Some(log) => {
+                log.check(&snapshot).map_err(RunError::journal)?;
+                Some(log)
+            }
             None => durable::log_of(&shared, &self.plan, &self.input)?,
         };
         let admission = match &shared.backpressure {

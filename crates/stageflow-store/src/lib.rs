@@ -10,7 +10,7 @@
     feature = "sqlite",
     doc = "| [`sqlite`] | `sqlite` | [`SqliteStore`]: a file, which several processes of one machine may share |"
 )]
-//! | [`audit`] | | how the chain of an audit log is checked |
+//! | [`audit`] | | [`AuditSink`](audit::AuditSink), which makes audit records of events, and how the chain of a log is checked |
 #![cfg_attr(
     feature = "conformance",
     doc = "| [`conformance`] | `conformance` | the suite that every store has to pass |"

@@ -8,7 +8,7 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, CustomEvent, EventKind, RunId, StageOutcome,
+    CancelCause, CustomEvent, EventKind, SnapshotBuilder, StageOutcome,
     durable::{
         Ack, Encoded, Entry, EntryKind, Journal, JournalError, JournalErrorKind, JournaledRun, RunHeader,
         RunKey, RunLease, StageEnd,
@@ -17,7 +17,7 @@ use stageflow_core::{
     time::{Randomness, SeededRandom},
 };
 
-use super::{Durability, OnLoss, Restored, known::Known};
+use super::{Durability, OnLoss, Restored, facts, known::Known};
 use crate::{ending::EndCause, run::RunCore};
 
 /// So many entries that nobody waits for are kept before they are sent.
@@ -37,7 +37,7 @@ pub(crate) struct Whole {
     /// What a run begins with, until it has begun.
     pub(crate) input: Mutex<Option<Encoded>>,
     seed: u64,
-    branch_of: OnceLock<RunId>,
+    branch_of: OnceLock<RunKey>,
     /// Known once the run is let in.
     of_run: OnceLock<(RunKey, RunLease)>,
     book: Mutex<Book>,
@@ -73,7 +73,7 @@ impl RunLog {
             book.count = u64::try_from(of.entries.len()).unwrap_or(u64::MAX);
             book.kept = (1..).zip(of.entries).map(|(seq, entry)| Entry { seq, ..entry }).collect();
         }
-        log.whole.branch_of.get_or_init(|| of.header.key.run());
+        log.whole.branch_of.get_or_init(|| of.header.key);
         Self { restored, ..log }
     }
 
@@ -93,6 +93,19 @@ impl RunLog {
         }
         whole.begun(key, lease);
         Self { whole: Arc::new(whole), prefix: Box::from(""), restored }
+    }
+
+    /// Checks that the run is that which was written, or is a branch of one of the same tenant: what a tenant has given is for no other.
+    pub(crate) fn check(&self, snapshot: &SnapshotBuilder) -> Result<(), JournalError> {
+        let of_run = self.whole.of_run().map(|(key, _)| key);
+        let Some(of) = of_run.or(self.whole.branch_of.get()) else { return Ok(()) };
+        let is_same = of_run.is_none_or(|key| snapshot.run_set() == Some(key.run()));
+        if is_same && snapshot.tenant_id() == Some(of.tenant()) {
+            return Ok(());
+        }
+        let message = format!("{of} goes on under its own id and for its own tenant only");
+        let error = JournalError::new(JournalErrorKind::Tenant, message);
+        Err(error.hint("begin a run of its own, with an input of its own"))
     }
 
     /// Of a child run in the place of `stage`.
@@ -212,11 +225,11 @@ impl Whole {
     pub(crate) fn header(&self, run: &RunCore, key: RunKey, started: SystemTime) -> RunHeader {
         RunHeader {
             key,
-            snapshot: run.snapshot.as_ref().clone(),
+            snapshot: facts::kept(&run.snapshot),
             input: self.input.lock().unwrap_or_else(PoisonError::into_inner).take(),
             started,
             seed: self.seed,
-            branch_of: self.branch_of.get().copied(),
+            branch_of: self.branch_of.get().map(RunKey::run),
         }
     }
 

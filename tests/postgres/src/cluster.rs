@@ -21,12 +21,12 @@ pub const OWNER: &str = "stageflow_owner";
 pub const APP: &str = "stageflow_app";
 
 /// Waits for the end of a pipe, which the kernel closes with the process that has the other end, or of a process. Then it ends the
-/// server, and its folder with it. Signals of the terminal are for the tests.
+/// server, and its folder with it. Signals of the terminal are for the tests. `kill -0` would not do: the process may be root's.
 const WATCHER: &str = r#"
 trap '' INT HUP TERM
 alive() {
-    kill -0 "$1" 2>/dev/null || return 1
-    case $(ps -o stat= -p "$1" 2>/dev/null) in Z*) return 1 ;; esac
+    if command -v ps >/dev/null; then state=$(ps -o stat= -p "$1"); else state=$(cut -d ' ' -f 3 "/proc/$1/stat" 2>/dev/null); fi
+    case $state in '' | Z*) return 1 ;; esac
 }
 if [ "$3" = 0 ]; then cat >/dev/null; else while alive "$3"; do sleep 0.2; done; fi
 "$1/pg_ctl" -D "$2/data" -m immediate -s stop >/dev/null 2>&1

@@ -293,12 +293,11 @@ fn lines(key: &RunKey, entries: &[Entry]) -> Result<Vec<Line>, JournalError> {
     entries.iter().map(line).collect()
 }
 
-fn ended(key: &RunKey, entries: &[Entry]) -> Result<Option<(String, i64)>, JournalError> {
-    let ended = entries.iter().find_map(|entry| match &entry.kind {
-        EntryKind::RunEnded { outcome, .. } => Some((*outcome, entry.at)),
+fn ended(entries: &[Entry]) -> Option<(String, i64)> {
+    entries.iter().find_map(|entry| match &entry.kind {
+        EntryKind::RunEnded { outcome, .. } => Some((outcome.as_str().to_owned(), rows::column(entry.at))),
         _ => None,
-    });
-    ended.map(|(outcome, at)| Ok((rows::outcome_text(key, outcome)?, rows::column(at)))).transpose()
+    })
 }
 
 impl Journal for PostgresStore {
@@ -316,7 +315,7 @@ impl Journal for PostgresStore {
     }
 
     fn append(&self, key: &RunKey, lease: RunLease, entries: Vec<Entry>) -> Ack {
-        let said = lines(key, &entries).and_then(|lines| Ok((lines, ended(key, &entries)?)));
+        let said = lines(key, &entries).and_then(|lines| Ok((lines, ended(&entries))));
         let (lines, ended) = match said {
             Ok(said) => said,
             Err(error) => return Box::pin(async { Err(error) }),

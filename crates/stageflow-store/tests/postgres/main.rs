@@ -1,0 +1,5 @@
+//! The store in PostgreSQL, on a server of its own: contracts, tenants, lost connections, killed processes.
+#![cfg(unix)]
+
+mod conformance;
+mod kit;

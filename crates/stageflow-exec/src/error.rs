@@ -161,6 +161,9 @@ impl fmt::Display for RunError {
 
 impl fmt::Debug for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !matches!(*self.0, Kind::Ended(_)) {
+            return write!(f, "{self}");
+        }
         write!(f, "{self} [{}]", self.code())?;
         if let Some(failure) = self.failure() {
             write!(f, ": {}", failure.message())?;

@@ -41,7 +41,10 @@ pub(super) fn is_busy(error: &Error) -> bool {
 
 pub(super) fn journal_error(path: &Path, error: Error) -> JournalError {
     let (kind, hint) = kind(&error);
-    let journal = JournalError::new(kind, format!("{}: {error}", path.display())).source(error);
+    let (path, said) = (path.display().to_string(), error.to_string());
+    // Of a file that cannot be opened SQLite names the path itself.
+    let said = said.strip_suffix(&*path).map_or(&*said, |said| said.trim_end_matches(": "));
+    let journal = JournalError::new(kind, format!("{path}: {said}")).source(error);
     match hint {
         Some(hint) => journal.hint(hint),
         None => journal,

@@ -13,7 +13,10 @@ use stageflow_core::{
 use tokio::{sync::oneshot, time::Instant};
 use tokio_postgres::types::ToSql;
 
-use super::columns::{self, Id};
+use super::{
+    columns::{self, Id},
+    releases::Releasing,
+};
 use crate::rows;
 
 /// How much is written at once: beyond it the next transaction takes over.
@@ -42,8 +45,8 @@ pub(super) struct Request {
     pub(super) lines: Vec<Line>,
     /// How the run ends with it, and when.
     pub(super) ended: Option<(&'static str, i64)>,
-    /// Whether the lease is given back.
-    pub(super) release: bool,
+    /// The lease is given back.
+    pub(super) release: Option<Releasing>,
     pub(super) done: Option<oneshot::Sender<Result<(), JournalError>>>,
     /// When nobody waits any more.
     pub(super) until: Instant,
@@ -56,8 +59,8 @@ impl Request {
         }
     }
 
-    fn closes(&self) -> bool {
-        self.release || self.ended.is_some()
+    pub(super) fn closes(&self) -> bool {
+        self.release.is_some() || self.ended.is_some()
     }
 }
 
@@ -140,7 +143,7 @@ WITH asked AS (
     SET next_seq = COALESCE(asked.next, r.next_seq), outcome = asked.outcome, ended = asked.ended,
         lease_until = CASE WHEN asked.free THEN NULL ELSE clock_timestamp() + make_interval(secs => $9::float8) END
     FROM asked
-    WHERE r.tenant = $1 AND r.run = asked.run AND r.epoch = asked.epoch AND r.outcome IS NULL
+    WHERE r.tenant = $1 AND r.run = ANY($2::uuid[]) AND r.run = asked.run AND r.epoch = asked.epoch AND r.outcome IS NULL
         AND (asked.first IS NULL OR r.next_seq = asked.first)
     RETURNING r.run
 ), written AS (

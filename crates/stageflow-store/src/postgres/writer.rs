@@ -161,7 +161,7 @@ impl Writer {
         for mut chain in chains {
             let run = (chain.key().tenant().clone(), columns::id(chain.key().run()));
             if written.contains(&run) {
-                if chain.requests.iter().any(|request| request.release || request.ended.is_some()) {
+                if chain.requests.iter().any(Request::closes) {
                     self.held.drop(chain.key());
                 }
                 chain.written();

@@ -1,5 +1,6 @@
 //! The scenarios, one file for each thing under load, and the suites that they belong to.
 
+mod canaries;
 mod cancellation;
 mod chaos;
 mod common;
@@ -52,6 +53,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     graphs::SCENARIOS,
     interceptors::SCENARIOS,
     tenants::SCENARIOS,
+    canaries::SCENARIOS,
     chaos::SCENARIOS,
     retries::SCENARIOS,
     simulator::SCENARIOS,

@@ -62,7 +62,8 @@ async fn an_auditor_reads_who_was_let_do_what_and_why() {
     let mut p = Pipeline::builder("ask");
     let question = p.input();
     let safe = p.guard("guard", Guards::all().with(broken.on_error(OnError::Open))).over(question);
-    let said = stage_fn(|_, safe: Arc<stageflow::plus::guard::Guarded<String>>| async move { Ok(safe.to_string()) });
+    let said =
+        stage_fn(|_, safe: Arc<stageflow::plus::guard::Guarded<String>>| async move { Ok(safe.to_string()) });
     let said = p.stage("answer", said).inputs(safe);
     let ask: Pipeline<String, String> = p.build(said).expect("it builds");
     let run = |key: &str| engine.run(&ask, "hunter2".to_owned()).extension(Credentials::api_key(key));
@@ -105,7 +106,11 @@ async fn s_29_an_auditor_is_told_of_what_is_missing() {
     let store = MemoryStore::new();
     let sink = Arc::new(AuditSink::new(Arc::new(store.clone())));
     let wants = Arc::clone(&sink);
-    let bounded = Arc::new(Arc::clone(&sink).bounded(1).class(stageflow::EventClass::Terminal, Policy::drop_newest().capacity(1)));
+    let bounded = Arc::new(
+        Arc::clone(&sink)
+            .bounded(1)
+            .class(stageflow::EventClass::Terminal, Policy::drop_newest().capacity(1)),
+    );
     let engine = Engine::builder()
         .sink(Arc::clone(&bounded).filter(move |event| wants.wants(event)))
         .build()

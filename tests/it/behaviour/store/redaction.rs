@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 use stageflow::{
     Event, Extensions, FailurePolicy, REDACTED, Recorder, Sensitive,
+    audit::AuditLog as _,
+    configured,
     durable::Durability,
-    events::{AttemptSpans, JsonLines, LogEvents, Metrics, SinkExt as _, sink_fn},
+    events::{AttemptSpans, JsonLines, LogEvents, Metrics, sink_fn},
     interceptors::Retry,
     prelude::*,
     store::{MemoryStore, audit::AuditSink},
@@ -76,7 +78,9 @@ async fn a_sensitive_value_is_in_the_journal_and_nowhere_else() {
         .sink(metrics.clone())
         .sink(LogEvents::new())
         .sink(JsonLines::create(&file).expect("a file"))
-        .sink(sink_fn(move |event: &Event| heard.lock().expect("no panic").push(format!("{event} {event:?}"))))
+        .sink(sink_fn(move |event: &Event| {
+            heard.lock().expect("no panic").push(format!("{event} {event:?}"))
+        }))
         .sink(AuditSink::new(Arc::new(store.clone())).with_runs())
         .build()
         .expect("an engine");
@@ -103,14 +107,17 @@ async fn a_sensitive_value_is_in_the_journal_and_nowhere_else() {
         ("audit", json(&audit)),
         ("report", format!("{report} {report:?} {}", json(&report))),
         ("explanation", explained.unwrap_or_default()),
-        ("snapshot", format!("{snapshot:?} {} {:?}", json(&**snapshot), snapshot.to_builder())),
+        ("snapshot", format!("{snapshot:?} {} {:?}", json(snapshot), snapshot.to_builder())),
         ("output", format!("{:?} {}", done.output(), json(done.output()))),
     ];
     let _ = std::fs::remove_file(&file);
     for (what, text) in &texts {
         assert!(!text.contains("hunter2") && !text.contains("4111"), "{what}: {text}");
         let may_be_silent = ["prometheus", "explanation", "wide events"].contains(what);
-        assert!(may_be_silent || text.contains(REDACTED), "{what} was to be looked at with something in it: {text}");
+        assert!(
+            may_be_silent || text.contains(REDACTED),
+            "{what} was to be looked at with something in it: {text}"
+        );
     }
 
     let journal = engine.journaled("redaction-acme", id).await.expect("it is read").expect("it was written");
@@ -118,8 +125,12 @@ async fn a_sensitive_value_is_in_the_journal_and_nowhere_else() {
     assert_eq!(restored.sensitive_metadata("token").map(|token| token.expose().clone()), Some(SECRET.into()));
     let back: Card = restored.extensions().restore("card").expect("a card").expect("it is there");
     assert_eq!(back.number.expose(), SECRET);
-    let payloads = journal.entries.iter().filter_map(|entry| entry.payload.as_ref()).chain(&journal.header.input);
-    assert_eq!(payloads.filter(|payload| String::from_utf8_lossy(&payload.bytes).contains(SECRET)).count(), 2);
+    let payloads =
+        journal.entries.iter().filter_map(|entry| entry.payload.as_ref()).chain(&journal.header.input);
+    assert_eq!(
+        payloads.filter(|payload| String::from_utf8_lossy(&payload.bytes).contains(SECRET)).count(),
+        2
+    );
     let told: String = journal.entries.iter().map(|entry| json(&entry.kind)).collect();
     assert!(!told.contains(SECRET), "a payload is what a stage gave, not what it said: {told}");
 }

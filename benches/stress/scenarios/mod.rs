@@ -1,5 +1,6 @@
 //! The scenarios, one file for each thing under load, and the suites that they belong to.
 
+mod canaries;
 mod cancellation;
 mod chaos;
 mod common;
@@ -56,6 +57,7 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     tenants::SCENARIOS,
     durability::SCENARIOS,
     neighbours::SCENARIOS,
+    canaries::SCENARIOS,
     chaos::SCENARIOS,
     retries::SCENARIOS,
     simulator::SCENARIOS,

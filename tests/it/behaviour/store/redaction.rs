@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 use stageflow::{
     Event, Extensions, FailurePolicy, REDACTED, Recorder, Sensitive,
+    audit::AuditLog as _,
+    configured,
     durable::Durability,
-    events::{AttemptSpans, JsonLines, LogEvents, Metrics, SinkExt as _, sink_fn},
+    events::{AttemptSpans, JsonLines, LogEvents, Metrics, sink_fn},
     interceptors::Retry,
     prelude::*,
     store::{MemoryStore, audit::AuditSink},
@@ -105,7 +107,7 @@ async fn a_sensitive_value_is_in_the_journal_and_nowhere_else() {
         ("audit", json(&audit)),
         ("report", format!("{report} {report:?} {}", json(&report))),
         ("explanation", explained.unwrap_or_default()),
-        ("snapshot", format!("{snapshot:?} {} {:?}", json(&**snapshot), snapshot.to_builder())),
+        ("snapshot", format!("{snapshot:?} {} {:?}", json(snapshot), snapshot.to_builder())),
         ("output", format!("{:?} {}", done.output(), json(done.output()))),
     ];
     let _ = std::fs::remove_file(&file);

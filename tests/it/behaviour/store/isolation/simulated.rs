@@ -25,7 +25,7 @@ fn m_14_no_seed_shows_one_tenant_to_another() {
         });
         sim.faults(Faults::at("inner").rate(0.2).transient()).latency("first", 1.millis()..2.secs());
         sim.latency("flaky", 1.millis()..2.secs());
-        let canaries = Canaries::seeded(sim.seed(), 5);
+        let canaries = Canaries::seeded(sim.seed(), 3);
         let pipeline = Canaries::pipeline();
         let runs: Vec<_> = canaries
             .tenants()

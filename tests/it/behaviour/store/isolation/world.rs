@@ -118,7 +118,7 @@ impl<S: Store> World<S> {
         let displayed = Arc::new(Mutex::new(Vec::new()));
         let shown = Arc::clone(&displayed);
         let show = move |event: &Event| {
-            let line = format!("{} {event} {event:?}", event.tenant().unwrap_or("nobody"));
+            let line = format!("{} {event}", event.tenant().unwrap_or("nobody"));
             shown.lock().expect("no panic").push(line);
         };
         let file =
@@ -138,12 +138,12 @@ impl<S: Store> World<S> {
         Self { canaries, engine, store, recorder, records, metrics, displayed, file, seen }
     }
 
-    /// Runs everything, of all tenants at the same time, and waits until all of it was told.
-    pub(super) async fn run(self: &Arc<Self>) {
+    /// Runs everything, of all tenants at the same time, each under so many keys, and waits until all of it was told.
+    pub(super) async fn run(self: &Arc<Self>, keys: usize) {
         let runs: Vec<_> = (0..self.canaries.count())
             .map(|index| {
                 let world = Arc::clone(self);
-                tokio::spawn(async move { world.run_one(&world.canaries.tenant(index)).await })
+                tokio::spawn(async move { world.run_one(&world.canaries.tenant(index), keys).await })
             })
             .collect();
         for run in runs {
@@ -152,9 +152,10 @@ impl<S: Store> World<S> {
         self.engine.flush().await;
     }
 
-    async fn run_one(&self, tenant: &CanaryTenant) {
-        // Under a key of its own, and twice under one that all tenants have.
-        for key in [tenant.canary(Place::Key), "the same".to_owned(), "the same".to_owned()] {
+    async fn run_one(&self, tenant: &CanaryTenant, keys: usize) {
+        // Under a key that all tenants have, once more, and under one of its own.
+        let all = ["the same".to_owned(), "the same".to_owned(), tenant.canary(Place::Key)];
+        for key in all.into_iter().take(keys) {
             let run = self.engine.run(&Canaries::pipeline(), tenant.canary(Place::Input));
             let run = tenant.settle(run).extension(IdempotencyKey::new(key));
             self.keep(tenant, run.await);
@@ -218,14 +219,10 @@ impl<S: Store> World<S> {
             .into_iter()
             .map(|record| format!("{} {record:?}", serde_json::to_string(&record).expect("JSON")));
         let file = std::fs::read_to_string(&self.file).expect("it was written");
-        let prometheus = self.metrics.read().to_prometheus();
-        let own_metrics = |id: &str| {
-            let text = self.metrics.read().of_tenant(id).to_prometheus();
-            text.lines().map(str::to_owned).collect::<Vec<_>>()
-        };
-        let few = self.canaries.count().min(10);
-        let metrics_of: Vec<String> =
-            (0..few).flat_map(|n| own_metrics(self.canaries.tenant(n).id())).collect();
+        let metrics = self.metrics.read();
+        let prometheus = metrics.to_prometheus();
+        let few = self.canaries.tenants().take(10);
+        let metrics_of: Vec<_> = few.map(|tenant| metrics.of_tenant(tenant.id()).to_prometheus()).collect();
         let first = self.canaries.tenant(0);
         let stem = &first.id()["tenant".len()..][..12];
         let seen = self.lock();
@@ -239,7 +236,7 @@ impl<S: Store> World<S> {
             .raw("recorder", &lines)
             .raw("json lines", file.lines())
             .raw("wide events", wide)
-            .raw("display and debug", self.displayed.lock().expect("no panic").iter())
+            .raw("display", self.displayed.lock().expect("no panic").iter())
             .raw("reports and explanations", &seen.reports)
             .raw("tracing", logs::lines_with(stem))
             .raw("prometheus", prometheus.lines())

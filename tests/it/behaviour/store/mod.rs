@@ -1,5 +1,6 @@
 //! Runs that outlive their process, and tenants that do not see each other.
 
+mod admitted;
 mod audit;
 mod durable;
 mod isolation;

@@ -83,7 +83,7 @@ async fn a_durable_run_needs_a_journal_a_tenant_and_an_input_that_is_kept() {
     assert_eq!((error.code(), error.outcome()), (code::TENANT_REQUIRED, Some(RunOutcome::Failed)));
     let ours = engine(Durability::new(store.clone()).default_tenant("acme"));
     let run = ours.run(&pipeline, 1).await.expect("it is acme's");
-    assert_eq!(run.report().snapshot().identity().tenant_id().map(|id| id.as_str()), Some("acme"));
+    assert_eq!(run.report().snapshot().identity().tenant_id().map(stageflow::TenantId::as_str), Some("acme"));
 
     let mut p = Pipeline::builder("unkept");
     let n = p.input();
@@ -174,7 +174,10 @@ async fn told_to_go_on_a_run_completes_without_its_journal_and_says_so() {
         .expect("it builds");
     let run = engine.run(&pipeline, 1).tenant("acme").await.expect("it goes on");
     assert_eq!(*run.output(), 3);
-    assert_eq!(run.report().journal_lost().map(|lost| lost.code()), Some(code::STORE_UNAVAILABLE));
+    assert_eq!(
+        run.report().journal_lost().map(stageflow::durable::JournalError::code),
+        Some(code::STORE_UNAVAILABLE)
+    );
     let lost = recorder.events().iter().filter(|event| event.name() == "journal.lost").count();
     assert_eq!(lost, 1);
 }
@@ -211,7 +214,7 @@ async fn a_failed_run_is_written_with_its_failure_and_has_ended() {
     let error = ours.run(&pipeline, 1).tenant("acme").await.expect_err("it fails");
     let id = error.report().expect("it ran").run_id();
     assert_eq!(written(&store, id).await, ["attempt_started a", "stage_ended a", "run_ended"]);
-    let refused = ours.resume(&pipeline, "acme", id).await.err().expect("it has ended");
+    let refused = ours.resume(&pipeline, "acme", id).await.expect_err("it has ended");
     assert_eq!(refused.code(), code::RUN_ENDED);
 }
 
@@ -280,7 +283,7 @@ async fn dropped_and_shut_down_runs_stay_resumable_and_a_cancelled_one_does_not(
         assert_eq!(*run.expect("it completes").output(), 3);
     }
     assert_eq!(calls.of("a"), 3, "one for each run");
-    let refused = next.resume(&pipeline, "acme", ids[1]).await.err().expect("it was cancelled for good");
+    let refused = next.resume(&pipeline, "acme", ids[1]).await.expect_err("it was cancelled for good");
     assert_eq!(refused.code(), code::RUN_ENDED);
     drop(runs);
 }

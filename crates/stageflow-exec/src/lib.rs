@@ -21,6 +21,7 @@ mod driver;
 mod ending;
 mod engine;
 mod engine_builder;
+mod entries;
 mod error;
 mod explain;
 mod failures;

@@ -120,11 +120,13 @@ async fn fail_everywhere(error: u32, times: u32) {
             ("FAULTS_ERROR", error.to_string()),
         ];
         let all = layer.record(&Dir::new(), rounds, &settings);
-        let mut disk = Disk::default();
+        let (mut disk, mut seen) = (Disk::default(), Seen::default());
         for number in 0..all.len() {
+            if number % 7 == at % 7 {
+                seen.check(&disk, &all, number, &[Left::All, Left::Synced], false).await;
+            }
             disk.step(&all, number);
         }
-        let mut seen = Seen::default();
         seen.check(&disk, &all, all.len(), &EVERY, false).await;
         let acks = all.iter().filter(|operation| operation.file == "acks").count();
         complete += usize::from(acks == 3 * (1 + 4));

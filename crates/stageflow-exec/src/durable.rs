@@ -1,6 +1,7 @@
 //! Runs that outlive their process: what is written of them, and how they go on.
 
 mod commit;
+mod guarded;
 mod handle;
 mod known;
 mod log;
@@ -14,7 +15,7 @@ use stageflow_core::{TenantId, durable::Journal};
 use tokio::sync::Notify;
 
 pub(crate) use self::{
-    commit::committed,
+    commit::{committed, is_committed},
     handle::{carry, log_of},
     known::Restored,
     log::RunLog,

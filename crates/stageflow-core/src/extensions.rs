@@ -8,17 +8,35 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, ser::SerializeMap};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::DeserializeOwned,
+    ser::{Error as _, SerializeMap},
+};
+
+use crate::sensitive;
+
+/// Under which name a journal has what is shown of values with sensitive parts.
+const SHOWN: &str = "$shown";
 
 /// Values by their type, shared and immutable once a run has them.
 ///
 /// A value inserted by [`insert`](Self::insert) lives in memory only. One inserted by
 /// [`insert_named`](Self::insert_named) is also written when the snapshot is serialised, and read back by
-/// [`restore`](Self::restore).
+/// [`restore`](Self::restore). [`Sensitive`](crate::Sensitive) parts of it are written for a journal only.
 #[derive(Clone, Default)]
 pub struct Extensions {
     typed: HashMap<TypeId, Typed, BuildHasherDefault<OfType>>,
-    named: BTreeMap<String, serde_json::Value>,
+    named: BTreeMap<String, Named>,
+}
+
+/// A value with a name, as JSON.
+#[derive(Clone)]
+struct Named {
+    /// As it is, for journals and for [`Extensions::restore`].
+    kept: serde_json::Value,
+    /// As anybody else may see it, where that is something else.
+    shown: Option<serde_json::Value>,
 }
 
 #[derive(Clone)]
@@ -66,12 +84,17 @@ impl Extensions {
     ///
     /// # Errors
     ///
-    /// When the value cannot be written as JSON.
+    /// When the value cannot be written as JSON, or the name is `$shown`, which is taken.
     pub fn insert_named<T>(&mut self, name: &str, value: T) -> Result<(), serde_json::Error>
     where
         T: Any + Send + Sync + Serialize,
     {
-        self.named.insert(name.to_owned(), serde_json::to_value(&value)?);
+        if name == SHOWN {
+            return Err(serde_json::Error::custom("an extension cannot be called `$shown`"));
+        }
+        let kept = sensitive::exposed(|| serde_json::to_value(&value))?;
+        let shown = Some(serde_json::to_value(&value)?).filter(|shown| *shown != kept);
+        self.named.insert(name.to_owned(), Named { kept, shown });
         self.replace(value, Some(name));
         Ok(())
     }
@@ -87,7 +110,7 @@ impl Extensions {
     ///
     /// When what stands under `name` is not a `T`; `Ok(None)` when nothing does.
     pub fn restore<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde_json::Error> {
-        self.named.get(name).map(T::deserialize).transpose()
+        self.named.get(name).map(|named| T::deserialize(&named.kept)).transpose()
     }
 
     /// The names under which values are serialised.
@@ -107,9 +130,16 @@ impl fmt::Debug for Extensions {
 
 impl Serialize for Extensions {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.named.len()))?;
+        let mut map = serializer.serialize_map(None)?;
+        let is_kept = sensitive::is_exposed();
         for (name, value) in &self.named {
-            map.serialize_entry(name, value)?;
+            let shown = value.shown.as_ref().filter(|_| !is_kept);
+            map.serialize_entry(name, shown.unwrap_or(&value.kept))?;
+        }
+        // Whoever reads the journal has to know as well what may be shown.
+        let shown = || self.named.iter().filter_map(|(name, value)| Some((name, value.shown.as_ref()?)));
+        if is_kept && shown().next().is_some() {
+            map.serialize_entry(SHOWN, &shown().collect::<BTreeMap<_, _>>())?;
         }
         map.end()
     }
@@ -117,6 +147,15 @@ impl Serialize for Extensions {
 
 impl<'de> Deserialize<'de> for Extensions {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self { typed: HashMap::default(), named: BTreeMap::deserialize(deserializer)? })
+        let mut all = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
+        let mut shown: BTreeMap<String, _> = match all.remove(SHOWN) {
+            Some(shown) => BTreeMap::deserialize(shown).map_err(serde::de::Error::custom)?,
+            None => BTreeMap::new(),
+        };
+        let named = all.into_iter().map(|(name, kept)| {
+            let shown = shown.remove(&name);
+            (name, Named { kept, shown })
+        });
+        Ok(Self { typed: HashMap::default(), named: named.collect() })
     }
 }

@@ -77,6 +77,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Sensitive<T> {
     }
 }
 
+/// Whether what is written on this thread is for a journal.
+pub(crate) fn is_exposed() -> bool {
+    EXPOSED.get()
+}
+
 /// Serialises sensitive values as they are, while `write` runs on this thread.
 pub(crate) fn exposed<R>(write: impl FnOnce() -> R) -> R {
     struct Before(bool);

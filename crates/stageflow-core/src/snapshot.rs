@@ -16,6 +16,7 @@ use crate::{
     id::{CorrelationId, InteractionId, RequestId, RunId, SessionId, TenantId, UserId},
     policy::Priority,
     run_local::RunLocal,
+    sensitive::Sensitive,
     trace::{TraceContext, trace_id},
 };
 
@@ -130,6 +131,8 @@ pub struct ContextSnapshot {
     budget: Budget,
     #[serde(default)]
     metadata: BTreeMap<String, serde_json::Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sensitive_metadata: BTreeMap<String, Sensitive<serde_json::Value>>,
     #[serde(default)]
     extensions: Extensions,
     #[serde(skip)]
@@ -226,7 +229,22 @@ impl ContextSnapshot {
         self.metadata.get(key)
     }
 
-    /// All metadata, by key.
+    /// The sensitive metadata under `key`: whoever exposes it is answerable for where it goes.
+    ///
+    /// ```
+    /// use stageflow_core::ContextSnapshot;
+    ///
+    /// let snapshot = ContextSnapshot::builder().sensitive_metadata("card", "4111").build();
+    /// assert_eq!(snapshot.sensitive_metadata("card").map(|card| card.expose().clone()), Some("4111".into()));
+    /// assert!(!format!("{snapshot:?}").contains("4111"));
+    /// assert!(serde_json::to_string(&snapshot)?.contains(r#""sensitive_metadata":{"card":"[redacted]"}"#));
+    /// # Ok::<_, serde_json::Error>(())
+    /// ```
+    pub fn sensitive_metadata(&self, key: &str) -> Option<&Sensitive<serde_json::Value>> {
+        self.sensitive_metadata.get(key)
+    }
+
+    /// All metadata that is not sensitive, by key.
     pub fn all_metadata(&self) -> &BTreeMap<String, serde_json::Value> {
         &self.metadata
     }
@@ -285,6 +303,7 @@ impl ContextSnapshot {
             deadline: self.deadline,
             budget: self.budget,
             metadata: self.metadata.clone(),
+            sensitive_metadata: self.sensitive_metadata.clone(),
             extensions: self.extensions.clone(),
         }
     }
@@ -309,6 +328,7 @@ pub struct SnapshotBuilder {
     deadline: Option<Duration>,
     budget: Budget,
     metadata: BTreeMap<String, serde_json::Value>,
+    sensitive_metadata: BTreeMap<String, Sensitive<serde_json::Value>>,
     extensions: Extensions,
 }
 
@@ -371,7 +391,17 @@ impl SnapshotBuilder {
 
     /// Adds metadata; what stood under `key` is replaced.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
-        self.metadata.insert(key.into(), value.into());
+        let key = key.into();
+        self.sensitive_metadata.remove(&key);
+        self.metadata.insert(key, value.into());
+        self
+    }
+
+    /// Adds metadata that is for stages and journals only, and `[redacted]` anywhere else; what stood under `key` is replaced.
+    pub fn sensitive_metadata(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        let key = key.into();
+        self.metadata.remove(&key);
+        self.sensitive_metadata.insert(key, Sensitive::new(value.into()));
         self
     }
 
@@ -396,6 +426,11 @@ impl SnapshotBuilder {
     /// The tenant set so far.
     pub fn tenant_id(&self) -> Option<&TenantId> {
         self.tenant.as_ref()
+    }
+
+    #[doc(hidden)]
+    pub fn run_set(&self) -> Option<RunId> {
+        self.run
     }
 
     #[doc(hidden)]
@@ -429,6 +464,7 @@ impl SnapshotBuilder {
             deadline: self.deadline,
             budget: self.budget,
             metadata: self.metadata,
+            sensitive_metadata: self.sensitive_metadata,
             extensions: self.extensions,
             attached: Attached::default(),
             of_run: RunLocal::default(),

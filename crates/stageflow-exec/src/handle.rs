@@ -30,6 +30,8 @@ use crate::{
     engine::Engine,
     error::RunError,
     explain::Explanation,
+    limits::TenantLimits,
+    quota::{QuotaEntry, Refused, Tenants},
     report::RunReport,
     run::{RunCore, Seed},
     sinks::{EventStream, Queue},
@@ -185,6 +187,11 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         self.edit(|snapshot| snapshot.metadata(key, value))
     }
 
+    /// Adds metadata that is for stages and journals only, and `[redacted]` anywhere else.
+    pub fn sensitive_metadata(self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.edit(|snapshot| snapshot.sensitive_metadata(key, value))
+    }
+
     /// Adds a typed extension that stages read by [`StageContext::extension`](stageflow_core::StageContext::extension).
     pub fn extension<T: Any + Send + Sync>(self, value: T) -> Self {
         self.edit(|snapshot| snapshot.extension(value))
@@ -222,8 +229,8 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             Err(_) => Err(no_runtime(self.plan.name())),
         };
         match admitted {
-            Ok((run, admission)) => {
-                let task = run.handle.spawn(Driver::admitted(Arc::clone(&run), admission));
+            Ok((run, entries)) => {
+                let task = run.handle.spawn(Driver::admitted(Arc::clone(&run), entries));
                 RunHandle { inner: Some(Started { run, task }), refused: None, stream, output: PhantomData }
             }
             Err(error) => {
@@ -261,13 +268,27 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             begin::run_in_time(&self.plan, &shared, snapshot.deadline_set())?;
         }
         let log = match self.log {
-            Some(log) => Some(log),
+            Some(log) => {
+                log.check(&snapshot).map_err(RunError::journal)?;
+                Some(log)
+            }
             None => durable::log_of(&shared, &self.plan, &self.input)?,
         };
+        // Where runs are authenticated it is not known before whose they are.
+        let is_asked = !shared.gates.is_empty();
+        let quota = match &shared.tenants {
+            Some(tenants) if !is_asked => Some(enter(tenants, snapshot.tenant_id(), &self.plan)?),
+            _ => None,
+        };
+        let is_waiting = quota.as_ref().is_some_and(|quota| quota.is_waiting());
         let admission = match &shared.backpressure {
+            // Who waits for the quota of its tenant takes no place from others.
+            Some(monitor) if is_waiting => Some(Box::new(Admission::later(monitor.clone()))),
             Some(monitor) => Some(offer(monitor, self.plan.name())?),
             None => None,
         };
+        let stages = quota.as_ref().and_then(|quota| quota.stages());
+        let tenant = (!is_asked).then(|| TenantLimits::new(&shared.limits, snapshot.tenant_id(), stages));
         let started = shared.clock.wall();
         let snapshot = Arc::new(snapshot.build_with(|| RunId::from_parts(started, &*shared.random)));
         let chains = chains::of_run(&shared, &self.plan)?;
@@ -282,6 +303,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             handle,
             keep: self.keep,
             max_in_flight: self.max_in_flight,
+            tenant,
             account: None,
             repeats: None,
             depth: 0,
@@ -292,8 +314,11 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         if let Some(admission) = &admission {
             admission.note(&run);
         }
+        if let Some(quota) = &quota {
+            quota.note(&run);
+        }
         run.shared.live.enter(&run)?;
-        Ok((run, admission))
+        Ok((run, Entries { admission, quota }))
     }
 }
 
@@ -313,12 +338,29 @@ impl<O: Send + Sync + 'static> IntoFuture for RunBuilder<O> {
 }
 
 /// A run that was let in, or that waits for it.
-type Admitted = (Arc<RunCore>, Option<Box<Admission>>);
+type Admitted = (Arc<RunCore>, Entries);
+
+/// The ways by which a run has to go before it is let in.
+#[derive(Default)]
+pub(crate) struct Entries {
+    /// Where the engine has a monitor.
+    pub(crate) admission: Option<Box<Admission>>,
+    /// Where tenants have quotas, and no authentication comes before them.
+    pub(crate) quota: Option<Box<QuotaEntry>>,
+}
 
 /// Offers a run to the monitor: one that is refused costs nothing more than this.
 fn offer(monitor: &BackpressureMonitor, pipeline: &str) -> Result<Box<Admission>, RunError> {
     let refused = |why| RunError::refused(code::OVERLOADED, format!("`{pipeline}` was not started: {why}"));
     monitor.enter(true).map(|entry| Box::new(Admission::new(entry))).map_err(refused)
+}
+
+/// Offers a run to the quota of its tenant: one that is refused costs nothing more than this.
+fn enter(tenants: &Tenants, tenant: Option<&TenantId>, plan: &Plan) -> Result<Box<QuotaEntry>, RunError> {
+    QuotaEntry::offer(tenants, tenant).map(Box::new).map_err(|refused| match refused {
+        Refused::Quota(exceeded) => RunError::over_quota(Arc::clone(plan.name()), exceeded),
+        Refused::Error(error) => error,
+    })
 }
 
 fn no_runtime(pipeline: &str) -> RunError {
@@ -349,8 +391,8 @@ impl<O: Send + Sync + 'static> Future for RunFuture<O> {
                 return Poll::Ready(Err(no_runtime(builder.plan.name())));
             };
             match builder.admit(handle, None) {
-                Ok((run, admission)) => {
-                    self.state = State::Driving(Box::new(Driver::admitted(run, admission)));
+                Ok((run, entries)) => {
+                    self.state = State::Driving(Box::new(Driver::admitted(run, entries)));
                 }
                 Err(error) => {
                     self.state = State::Done;

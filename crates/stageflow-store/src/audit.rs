@@ -1,4 +1,12 @@
-//! The chain of an audit log: whoever changes or takes out a record breaks it.
+//! Audit records: [`AuditSink`] makes them of the events of runs, and [`verify`] checks the chain of a log.
+
+mod rules;
+#[expect(clippy::disallowed_methods, reason = "a sink works on a thread of its own, outside of any run")]
+mod sink;
+#[expect(clippy::disallowed_methods, reason = "it waits on a thread that nobody else needs")]
+mod wait;
+
+pub use self::sink::AuditSink;
 
 use std::time::SystemTime;
 
@@ -92,3 +100,6 @@ pub(crate) fn erased_tables(erased: [u64; 4], left: [u64; 4], audited: u64) -> V
     let log = ErasedTable { table: "audit".to_owned(), erased: 0, left: audited };
     emptied.chain([log]).collect()
 }
+
+#[cfg(test)]
+mod tests;

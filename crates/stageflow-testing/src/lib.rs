@@ -9,6 +9,7 @@
 //! | see what a stage was given | [`Probe`] |
 //! | call a stage without a pipeline | [`call`], [`TestContext`] |
 //! | stand in for a language model | [`ScriptedModel`] |
+//! | know that no tenant sees another | [`Canaries`] |
 //! | know that a stage, interceptor or sink of your own obeys | [`contract`] |
 //! | assert how a run ended | [`assert_completed!`], [`assert_failed!`], [`assert_outcome!`] |
 //! | assert what happened in it | [`assert_trace!`], [`assert_trace_file!`] |
@@ -50,6 +51,7 @@
 
 #[doc(hidden)]
 pub mod assert;
+mod canary;
 mod context;
 pub mod contract;
 mod faults;
@@ -64,6 +66,7 @@ mod trace;
 #[doc(inline)]
 pub use crate::{
     assert::TraceLines,
+    canary::{Canaries, CanaryCause, CanaryLeak, CanarySweep, CanaryTenant, LeakKind, Place, SweepReport},
     context::{Called, TestContext, call},
     contract::{ContractError, Violation},
     faults::{Fault, FaultInjector, Faults, INJECTED, OUT_OF_MEMORY},

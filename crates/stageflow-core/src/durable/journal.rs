@@ -70,6 +70,31 @@ pub struct RunHeader {
     pub branch_of: Option<RunId>,
 }
 
+impl RunHeader {
+    /// Checks that the snapshot is that of the key: the key is what the store has kept apart, and the snapshot is what stages, policies
+    /// and events go by. Whoever goes on with a run calls it first.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](super::JournalErrorKind::Corrupt), if the snapshot is of another tenant, of none, or of another run. Whose it says
+    /// it is, is not in the error.
+    pub fn check(&self) -> Result<(), JournalError> {
+        let identity = self.snapshot.identity();
+        let what = if identity.run_id() != self.key.run() {
+            "another run"
+        } else if identity.tenant_id() != Some(self.key.tenant()) {
+            "another tenant"
+        } else {
+            return Ok(());
+        };
+        let error = JournalError::new(
+            super::JournalErrorKind::Corrupt,
+            format!("the header of {} is that of {what}", self.key),
+        );
+        Err(error.hint("somebody has changed the row: find out who can write to the store, and restore the run from a backup"))
+    }
+}
+
 /// The right to go on with a run, for a time. A later lease of the same run has a larger epoch, and the earlier one is worth nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunLease {

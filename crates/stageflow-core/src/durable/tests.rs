@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::{Sensitive, Value};
+use crate::{ContextSnapshot, Extensions, RunId, Sensitive, Value};
 
 #[derive(Serialize, Deserialize, PartialEq, Debug)]
 struct Profile {
@@ -117,4 +117,72 @@ fn entries_go_through_json() {
         assert_eq!(json["entry"], kind.name());
         assert_eq!(serde_json::from_value::<EntryKind>(json).expect("it is an entry"), kind);
     }
+}
+
+fn header(tenant: &str, snapshot: ContextSnapshot) -> RunHeader {
+    let key = RunKey::new(tenant, snapshot.identity().run_id());
+    RunHeader { key, snapshot, input: None, started: std::time::UNIX_EPOCH, seed: 0, branch_of: None }
+}
+
+/// T09, N4: whoever edits the tenant in the stored JSON is found out.
+#[test]
+fn a_header_whose_snapshot_is_of_another_tenant_or_run_is_refused() {
+    let snapshot = ContextSnapshot::builder().tenant("acme").build();
+    assert!(header("acme", snapshot.clone()).check().is_ok());
+    let written = serde_json::to_value(&snapshot).unwrap();
+    for (key, edited) in
+        [("tenant", "globex".into()), ("tenant", serde_json::Value::Null), ("tenant", "ACME".into())]
+    {
+        let mut json = written.clone();
+        json["identity"][key] = edited;
+        let error = header("acme", serde_json::from_value(json).unwrap()).check().expect_err("it was edited");
+        assert_eq!(error.kind(), JournalErrorKind::Corrupt);
+        assert!(error.to_string().ends_with("of tenant `acme` is that of another tenant"), "{error}");
+        assert!(
+            !format!("{error:?} {}", error.help()).contains("globex"),
+            "whose it says it is, is not told"
+        );
+    }
+    let mut other = header("acme", snapshot);
+    other.key = RunKey::new("acme", RunId::new());
+    assert!(other.check().expect_err("another run").to_string().ends_with("that of another run"));
+}
+
+#[test]
+fn sensitive_metadata_and_extensions_come_back_from_a_journal_with_their_mark() {
+    #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    struct Card {
+        holder: String,
+        number: Sensitive<String>,
+    }
+    let mut extensions = Extensions::default();
+    let card = || Card { holder: "Ada".into(), number: Sensitive::new("4111".into()) };
+    extensions.insert_named("card", card()).unwrap();
+    extensions.insert_named("plain", 7_u32).unwrap();
+    assert!(extensions.insert_named("$shown", 7_u8).is_err(), "the name is taken");
+    let snapshot = ContextSnapshot::builder()
+        .metadata("token", "hunter2")
+        .sensitive_metadata("token", "hunter2")
+        .metadata("plan", "free")
+        .extensions(extensions)
+        .build();
+    let silent = |snapshot: &ContextSnapshot| {
+        let told =
+            format!("{} {snapshot:?} {:?}", serde_json::to_string(snapshot).unwrap(), snapshot.to_builder());
+        assert!(!told.contains("hunter2") && !told.contains("4111"), "{told}");
+        assert!(told.contains("Ada") && told.contains("[redacted]") && told.contains("free"), "{told}");
+    };
+    silent(&snapshot);
+
+    let codec = Codec::<ContextSnapshot>::json();
+    let back = codec.decode(&codec.encode(&snapshot).unwrap()).unwrap();
+    assert_eq!(back.sensitive_metadata("token").map(|token| token.expose().clone()), Some("hunter2".into()));
+    assert_eq!((back.metadata("token"), back.metadata("plan")), (None, Some(&"free".into())));
+    assert_eq!(back.extensions().restore::<Card>("card").unwrap(), Some(card()));
+    assert_eq!(back.extensions().names().collect::<Vec<_>>(), ["card", "plain"]);
+    silent(&back);
+    assert_eq!(codec.encode(&back).unwrap(), codec.encode(&snapshot).unwrap(), "and from the next journal");
+
+    let plain = back.to_builder().metadata("token", 1).build();
+    assert_eq!((plain.metadata("token"), plain.sensitive_metadata("token")), (Some(&1.into()), None));
 }

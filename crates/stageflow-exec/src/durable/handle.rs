@@ -22,7 +22,7 @@ use stageflow_dag::{
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    Durability, RunLog,
+    Durability, RunLog, facts,
     guarded::told,
     known::{Known, first_of},
 };
@@ -125,7 +125,8 @@ impl Engine {
     /// has. The run that `.await` or [`start`](RunBuilder::start) of the answer begins is the same: it has its id, its tenant and the
     /// other facts, what is left of its deadline by the wall clock, and what is left of its attempts and its budget.
     ///
-    /// Extensions come back if they were inserted by name; others are given once more: `.extension(…)`. Of what a stage gave that is
+    /// Extensions come back if they were inserted by name, and the idempotency key always; others are given once more:
+    /// `.extension(…)`. Of what a stage gave that is
     /// not durable nothing is kept: it is called again if somebody reads it.
     ///
     /// # Errors
@@ -156,11 +157,8 @@ impl Engine {
         let input = input_of(&plan, &key, &journaled).map_err(RunError::journal)?;
         let restored = known.restore(&plan, "").map_err(RunError::journal)?;
         let header = journaled.header;
-        let mut snapshot = header.snapshot.to_builder().run(run);
-        if let Some(deadline) = header.snapshot.deadline() {
-            let since = self.shared.clock.wall().duration_since(header.started).unwrap_or(Duration::ZERO);
-            snapshot = snapshot.deadline(deadline.saturating_sub(since));
-        }
+        let since = self.shared.clock.wall().duration_since(header.started).unwrap_or(Duration::ZERO);
+        let snapshot = facts::resumed(&header, since).map_err(RunError::journal)?;
         claimed.is_used = true;
         let log = RunLog::resumed(rules, (key, claimed.lease), header.seed, known.for_children(), restored);
         Ok(RunBuilder::resumed(self.clone(), plan, input, snapshot, Box::new(log)))
@@ -297,8 +295,9 @@ fn after(plan: &Plan, stage: u32) -> Vec<bool> {
     found
 }
 
-/// The input that a run was begun with.
+/// The input that a run was begun with, if the run is the one of the key.
 fn input_of(plan: &Plan, key: &RunKey, run: &JournaledRun) -> Result<Value, JournalError> {
+    run.header.check()?;
     let begun = run.header.snapshot.pipeline();
     if begun != &**plan.name() {
         let message = format!("{key} is one of pipeline `{begun}`, not of `{}`", plan.name());

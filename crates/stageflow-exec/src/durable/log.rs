@@ -7,7 +7,7 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, CustomEvent, EventKind, FieldValue, RunId, StageOutcome,
+    CancelCause, CustomEvent, EventKind, FieldValue, SnapshotBuilder, StageOutcome,
     durable::{
         Encoded, Entry, EntryKind, Journal, JournalError, JournalErrorKind, JournaledRun, RunHeader, RunKey,
         RunLease, StageEnd,
@@ -18,7 +18,7 @@ use stageflow_core::{
 use stageflow_dag::plan::Plan;
 
 use super::{
-    Durability, OnLoss, Restored,
+    Durability, OnLoss, Restored, facts,
     guarded::{Guarded, guarded, told},
     known::{Known, path_of},
 };
@@ -45,7 +45,7 @@ pub(crate) struct Whole {
     /// What a run begins with, until it has begun.
     pub(crate) input: Mutex<Option<Encoded>>,
     seed: u64,
-    branch_of: OnceLock<RunId>,
+    branch_of: OnceLock<RunKey>,
     /// Known once the run is let in.
     of_run: OnceLock<(RunKey, RunLease)>,
     book: Mutex<Book>,
@@ -91,7 +91,7 @@ impl RunLog {
             book.count = u64::try_from(of.entries.len()).unwrap_or(u64::MAX);
             book.kept = (1..).zip(of.entries).map(|(seq, entry)| Entry { seq, ..entry }).collect();
         }
-        whole.branch_of.get_or_init(|| of.header.key.run());
+        whole.branch_of.get_or_init(|| of.header.key);
         Self::of_root(whole, restored)
     }
 
@@ -111,6 +111,19 @@ impl RunLog {
         }
         whole.begun(key, lease);
         Self::of_root(whole, restored)
+    }
+
+    /// Checks that the run is that which was written, or is a branch of one of the same tenant: what a tenant has given is for no other.
+    pub(crate) fn check(&self, snapshot: &SnapshotBuilder) -> Result<(), JournalError> {
+        let of_run = self.whole.of_run().map(|(key, _)| key);
+        let Some(of) = of_run.or(self.whole.branch_of.get()) else { return Ok(()) };
+        let is_same = of_run.is_none_or(|key| snapshot.run_set() == Some(key.run()));
+        if is_same && snapshot.tenant_id() == Some(of.tenant()) {
+            return Ok(());
+        }
+        let message = format!("{of} goes on under its own id and for its own tenant only");
+        let error = JournalError::new(JournalErrorKind::Tenant, message);
+        Err(error.hint("begin a run of its own, with an input of its own"))
     }
 
     /// Of a child run in the place of a stage of `parent`, whose log this is. The first one goes on with what the journal has of it;
@@ -252,11 +265,11 @@ impl Whole {
     pub(crate) fn header(&self, run: &RunCore, key: RunKey, started: SystemTime) -> RunHeader {
         RunHeader {
             key,
-            snapshot: run.snapshot.as_ref().clone(),
+            snapshot: facts::kept(&run.snapshot),
             input: self.input.lock().unwrap_or_else(PoisonError::into_inner).take(),
             started,
             seed: self.seed,
-            branch_of: self.branch_of.get().copied(),
+            branch_of: self.branch_of.get().map(RunKey::run),
         }
     }
 

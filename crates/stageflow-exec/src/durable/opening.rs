@@ -252,11 +252,11 @@ fn is_for_good(run: &RunCore) -> bool {
         return false;
     }
     match run.ending.cause() {
+        // It was not let in, or made way: somebody else may be let in with it, or the same later.
+        Some(EndCause::NotAdmitted { .. } | EndCause::Cancel(CancelCause::Shed { .. })) => false,
         Some(EndCause::Cancel(CancelCause::Shutdown | CancelCause::Dropped | CancelCause::TakenOver)) => {
             false
         }
-        // It was not let in here. Only one that was begun before is in a journal then, and it stays there.
-        Some(EndCause::NotAdmitted { .. } | EndCause::Cancel(CancelCause::Shed { .. })) => false,
         _ => run.judge() != RunOutcome::Cancelled || run.ending.cause().is_some(),
     }
 }

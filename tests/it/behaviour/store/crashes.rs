@@ -350,7 +350,7 @@ fn whenever_a_process_dies_the_next_one_ends_the_run_and_calls_no_stage_again_th
         }
     }
     // Those that die more often, at operations of which each takes its turn.
-    for round in 0..200_u32 {
+    for round in 0..100_u32 {
         let deaths =
             [3, 5, 7, 11].map(|step| Death { at: 1 + round * step % 9, is_done: round & step == step });
         of_known(runtime, &deaths);
@@ -359,7 +359,7 @@ fn whenever_a_process_dies_the_next_one_ends_the_run_and_calls_no_stage_again_th
 
 #[test]
 fn whatever_the_pipeline_is_a_run_that_died_comes_to_the_same() {
-    for seed in 1..=80 {
+    for seed in 1..=24 {
         let built = |seen: &Witness| random(seen, seed);
         let (ops, came) = lives(runtime, built, &[]);
         for first in deaths(ops) {

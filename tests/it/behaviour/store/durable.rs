@@ -77,6 +77,7 @@ async fn a_durable_run_needs_a_journal_a_tenant_and_an_input_that_is_kept() {
     let error = pipeline.run(1).await.expect_err("it has no journal");
     assert_eq!(error.code(), code::NO_JOURNAL);
     assert_eq!(error.to_string(), "`chain` has durable stages, and the engine has no journal [NO_JOURNAL]");
+    assert_eq!(format!("{error:?}"), error.to_string(), "the code is said once");
 
     let error = engine(store.clone()).run(&pipeline, 1).await.expect_err("it has no tenant");
     assert_eq!((error.code(), error.outcome()), (code::TENANT_REQUIRED, Some(RunOutcome::Failed)));

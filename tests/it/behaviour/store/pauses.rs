@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use stageflow::{
     RunId, code,
     durable::{Answered, Pause},
+    interceptors::Retry,
     prelude::*,
     store::MemoryStore,
 };
@@ -97,6 +98,22 @@ fn a_pause_that_nobody_answers_ends() {
         let failure = error.failure().expect("a stage failed");
         assert_eq!(failure.message(), "nobody answered the pause `approval` in 20ms");
     });
+}
+
+#[test]
+fn a_pause_that_has_ended_is_no_reason_to_try_again() {
+    let (store, calls) = (MemoryStore::new(), Calls::default());
+    let pause = APPROVAL.expires_in(20.millis());
+    let pipeline = chain(|p, n| {
+        p.stage("ask", asks(&calls, &pause)).retry(Retry::exponential(1.millis())).durable().inputs(n)
+    });
+    let real = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    real.block_on(async {
+        let error = engine(store.clone()).run(&pipeline, 1).tenant("acme").await.expect_err("nobody answers");
+        assert_eq!(error.code(), code::PAUSE_EXPIRED);
+        assert!(!error.recoverable(), "it has ended, and stays so");
+    });
+    assert_eq!(calls.of("ask"), 1);
 }
 
 #[test]

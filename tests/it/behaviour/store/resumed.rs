@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use stageflow::{
-    Backoff, Budget, FailurePolicy, Pipeline, RunId, StageOutcome, code, durable::Codec, interceptors::Retry,
-    prelude::*, store::MemoryStore,
+    Backoff, Budget, FailurePolicy, Pipeline, RunId, StageOutcome, code,
+    durable::Codec,
+    interceptors::{IdempotencyKey, Retry},
+    prelude::*,
+    store::MemoryStore,
 };
 
 use super::support::{Calls, Door, chain, engine, killed, runtime, written};
@@ -212,6 +215,38 @@ fn the_deadline_goes_on_while_no_process_has_the_run() {
     let error = resume(&store, &pipeline, id).expect_err("its time is up");
     assert_eq!(error.code(), code::DEADLINE_EXCEEDED);
     assert_eq!(calls.of("b"), 1);
+}
+
+#[test]
+fn s_26_a_run_that_goes_on_has_its_idempotency_key_and_a_branch_has_none() {
+    let (store, calls, door) = (MemoryStore::new(), Calls::default(), Door::shut());
+    let key = || stage_fn(|ctx: StageContext, _: Arc<u32>| async move { Ok(key_of(&ctx)) });
+    let pipeline = chain(|p, n| {
+        let a = p.stage("a", calls.behind(&door)).durable().inputs(n);
+        let key = p.stage("key", key()).inputs(a);
+        p.stage("last", calls.gives(|key: Arc<String>| u32::try_from(key.len()).unwrap_or(0))).inputs(key)
+    });
+    let runtime = runtime();
+    runtime.block_on(async {
+        let ours = engine(store.clone());
+        let key = IdempotencyKey::new("order-17");
+        let run = ours.run(&pipeline, 1).tenant("acme").extension(key).start();
+        while calls.of("a") == 0 {
+            tokio::task::yield_now().await;
+        }
+        let id = run.run_id().expect("it was let in");
+        ours.shutdown(1.secs()).await;
+        door.open();
+        let next = engine(store.clone());
+        let run = next.resume(&pipeline, "acme", id).await.expect("it is resumable").await;
+        assert_eq!(*run.expect("it completes").output(), 8);
+        let branch = next.branch(&pipeline, "acme", id, "key").await.expect("it branches").await;
+        assert_eq!(*branch.expect("it completes").output(), 0);
+    });
+}
+
+fn key_of(ctx: &StageContext) -> String {
+    ctx.snapshot().extension::<IdempotencyKey>().map(ToString::to_string).unwrap_or_default()
 }
 
 #[test]

@@ -161,7 +161,18 @@ pub(crate) struct Seed {
 impl RunCore {
     pub(crate) fn new(seed: Seed) -> Arc<Self> {
         let Seed {
-            chains, plan, input, snapshot, shared, handle, events, keep, max_in_flight, watched, log, ..
+            chains,
+            plan,
+            input,
+            snapshot,
+            shared,
+            handle,
+            events,
+            keep,
+            max_in_flight,
+            watched,
+            log,
+            ..
         } = seed;
         let policies = plan.policies();
         let keep_all = keep.unwrap_or(policies.keep) == stageflow_core::Keep::All;

@@ -34,7 +34,10 @@ mod shop {
     fn orders() -> Result<Pipeline<Card, String>, Box<dyn Error>> {
         let mut p = Pipeline::builder("orders");
         let card = p.durable_input();
-        let charge = stage_fn(|_, card: Arc<Card>| async move { Ok(format!("charged card …{}", &card.expose()[15..])) });
+        let charge =
+            stage_fn(
+                |_, card: Arc<Card>| async move { Ok(format!("charged card …{}", &card.expose()[15..])) },
+            );
         let receipt = p.stage("charge", charge).durable().inputs(card);
         Ok(p.build(receipt)?)
     }
@@ -44,7 +47,8 @@ mod shop {
         let database = Database::new(&cluster).await;
         PostgresStore::migrate(&database.owner(), APP).await?;
         let store = PostgresStore::connect_with(database.app(), NoTls, PostgresOptions::new()).await?;
-        let engine = Engine::builder().journal(store.clone()).tenant_quota(Quota::concurrent_runs(2)).build()?;
+        let engine =
+            Engine::builder().journal(store.clone()).tenant_quota(Quota::concurrent_runs(2)).build()?;
         let orders = orders()?;
 
         println!("each tenant runs, on one engine and one pool of connections:");
@@ -58,7 +62,10 @@ mod shop {
         println!("a tenant that knows the id of another's run:");
         let globex = last.ok_or("there was a run")?;
         let seen = engine.journaled("acme", globex).await?;
-        println!("  acme reads globex's run: {}", if seen.is_some() { "there it is" } else { "there is no such run" });
+        println!(
+            "  acme reads globex's run: {}",
+            if seen.is_some() { "there it is" } else { "there is no such run" }
+        );
         if let Err(error) = engine.resume(&orders, "acme", globex).await {
             println!("  acme resumes it: {}", error.code());
         }

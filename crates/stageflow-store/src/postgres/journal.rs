@@ -332,6 +332,10 @@ impl Journal for PostgresStore {
         Duration::from_millis(500)
     }
 
+    fn stored_bytes<'a>(&'a self, tenant: &'a TenantId) -> JournalFuture<'a, Option<u64>> {
+        Box::pin(async { stageflow_core::audit::TenantData::usage(self, tenant).await.map(|usage| Some(usage.bytes)) })
+    }
+
     fn describe(&self) -> String {
         self.place.to_string()
     }

@@ -433,7 +433,9 @@ impl Journal for MemoryStore {
     }
 
     fn stored_bytes<'a>(&'a self, tenant: &'a TenantId) -> JournalFuture<'a, Option<u64>> {
-        Box::pin(async { stageflow_core::audit::TenantData::usage(self, tenant).await.map(|usage| Some(usage.bytes)) })
+        Box::pin(async {
+            stageflow_core::audit::TenantData::usage(self, tenant).await.map(|usage| Some(usage.bytes))
+        })
     }
 
     fn describe(&self) -> String {

@@ -333,7 +333,9 @@ impl Journal for PostgresStore {
     }
 
     fn stored_bytes<'a>(&'a self, tenant: &'a TenantId) -> JournalFuture<'a, Option<u64>> {
-        Box::pin(async { stageflow_core::audit::TenantData::usage(self, tenant).await.map(|usage| Some(usage.bytes)) })
+        Box::pin(async {
+            stageflow_core::audit::TenantData::usage(self, tenant).await.map(|usage| Some(usage.bytes))
+        })
     }
 
     fn describe(&self) -> String {

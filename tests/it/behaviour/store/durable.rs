@@ -6,7 +6,7 @@ use std::{
 };
 
 use stageflow::{
-    CancelCause, Engine, Recorder, RunOutcome, StageKind, code,
+    CancelCause, Engine, Quota, Recorder, RunOutcome, StageKind, TenantQuotas, code,
     durable::{Durability, JournalErrorKind, OnLoss},
     prelude::*,
     store::MemoryStore,
@@ -309,4 +309,19 @@ async fn wound_down_an_engine_lets_runs_end_by_themselves_first() {
     let report = winding.await;
     assert_eq!((report.ended(), report.resumable()), (1, &[][..]), "{report}");
     assert_completed!(run.await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_has_stored_what_it_may_begins_no_durable_run() {
+    let (store, calls) = (MemoryStore::new(), Calls::default());
+    let pipeline = chain(|p, n| p.stage("a", calls.plus_one()).durable().inputs(n));
+    let quotas = TenantQuotas::new(Quota::new()).with("acme", Quota::new().stored_bytes(100));
+    let ours = Engine::builder().journal(store).tenant_quota(quotas).build().expect("it builds");
+    assert_completed!(ours.run(&pipeline, 1).tenant("acme").await);
+    let error = ours.run(&pipeline, 1).tenant("acme").await.expect_err("it has stored more");
+    assert_eq!((error.code(), error.outcome()), (code::QUOTA_EXCEEDED, Some(RunOutcome::Failed)));
+    let failure = error.failure().expect("it was not begun").message().clone();
+    assert!(failure.starts_with("tenant `acme`: "), "{failure}");
+    assert_completed!(ours.run(&pipeline, 1).tenant("globex").await);
+    assert_eq!(calls.of("a"), 2);
 }

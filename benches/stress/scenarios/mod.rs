@@ -6,12 +6,14 @@ mod chaos;
 mod common;
 mod context;
 mod correlation;
+mod durability;
 mod events;
 mod failures;
 mod fanout;
 mod fanout_limits;
 mod graphs;
 mod interceptors;
+mod neighbours;
 mod retries;
 mod routing;
 mod simulator;
@@ -31,7 +33,7 @@ pub(crate) const SUITES: &[(&str, &str)] = &[
     ("tue", "dependency resolution"),
     ("wed", "interceptors and timeouts"),
     ("thu", "observability"),
-    ("fri", "tenants"),
+    ("fri", "tenants, and runs and answers that outlive their process"),
     ("chaos", "random failures, jitter, clock skew and scarce memory"),
     ("soak", "what grows with repetition"),
 ];
@@ -53,6 +55,8 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     graphs::SCENARIOS,
     interceptors::SCENARIOS,
     tenants::SCENARIOS,
+    durability::SCENARIOS,
+    neighbours::SCENARIOS,
     canaries::SCENARIOS,
     chaos::SCENARIOS,
     retries::SCENARIOS,

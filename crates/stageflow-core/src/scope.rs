@@ -209,7 +209,9 @@ impl StageScope for Detached {
 #[doc(hidden)]
 pub fn no_journal() -> StageExit {
     let error = "the run has no journal, so nobody could answer";
-    StageExit::failure(code::NO_JOURNAL, ErrorClass::Permanent, error.into())
+    StageExit::failure(code::NO_JOURNAL, ErrorClass::Permanent, error.into()).hint(
+        "give the engine a journal, and mark a stage of the pipeline `.durable()` or have every run written",
+    )
 }
 
 fn no_engine() -> StageFuture {

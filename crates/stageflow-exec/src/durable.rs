@@ -1,6 +1,7 @@
 //! Runs that outlive their process: what is written of them, and how they go on.
 
 mod commit;
+mod facts;
 mod handle;
 mod known;
 mod log;

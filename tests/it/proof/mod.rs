@@ -3,6 +3,8 @@
 mod blocked;
 mod budget;
 mod cancel;
+#[cfg(unix)]
+mod crash;
 mod deadline;
 mod depth;
 mod isolation;

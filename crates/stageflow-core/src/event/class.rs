@@ -10,8 +10,8 @@ use super::EventKind;
 ///
 /// | class | events |
 /// |---|---|
-/// | terminal | the end of a stage or a run, `pipeline.cleanup_failed`, `events.gap`; of policies and stages: `audit.…`, `auth.…`, `tenant.…` |
-/// | decision | `breaker.…`, `bulkhead.…`, `fallback.…`, `fan_out.…`, `guard.…`, `guard_retry.…`, `idempotency.…`, `limit.…`, `rate.…`, `retry.…`, `route.…`, `context.…`, and of a stage's own `stage.retry_…` |
+/// | terminal | the end of a stage or a run, `pipeline.cleanup_failed`, `events.gap`; of policies and stages: `audit.…`, `auth.…`, `journal.…`, `tenant.…` |
+/// | decision | `breaker.…`, `bulkhead.…`, `fallback.…`, `fan_out.…`, `guard.…`, `guard_retry.…`, `idempotency.…`, `limit.…`, `pause.…`, `rate.…`, `retry.…`, `route.…`, `context.…`, `stage.restored`, and of a stage's own `stage.retry_…` |
 /// | progress | `pipeline.started`, `stage.started`, `pipeline.child_started`, every other event of a stage's own |
 /// | debug | `debug.…`, `trace.…` |
 ///
@@ -60,13 +60,16 @@ impl EventClass {
 
     /// The class of an event of a stage's or a policy's own, by its name.
     pub fn of_name(name: &str) -> Self {
-        if name == "saga.stuck" {
-            return Self::Terminal; // Somebody has to do something about it.
+        match name {
+            "saga.stuck" => return Self::Terminal, // Somebody has to do something about it.
+            "stage.restored" => return Self::Decision,
+            _ => {}
         }
         match name.split_once('.').map_or(name, |(space, _)| space) {
-            "audit" | "auth" | "tenant" => Self::Terminal,
+            "audit" | "auth" | "journal" | "tenant" => Self::Terminal,
             "batch" | "breaker" | "bulkhead" | "context" | "fallback" | "fan_out" | "guard"
-            | "guard_retry" | "idempotency" | "limit" | "rate" | "retry" | "route" | "saga" => Self::Decision,
+            | "guard_retry" | "idempotency" | "limit" | "pause" | "quota" | "rate" | "retry" | "route"
+            | "saga" => Self::Decision,
             "debug" | "trace" => Self::Debug,
             "stage" if name.starts_with("stage.retry_") => Self::Decision,
             _ => Self::Progress,

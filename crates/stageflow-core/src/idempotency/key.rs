@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     call::Call,
     id::{TenantId, UserId},
@@ -13,11 +15,14 @@ use crate::{
 
 /// What the caller names a request by, however often it is repeated: an extension of the run.
 ///
+/// A run that is resumed has the key that it was begun with; a branch of a run is another request, and has none.
+///
 /// ```
 /// use stageflow_core::idempotency::IdempotencyKey;
 /// assert_eq!(IdempotencyKey::new("order-17").as_str(), "order-17");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct IdempotencyKey(Arc<str>);
 
 impl IdempotencyKey {

@@ -19,7 +19,7 @@ use stageflow_dag::{
     plan::{Plan, SPECIAL},
 };
 
-use super::{Durability, RunLog, known::Known};
+use super::{Durability, RunLog, facts, known::Known};
 use crate::{
     engine::{Engine, EngineShared},
     error::RunError,
@@ -97,7 +97,8 @@ impl Engine {
     /// has. The run that `.await` or [`start`](RunBuilder::start) of the answer begins is the same: it has its id, its tenant and the
     /// other facts, what is left of its deadline by the wall clock, and what is left of its attempts and its budget.
     ///
-    /// Extensions come back if they were inserted by name; others are given once more: `.extension(…)`. Of what a stage gave that is
+    /// Extensions come back if they were inserted by name, and the idempotency key always; others are given once more:
+    /// `.extension(…)`. Of what a stage gave that is
     /// not durable nothing is kept: it is called again if somebody reads it.
     ///
     /// # Errors
@@ -128,11 +129,8 @@ impl Engine {
         let input = input_of(&plan, &key, &journaled).map_err(RunError::journal)?;
         let restored = known.restore(&plan, "").map_err(RunError::journal)?;
         let header = journaled.header;
-        let mut snapshot = header.snapshot.to_builder().run(run);
-        if let Some(deadline) = header.snapshot.deadline() {
-            let since = self.shared.clock.wall().duration_since(header.started).unwrap_or(Duration::ZERO);
-            snapshot = snapshot.deadline(deadline.saturating_sub(since));
-        }
+        let since = self.shared.clock.wall().duration_since(header.started).unwrap_or(Duration::ZERO);
+        let snapshot = facts::resumed(&header, since).map_err(RunError::journal)?;
         claimed.is_used = true;
         let log = RunLog::resumed(rules, (key.clone(), lease), header.seed, known, restored);
         Ok(RunBuilder::resumed(self.clone(), plan, input, snapshot, Box::new(log)))

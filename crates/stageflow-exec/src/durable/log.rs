@@ -17,7 +17,7 @@ use stageflow_core::{
     time::{Randomness, SeededRandom},
 };
 
-use super::{Durability, OnLoss, Restored, known::Known};
+use super::{Durability, OnLoss, Restored, facts, known::Known};
 use crate::{ending::EndCause, run::RunCore};
 
 /// So many entries that nobody waits for are kept before they are sent.
@@ -225,7 +225,7 @@ impl Whole {
     pub(crate) fn header(&self, run: &RunCore, key: RunKey, started: SystemTime) -> RunHeader {
         RunHeader {
             key,
-            snapshot: run.snapshot.as_ref().clone(),
+            snapshot: facts::kept(&run.snapshot),
             input: self.input.lock().unwrap_or_else(PoisonError::into_inner).take(),
             started,
             seed: self.seed,

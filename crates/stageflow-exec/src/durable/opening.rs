@@ -149,7 +149,10 @@ impl Closing {
                 let failure = RunReport::new(Arc::clone(run)).cause().as_ref().map(Into::into);
                 (EntryKind::RunEnded { outcome: run.judge(), failure }, None)
             });
-            let Some(ack) = log.whole.send(run, last) else { return Poll::Ready(()) };
+            let Some(ack) = log.whole.send(run, last) else {
+                log.whole.release();
+                return Poll::Ready(());
+            };
             self.0 = Some(ack);
         }
         let Some(ack) = &mut self.0 else { return Poll::Ready(()) };
@@ -180,6 +183,8 @@ fn is_for_good(run: &RunCore) -> bool {
         return false;
     }
     match run.ending.cause() {
+        // It was not let in, or made way: somebody else may be let in with it, or the same later.
+        Some(EndCause::NotAdmitted { .. } | EndCause::Cancel(CancelCause::Shed { .. })) => false,
         Some(EndCause::Cancel(CancelCause::Shutdown | CancelCause::Dropped | CancelCause::TakenOver)) => {
             false
         }

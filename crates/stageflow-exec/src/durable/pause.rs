@@ -77,5 +77,6 @@ fn taken(ctx: &StageContext, token: &str, answer: Encoded) -> StageResult<Encode
 fn expired(token: &str, time: Option<Duration>) -> StageExit {
     let time = time.map_or_else(String::new, |time| format!(" in {}", Human(time)));
     let error = format!("nobody answered the pause `{token}`{time}");
-    StageExit::failure(code::PAUSE_EXPIRED, ErrorClass::Timeout, error.into())
+    // A pause that has ended stays so: another attempt would find it again.
+    StageExit::failure(code::PAUSE_EXPIRED, ErrorClass::Permanent, error.into())
 }

@@ -168,7 +168,8 @@ impl<S: Store> World<S> {
         }
         let pipeline = if asks { Canaries::asking_pipeline() } else { Canaries::durable_pipeline() };
         let run = self.engine.run(&pipeline, tenant.canary(Place::Input));
-        let run = tenant.settle(run).user(format!("user-of-{}", tenant.id())).start();
+        let run = tenant.settle(run).user(format!("user-of-{}", tenant.id()));
+        let run = run.extension(IdempotencyKey::new("the same")).start();
         let id = run.run_id().expect("it was let in");
         let mut events = run.events();
         while asks && let Some(event) = events.next().await {

@@ -30,7 +30,8 @@ async fn a_tenant_ends_with_its_transaction() {
     let mut connection = Connection::of(&store.access.pool).await.expect("a connection");
     let acme = TenantId::from("acme");
     let setting: Statement<'_> = ("SELECT current_setting('stageflow.tenant', true)", vec![]);
-    let within = connection.transaction(&[(&acme, &[setting.clone()])]).await.expect("it answers");
+    let within =
+        connection.transaction(&[(&acme, std::slice::from_ref(&setting))]).await.expect("it answers");
     assert_eq!(within[0][0].get::<_, &str>(0), "acme");
     // On the same connection, which has not been in the pool.
     let after = connection.query(setting).await.expect("it answers");

@@ -6,6 +6,10 @@
 //! | module | feature | what it holds |
 //! |---|---|---|
 //! | [`memory`] | | [`MemoryStore`]: for tests, and for runs that need not survive their process |
+#![cfg_attr(
+    feature = "sqlite",
+    doc = "| [`sqlite`] | `sqlite` | [`SqliteStore`]: a file, which several processes of one machine may share |"
+)]
 //! | [`audit`] | | how the chain of an audit log is checked |
 #![cfg_attr(
     feature = "conformance",
@@ -21,5 +25,9 @@ pub mod memory;
     expect(dead_code, reason = "a store in memory needs no columns")
 )]
 mod rows;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;

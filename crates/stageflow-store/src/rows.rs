@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use stageflow_core::{
-    Code, ContextSnapshot, ErrorClass, RunId, RunOutcome, TenantId, code,
+    Code, ContextSnapshot, ErrorClass, RunId, TenantId, code,
     durable::{Codec, Encoded, Entry, EntryKind, JournalError, JournalErrorKind, RunHeader, RunKey},
     idempotency::{Answer, StoreKey, StoredFailure},
 };
@@ -136,19 +136,6 @@ pub(crate) fn encoded(version: Option<i64>, bytes: Option<Vec<u8>>) -> Result<Op
 /// How many bytes of a tenant an entry is.
 pub(crate) fn entry_bytes(kind: &str, payload: Option<&Encoded>) -> u64 {
     (kind.len() + payload.map_or(0, |payload| payload.bytes.len())) as u64
-}
-
-/// How a run has ended, if one of the entries says so.
-pub(crate) fn outcome(entries: &[Entry]) -> Option<RunOutcome> {
-    entries.iter().rev().find_map(|entry| match &entry.kind {
-        EntryKind::RunEnded { outcome, .. } => Some(*outcome),
-        _ => None,
-    })
-}
-
-/// The outcome of a run, as text.
-pub(crate) fn outcome_text(key: &RunKey, outcome: RunOutcome) -> Result<String, JournalError> {
-    serde_json::to_string(&outcome).map_err(|error| unwritable(key, &error))
 }
 
 /// Entries have to follow what was written before: else something between was not written.

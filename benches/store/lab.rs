@@ -39,7 +39,7 @@ impl Lab {
         Ok(Self {
             one_worker: report::runtime(1)?,
             door: Door::default(),
-            stores: vec![Opened::memory()],
+            stores: vec![Opened::memory(), Opened::sqlite(&scratch)?],
             left,
             is_quick,
             _scratch: scratch,

@@ -11,10 +11,13 @@ use stageflow::{
     Engine,
     durable::{Durability, Journal},
     interceptors::IdempotencyStore,
-    store::MemoryStore,
+    store::{MemoryStore, SqliteStore},
 };
 
-use crate::{bare::Bare, lab::TENANT};
+use crate::{
+    bare::{self, Bare},
+    lab::TENANT,
+};
 
 /// A kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: &[Self] = &[Self::Memory];
+    pub(crate) const ALL: &[Self] = &[Self::Memory, Self::Sqlite];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -49,6 +52,13 @@ impl Opened {
         let store = MemoryStore::new();
         let answers = Arc::new(store.answers());
         Self { kind: Kind::Memory, journal: Arc::new(store), answers, bare: Bare::None }
+    }
+
+    pub(crate) fn sqlite(scratch: &Scratch) -> Result<Self> {
+        let store = SqliteStore::open(scratch.file("store.db"))?;
+        let answers = Arc::new(store.answers());
+        let bare = Bare::Sqlite(bare::Sqlite::open(&scratch.file("bare.db"))?);
+        Ok(Self { kind: Kind::Sqlite, journal: Arc::new(store), answers, bare })
     }
 
     /// As an engine has it.

@@ -1,4 +1,4 @@
-//! Measures everything in rounds: in each round everything once, in another order, so that a disturbance meets all of it.
+//! Measures everything in rounds, each in another order. What is compared is measured by turns, so that a disturbance meets all of it.
 
 use anyhow::{Context, Result, ensure};
 use stageflow_benches::{graph::Dice, report::Spread, stopwatch::Stopwatch};
@@ -14,18 +14,27 @@ pub(crate) struct Campaign {
 impl Campaign {
     pub(crate) fn measure(options: &Options, lab: &Lab) -> Result<Self> {
         let rounds = if options.quick { 3 } else { 9 };
-        let mut all = What::all();
-        all.retain(|what| options.filters.iter().all(|word| what.to_string().contains(word.as_str())));
-        ensure!(!all.is_empty(), "nothing matches {:?}", options.filters);
+        let is_asked =
+            |what: &What| options.filters.iter().all(|word| what.to_string().contains(word.as_str()));
+        let mut groups = What::groups();
+        groups.iter_mut().for_each(|group| group.retain(is_asked));
+        groups.retain(|group| !group.is_empty());
+        ensure!(!groups.is_empty(), "nothing matches {:?}", options.filters);
+        let all: Vec<What> = groups.iter().flatten().copied().collect();
         let mut values: Vec<Vec<f64>> = all.iter().map(|_| Vec::new()).collect();
-        let mut order: Vec<usize> = (0..all.len()).collect();
         let mut dice = Dice::new(7);
         for round in 0..rounds {
             let watch = Stopwatch::start();
-            dice.shuffle(&mut order);
-            for index in &order {
-                let what = all[*index];
-                values[*index].push(once(lab, what).with_context(|| what.to_string())?);
+            dice.shuffle(&mut groups);
+            for group in &mut groups {
+                for _ in 0..group[0].repetitions() {
+                    dice.shuffle(group);
+                    for what in &*group {
+                        let value = once(lab, *what).with_context(|| what.to_string())?;
+                        let place = all.iter().position(|one| one == what).context("it is one of all")?;
+                        values[place].push(value);
+                    }
+                }
             }
             crate::say(format_args!("round {} of {rounds}: {:.1?}", round + 1, watch.elapsed()));
         }

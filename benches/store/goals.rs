@@ -52,7 +52,7 @@ pub(crate) fn all(campaign: &Campaign) -> Vec<Goal> {
 
 /// What the faster of the bare ways takes for a commit.
 pub(crate) fn better(campaign: &Campaign, kind: Kind, runs: u32) -> Option<f64> {
-    let ways = [What::Bare(kind, Way::OneWriter, 1), What::Bare(kind, Way::Each, runs)];
+    let ways = [What::Bare(kind, Way::OneWriter, runs), What::Bare(kind, Way::Each, runs)];
     ways.into_iter().filter_map(|what| campaign.median(what)).min_by(f64::total_cmp)
 }
 

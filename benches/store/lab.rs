@@ -62,7 +62,7 @@ impl Lab {
 
     /// About how many commits there are in one measurement.
     pub(crate) fn commits(&self) -> u32 {
-        if self.is_quick { 1_000 } else { 2_500 }
+        if self.is_quick { 500 } else { 1_000 }
     }
 
     /// What has ended goes, so that memory does not grow with the rounds.

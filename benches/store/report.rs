@@ -22,7 +22,7 @@ use crate::{
 
 pub(crate) fn of(options: &Options, campaign: &Campaign) -> Report {
     let notes = vec![
-        format!("Medians over {} rounds, in each everything once. A stage gives {BYTES} bytes.", campaign.rounds),
+        format!("Medians over {} rounds; what is compared is measured by turns. A stage gives {BYTES} bytes.", campaign.rounds),
         format!("Durable stages: of chains of {STAGES}, with what it takes to begin and to end the runs. SQLite syncs each commit of its write-ahead log, PostgreSQL has fsync and synchronous_commit on; both write to the disk."),
         "One writer: a loop on one connection that commits a row each. Each commits: so many tasks that commit a row each, SQLite behind a lock, PostgreSQL on a connection each. The table has a key and the output, and no row-level security.".to_owned(),
         "Without a durable stage: on the processor, by the only worker; the thread that writes does not count.".to_owned(),
@@ -67,7 +67,7 @@ fn durable(campaign: &Campaign, kind: Kind) -> Vec<Vec<String>> {
             format!("{runs} {}", if *runs == 1 { "run" } else { "runs" }),
             per_second(Some(figure.median)),
             range(figure),
-            per_second(campaign.median(What::Bare(kind, Way::OneWriter, 1))),
+            per_second(campaign.median(What::Bare(kind, Way::OneWriter, *runs))),
             per_second(campaign.median(What::Bare(kind, Way::Each, *runs))),
             or_dash(ratio.filter(|_| better(campaign, kind, *runs).is_some())),
         ]);

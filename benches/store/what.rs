@@ -35,26 +35,33 @@ pub(crate) enum What {
 }
 
 impl What {
-    /// Everything.
-    pub(crate) fn all() -> Vec<Self> {
-        let mut all = Vec::new();
+    /// Everything, in groups: what is compared is in the same one.
+    pub(crate) fn groups() -> Vec<Vec<Self>> {
+        let mut groups = Vec::new();
         for kind in Kind::ALL.iter().copied() {
             for runs in RUNS.iter().copied() {
-                all.push(Self::Durable(kind, runs));
+                let mut group = vec![Self::Durable(kind, runs)];
                 if kind != Kind::Memory {
-                    all.extend(Way::ALL.iter().map(|way| Self::Bare(kind, *way, runs)));
+                    group.extend(Way::ALL.iter().map(|way| Self::Bare(kind, *way, runs)));
                 }
+                groups.push(group);
             }
-            all.extend(WIDE.iter().map(|stages| Self::Wide(kind, *stages)));
-            all.extend(RESUMED.iter().map(|shape| Self::Resume(kind, *shape)));
-            all.extend([Self::Kept(kind), Self::Replayed(kind)]);
+            groups.push(WIDE.iter().map(|stages| Self::Wide(kind, *stages)).collect());
+            groups.push(RESUMED.iter().map(|shape| Self::Resume(kind, *shape)).collect());
+            groups.push(vec![Self::Kept(kind), Self::Replayed(kind)]);
         }
         for shape in ATTACHED {
-            all.extend(Row::ALL.iter().map(|row| Self::Attached(*row, *shape)));
+            groups.push(Row::ALL.iter().map(|row| Self::Attached(*row, *shape)).collect());
         }
-        // One writer does not depend on how many others there are.
-        all.retain(|what| !matches!(what, Self::Bare(_, Way::OneWriter, runs) if *runs > 1));
-        all
+        groups
+    }
+
+    /// How often it is measured in each round: what waits for a disk is disturbed by whoever else writes.
+    pub(crate) fn repetitions(self) -> usize {
+        match self {
+            Self::Durable(..) | Self::Bare(..) => 4,
+            _ => 1,
+        }
     }
 }
 

@@ -37,10 +37,8 @@ pub(crate) enum Bare {
 /// What a commit takes, of so many committers at the same time.
 pub(crate) fn commits(lab: &Lab, kind: Kind, way: Way, committers: u32) -> Result<f64> {
     let bare = &lab.store(kind)?.bare;
-    let each = match way {
-        Way::OneWriter => lab.commits(),
-        Way::Each => (lab.commits() / committers).max(5),
-    };
+    let committers = if way == Way::OneWriter { 1 } else { committers };
+    let each = (lab.commits() / committers).max(5);
     let time = lab.runtime.block_on(async {
         let mut tasks = Vec::new();
         for _ in 0..committers {

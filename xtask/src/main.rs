@@ -54,7 +54,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "provision",
-        about: "the collector that tests and examples send to",
+        about: "the collector and the database that tests and examples need",
         help: provision::HELP,
         run: provision::run,
     },

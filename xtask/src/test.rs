@@ -13,7 +13,8 @@ Usage: cargo xtask test [arguments]
 
 Compiles the examples, runs all tests with `cargo nextest run` (or with
 `cargo test` where cargo-nextest is not installed), then all doctests. Before
-that it fetches the collector that some tests send to: `cargo xtask provision`.
+that it sees to the collector and the PostgreSQL that some tests need:
+`cargo xtask provision`.
 
 Arguments go to the test runner. Bare words select by name, doctests included:
 
@@ -43,7 +44,8 @@ pub(crate) fn gates(report: &mut Report, args: &[String]) {
             report.not_checked("examples", "a selection of tests was asked for");
         }
     }
-    report.gate("collector", provision::gate);
+    report.gate("collector", provision::collector);
+    report.gate("postgres", provision::postgres);
     report.gate("tests", || tests(args));
     match selection {
         Selection::All | Selection::Names => report.gate("doctests", || doctests(args)),

@@ -10,6 +10,10 @@
     feature = "sqlite",
     doc = "| [`sqlite`] | `sqlite` | [`SqliteStore`]: a file, which several processes of one machine may share |"
 )]
+#![cfg_attr(
+    feature = "postgres",
+    doc = "| [`postgres`] | `postgres` | [`PostgresStore`]: a database with row-level security, which many machines may share |"
+)]
 //! | [`audit`] | | how the chain of an audit log is checked |
 #![cfg_attr(
     feature = "conformance",
@@ -20,6 +24,8 @@ pub mod audit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg_attr(
     not(any(feature = "sqlite", feature = "postgres")),
     expect(dead_code, reason = "a store in memory needs no columns")
@@ -29,5 +35,7 @@ mod rows;
 pub mod sqlite;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;

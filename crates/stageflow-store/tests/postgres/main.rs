@@ -1,0 +1,11 @@
+//! The store in PostgreSQL, on a server of its own: contracts, tenants, lost connections, killed processes.
+#![cfg(unix)]
+
+mod conformance;
+mod drops;
+mod guard;
+mod kit;
+mod processes;
+mod proxy;
+mod rls;
+mod slow;

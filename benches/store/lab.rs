@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use stageflow_benches::{graph::Shape, report};
+use stageflow_test_postgres::Cluster;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -28,6 +29,7 @@ pub(crate) struct Lab {
     is_quick: bool,
     /// Goes after the stores.
     _scratch: Scratch,
+    _cluster: Cluster,
 }
 
 impl Lab {
@@ -35,14 +37,17 @@ impl Lab {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.context("a runtime starts")?;
         let scratch = Scratch::new()?;
+        let cluster = Cluster::start()?;
+        let postgres = runtime.block_on(Opened::postgres(&cluster)).context("a database is made")?;
         let left = RESUMED.iter().map(|shape| Left::new(&runtime, *shape)).collect::<Result<_>>()?;
         Ok(Self {
             one_worker: report::runtime(1)?,
             door: Door::default(),
-            stores: vec![Opened::memory(), Opened::sqlite(&scratch)?],
+            stores: vec![Opened::memory(), Opened::sqlite(&scratch)?, postgres],
             left,
             is_quick,
             _scratch: scratch,
+            _cluster: cluster,
             runtime,
         })
     }
@@ -62,7 +67,7 @@ impl Lab {
 
     /// About how many commits there are in one measurement.
     pub(crate) fn commits(&self) -> u32 {
-        if self.is_quick { 500 } else { 1_000 }
+        if self.is_quick { 250 } else { 500 }
     }
 
     /// What has ended goes, so that memory does not grow with the rounds.

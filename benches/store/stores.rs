@@ -11,8 +11,10 @@ use stageflow::{
     Engine,
     durable::{Durability, Journal},
     interceptors::IdempotencyStore,
-    store::{MemoryStore, SqliteStore},
+    store::{MemoryStore, PostgresStore, SqliteStore, postgres::PostgresOptions},
 };
+use stageflow_test_postgres::{APP, Cluster, Database};
+use tokio_postgres::NoTls;
 
 use crate::{
     bare::{self, Bare},
@@ -28,7 +30,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: &[Self] = &[Self::Memory, Self::Sqlite];
+    pub(crate) const ALL: &[Self] = &[Self::Memory, Self::Sqlite, Self::Postgres];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -59,6 +61,16 @@ impl Opened {
         let answers = Arc::new(store.answers());
         let bare = Bare::Sqlite(bare::Sqlite::open(&scratch.file("bare.db"))?);
         Ok(Self { kind: Kind::Sqlite, journal: Arc::new(store), answers, bare })
+    }
+
+    /// In a database of its own; the bare table is in another.
+    pub(crate) async fn postgres(cluster: &Cluster) -> Result<Self> {
+        let (database, beside) = (Database::new(cluster).await, Database::new(cluster).await);
+        PostgresStore::migrate(&database.owner(), APP).await?;
+        let store = PostgresStore::connect_with(database.app(), NoTls, PostgresOptions::new()).await?;
+        let answers = Arc::new(store.answers());
+        let bare = Bare::Postgres(bare::Postgres::open(beside).await?);
+        Ok(Self { kind: Kind::Postgres, journal: Arc::new(store), answers, bare })
     }
 
     /// As an engine has it.

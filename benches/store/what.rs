@@ -59,7 +59,7 @@ impl What {
     /// How often it is measured in each round: what waits for a disk is disturbed by whoever else writes.
     pub(crate) fn repetitions(self) -> usize {
         match self {
-            Self::Durable(..) | Self::Bare(..) => 4,
+            Self::Durable(..) | Self::Bare(..) => 3,
             _ => 1,
         }
     }

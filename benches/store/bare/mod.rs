@@ -1,11 +1,13 @@
 //! What one would write by hand: a row for each stage, committed when the stage has ended, with the same bytes in it.
 
+mod postgres;
 mod sqlite;
 
 use anyhow::{Context as _, Result, bail};
+use futures_util::{FutureExt as _, future::BoxFuture};
 use stageflow_benches::stopwatch::Stopwatch;
 
-pub(crate) use self::sqlite::Sqlite;
+pub(crate) use self::{postgres::Postgres, sqlite::Sqlite};
 use crate::{lab::Lab, stores::Kind};
 
 /// How rows are committed.
@@ -32,6 +34,7 @@ impl Way {
 pub(crate) enum Bare {
     None,
     Sqlite(Sqlite),
+    Postgres(Postgres),
 }
 
 /// What a commit takes, of so many committers at the same time.
@@ -40,15 +43,17 @@ pub(crate) fn commits(lab: &Lab, kind: Kind, way: Way, committers: u32) -> Resul
     let committers = if way == Way::OneWriter { 1 } else { committers };
     let each = (lab.commits() / committers).max(5);
     let time = lab.runtime.block_on(async {
-        let mut tasks = Vec::new();
+        let mut ready: Vec<BoxFuture<'static, Result<()>>> = Vec::new();
         for _ in 0..committers {
-            tasks.push(match bare {
+            ready.push(match bare {
                 Bare::None => bail!("memory has no commits"),
-                Bare::Sqlite(sqlite) => sqlite.committer(way),
+                Bare::Sqlite(sqlite) => sqlite.committer(way).commit(each).boxed(),
+                // Connected before it is measured.
+                Bare::Postgres(postgres) => postgres.committer().await?.commit(each).boxed(),
             });
         }
         let watch = Stopwatch::start();
-        let tasks: Vec<_> = tasks.into_iter().map(|task| tokio::spawn(task.commit(each))).collect();
+        let tasks: Vec<_> = ready.into_iter().map(tokio::spawn).collect();
         for task in tasks {
             task.await.context("it does not panic")??;
         }

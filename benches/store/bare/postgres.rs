@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use stageflow::RunId;
 use stageflow_test_postgres::{Database, OWNER};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
 use crate::pipelines;
@@ -23,23 +23,25 @@ impl Postgres {
         Ok(Self { database })
     }
 
-    pub(crate) async fn committer(&self) -> Committer {
-        Committer { client: self.database.connect(OWNER).await }
+    pub(crate) async fn committer(&self) -> Result<Committer> {
+        let client = self.database.connect(OWNER).await;
+        let insert = client.prepare(INSERT).await?;
+        Ok(Committer { client, insert })
     }
 }
 
 /// One who commits.
 pub(crate) struct Committer {
     client: Client,
+    insert: Statement,
 }
 
 impl Committer {
-    pub(crate) async fn commit(self, rows: i32) -> Result<()> {
+    pub(crate) async fn commit(self, rows: u32) -> Result<()> {
         let output = serde_json::to_vec(&pipelines::payload())?;
         let run = Uuid::from_bytes(*RunId::new().as_bytes());
-        let insert = self.client.prepare(INSERT).await?;
-        for stage in 0..rows {
-            self.client.execute(&insert, &[&run, &stage, &output]).await?;
+        for stage in 0..i32::try_from(rows)? {
+            self.client.execute(&self.insert, &[&run, &stage, &output]).await?;
         }
         Ok(())
     }

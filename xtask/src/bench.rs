@@ -3,6 +3,7 @@
 //! The bench itself prints the table and, with `--check`, fails where a goal is missed. Only this command compiles the
 //! other crates that a bench measures beside ours, and only those of the bench that it runs.
 
+use crate::provision;
 use crate::report::{Outcome, Report};
 use crate::shell;
 use anyhow::Result;
@@ -85,6 +86,9 @@ impl<'a> Bench<'a> {
 
 pub(crate) fn run(args: &[String]) -> Result<bool> {
     let mut report = Report::from_env();
+    if Bench::of(args).name == "store" {
+        report.gate("postgres", provision::postgres);
+    }
     report.gate("bench", || gate(args));
     Ok(report.finish())
 }

@@ -50,6 +50,22 @@ pub(crate) fn begin(
     started.map_err(invalid_input)
 }
 
+/// Fails a stage of a replay that is not called, once it is its turn.
+#[cold]
+pub(crate) fn refuse(run: &RunCore, stage: u32, slot: &mut FutureSlot, exit: StageExit) -> StageResult<()> {
+    release_inputs(run, stage, false);
+    match run.log.as_ref().and_then(|log| Some((log.director()?.clone(), log.path(run, stage)))) {
+        Some((director, path)) => {
+            slot.put(async move {
+                director.release(path, 0).await;
+                Err(exit)
+            });
+            Ok(())
+        }
+        None => Err(exit),
+    }
+}
+
 /// Whether there is anything between the worker and the stage: interceptors, limits, a meter, or somebody who watches.
 pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
     run.log.is_some()
@@ -74,7 +90,7 @@ pub(crate) fn attempt(
     slot: &mut FutureSlot,
     ctx: &StageContext,
     number: u32,
-    mut inputs: Option<Inputs>,
+    inputs: Option<Inputs>,
 ) {
     let run = &scope.run;
     let stage = ctx.index();
@@ -85,14 +101,33 @@ pub(crate) fn attempt(
     {
         return slot.put(std::future::ready(Err(exit)));
     }
-    if !run.is_timed && !run.is_limited && !run.is_metered {
+    if run.log.is_some() && run.chain(stage).is_some() {
+        let mut call = FutureSlot::take();
+        begin_attempt(scope, &mut call, ctx, number, inputs);
+        let run = Arc::clone(run);
+        return slot.put_with(|| durable::noted(run, stage, number, call));
+    }
+    begin_attempt(scope, slot, ctx, number, inputs);
+}
+
+fn begin_attempt(
+    scope: &WorkerScope,
+    slot: &mut FutureSlot,
+    ctx: &StageContext,
+    number: u32,
+    mut inputs: Option<Inputs>,
+) {
+    let run = &scope.run;
+    let stage = ctx.index();
+    let is_directed = run.is_directed();
+    if !run.is_timed && !run.is_limited && !run.is_metered && !is_directed {
         run.mark_attempt(stage, number);
         scope.attempt_started(stage, number);
         return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), &mut inputs);
     }
     let timeouts = run.timeouts(stage);
     let (timeout, idle) = (timeouts.attempt.get(), timeouts.idle.get());
-    if !run.is_limited && !run.is_metered && idle.is_none() {
+    if !run.is_limited && !run.is_metered && idle.is_none() && !is_directed {
         run.mark_attempt(stage, number);
         scope.attempt_started(stage, number);
         let Some(timeout) = timeout else {
@@ -134,7 +169,7 @@ struct Watch {
     idle: Option<Duration>,
 }
 
-/// An attempt that waits for its permit, is paid for, and whose time may be up.
+/// An attempt that waits for its permit, is paid for, and whose time may be up; in a replay, one that waits for its cue as well.
 async fn limited(
     run: Arc<RunCore>,
     ctx: StageContext,
@@ -143,6 +178,10 @@ async fn limited(
     Watch { timeout, idle }: Watch,
 ) -> StageResult<Value> {
     let stage = ctx.index();
+    let cue = match &run.log {
+        Some(log) => log.cue(&run, stage, number).await,
+        None => None,
+    };
     let _permits = if run.is_limited {
         Some(InFlight::new(&run, stage, begin::permits(&run, &ctx).await?))
     } else {
@@ -161,7 +200,13 @@ async fn limited(
         run.begin_pulse(stage, number);
     }
     let mut slot = FutureSlot::take();
-    start(&run, &mut slot, ctx.for_attempt(number, until.min(ctx.until_nanos())), &mut inputs);
+    let ctx = ctx.for_attempt(number, until.min(ctx.until_nanos()));
+    match cue {
+        None => start(&run, &mut slot, ctx, &mut inputs),
+        Some(cue) => {
+            durable::directed(&run, &mut slot, ctx, cue, |slot, ctx| start(&run, slot, ctx, &mut inputs))
+        }
+    }
     let (mut timer, mut idle_timer) = (None, None);
     poll_fn(move |cx| {
         if let Poll::Ready(done) = slot.poll(cx) {

@@ -59,7 +59,7 @@ pub use crate::{
     },
     blocking::{Blocking, blocking},
     describe::{EngineDefaults, EngineDescription, InterceptorDescription, LimitsDescription},
-    durable::{Durability, OnLoss},
+    durable::{Cue, Director, Durability, Given, OnLoss},
     engine::{Engine, InterceptorOrder},
     engine_builder::{EngineBuildError, EngineBuilder},
     error::RunError,

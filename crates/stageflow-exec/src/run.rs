@@ -310,6 +310,12 @@ impl RunCore {
         self.log.as_ref().is_some_and(|log| log.restored.has(stage))
     }
 
+    /// Whether somebody says when its attempts begin and end.
+    #[inline]
+    pub(crate) fn is_directed(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.director().is_some())
+    }
+
     /// The account of the run, once somebody has asked for it.
     pub(crate) fn root_account(&self) -> Option<&Arc<Account>> {
         if self.depth == 0 { self.account.get() } else { None }

@@ -270,7 +270,7 @@ fn after(plan: &Plan, stage: u32) -> Vec<bool> {
 }
 
 /// The input that a run was begun with.
-fn input_of(plan: &Plan, key: &RunKey, run: &JournaledRun) -> Result<Value, JournalError> {
+pub(super) fn input_of(plan: &Plan, key: &RunKey, run: &JournaledRun) -> Result<Value, JournalError> {
     let begun = run.header.snapshot.pipeline();
     if begun != &**plan.name() {
         let message = format!("{key} is one of pipeline `{begun}`, not of `{}`", plan.name());

@@ -2,5 +2,6 @@
 
 mod durable;
 mod pauses;
+mod replay;
 mod resumed;
 mod support;

@@ -1,6 +1,12 @@
 //! Calling a stage: its inputs, its chain of interceptors, and innermost the attempt.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use stageflow_core::{
     Code, ErrorClass, EventKind, InputError, StageContext, StageExit, StageInputs, StageResult, Value, code,
@@ -103,7 +109,11 @@ pub(crate) fn attempt(
     }
     if run.log.is_some() && run.chain(stage).is_some() {
         let mut call = FutureSlot::take();
-        begin_attempt(scope, &mut call, ctx, number, inputs);
+        // A stage may panic before it has a future.
+        let begun = catch_unwind(AssertUnwindSafe(|| begin_attempt(scope, &mut call, ctx, number, inputs)));
+        if let Err(panic) = begun {
+            call.put(async move { resume_unwind(panic) });
+        }
         let run = Arc::clone(run);
         return slot.put_with(|| durable::noted(run, stage, number, call));
     }
@@ -182,6 +192,8 @@ async fn limited(
         Some(log) => log.cue(&run, stage, number).await,
         None => None,
     };
+    let is_timed = cue.as_ref().is_none_or(|cue| cue.timed);
+    let (timeout, idle) = (timeout.filter(|_| is_timed), idle.filter(|_| is_timed));
     let _permits = if run.is_limited {
         Some(InFlight::new(&run, stage, begin::permits(&run, &ctx).await?))
     } else {

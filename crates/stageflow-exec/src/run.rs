@@ -316,6 +316,13 @@ impl RunCore {
         self.log.as_ref().is_some_and(|log| log.director().is_some())
     }
 
+    /// Whether the time of a stage may be up: in a replay, where it was.
+    #[inline]
+    pub(crate) fn may_time_out(&self, stage: u32) -> bool {
+        let Some(log) = &self.log else { return true };
+        log.director().is_none_or(|director| director.is_timed(&log.path(self, stage)))
+    }
+
     /// The account of the run, once somebody has asked for it.
     pub(crate) fn root_account(&self) -> Option<&Arc<Account>> {
         if self.depth == 0 { self.account.get() } else { None }

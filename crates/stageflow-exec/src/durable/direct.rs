@@ -19,6 +19,10 @@ pub trait Director: Send + Sync + 'static {
     /// Completes when others may see that an attempt has ended.
     fn release(&self, stage: Arc<str>, attempt: u32) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
+    /// Whether the time of a stage may be up. Where it is not in the journal that it was, it may not: then a slow machine was late to
+    /// look.
+    fn is_timed(&self, stage: &Arc<str>) -> bool;
+
     /// Whether the stage itself is called, as its cue leaves that open.
     fn called(&self, stage: &Arc<str>, attempt: u32);
 }
@@ -30,6 +34,8 @@ pub struct Cue {
     pub says: Vec<CustomEvent>,
     /// What it gives.
     pub given: Given,
+    /// Whether its time may be up.
+    pub timed: bool,
 }
 
 /// What an attempt gives in a replay.

@@ -14,7 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Mismatch,
-    script::{Attempt, Step, begun, by_stage, ending},
+    script::{Attempt, Step, begun, by_stage, ending, is_cut_off},
 };
 
 /// How long nothing may go on, in virtual time, before somebody is let past whose turn it is not.
@@ -122,22 +122,29 @@ impl Board {
 
     /// Waits until an attempt may begin, and gives what was written of it.
     pub(super) async fn begin(&self, stage: Arc<str>, attempt: u32) -> Attempt {
-        let place = self.lock().next_of(&stage);
-        let place = {
-            let state = self.lock();
-            match place {
-                Some(place) if begun(&state.steps[place]) != Some((&stage, attempt)) => {
-                    return self.known(stage, attempt);
-                }
-                place => place,
-            }
-        };
+        let (place, is_other) = self.lock().beginning(&stage, attempt);
+        if is_other {
+            return self.known(stage, attempt);
+        }
         // One that did not begin then has its turn after everything else: the run may have ended before.
         self.turn(Some(place.unwrap_or(NEVER)), false).await;
-        match place.filter(|_| !self.lock().free) {
-            Some(place) => self.attempt(stage, attempt, Some(place)),
-            None => self.known(stage, attempt),
+        let free = self.lock().free;
+        match place {
+            Some(place) if !free => self.attempt(stage, attempt, Some(place)),
+            _ => self.known(stage, attempt),
         }
+    }
+
+    /// Whether the time of a stage may be up.
+    pub(super) fn is_timed(&self, stage: &Arc<str>) -> bool {
+        let state = self.lock();
+        state.free
+            || state.steps.iter().skip(state.cursor).any(|step| match &step.entry.kind {
+                EntryKind::StageEnded { stage: of, end: StageEnd::Failed(failure), .. } => {
+                    of == stage && is_cut_off(failure)
+                }
+                _ => false,
+            })
     }
 
     /// What was written of an attempt that begins out of its turn.
@@ -148,7 +155,8 @@ impl Board {
 
     fn attempt(&self, stage: Arc<str>, attempt: u32, place: Option<usize>) -> Attempt {
         let mut state = self.lock();
-        let known = place.map_or_else(Attempt::unknown, |place| Attempt::of(&state.steps, place));
+        let mut known = place.map_or_else(Attempt::unknown, |place| Attempt::of(&state.steps, place));
+        known.cue.timed |= state.free;
         state.running.insert((stage, attempt), (Instant::now(), known.took));
         known
     }
@@ -340,6 +348,12 @@ impl State {
     fn differs(&mut self, place: usize, expected: Option<String>, actual: Option<String>) {
         self.mismatch = Some(Mismatch { place: place + 1, expected, actual });
         self.free = true;
+    }
+
+    /// The step that an attempt begins with, and whether the stage is to do something else before.
+    fn beginning(&self, stage: &Arc<str>, attempt: u32) -> (Option<usize>, bool) {
+        let place = self.next_of(stage);
+        (place, place.is_some_and(|place| begun(&self.steps[place]) != Some((stage, attempt))))
     }
 
     fn next_of(&self, stage: &Arc<str>) -> Option<usize> {

@@ -40,12 +40,19 @@ impl Director for Stage {
     fn cue(&self, stage: Arc<str>, attempt: u32) -> Pin<Box<dyn Future<Output = Cue> + Send + '_>> {
         Box::pin(async move {
             let known = self.board.begin(Arc::clone(&stage), attempt).await;
-            if self.is_rerun(&stage) { Cue { says: Vec::new(), given: Given::Call } } else { known.cue }
+            match self.is_rerun(&stage) {
+                true => Cue { says: Vec::new(), given: Given::Call, ..known.cue },
+                false => known.cue,
+            }
         })
     }
 
     fn release(&self, stage: Arc<str>, attempt: u32) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.board.end(stage, attempt))
+    }
+
+    fn is_timed(&self, stage: &Arc<str>) -> bool {
+        self.board.is_timed(stage)
     }
 
     fn called(&self, stage: &Arc<str>, attempt: u32) {

@@ -133,7 +133,7 @@ impl Attempt {
                         AttemptEnd::Gave => Given::Output(output(steps, place, stage)),
                         end => exit_of(end).map_or(Given::Never, Given::Exit),
                     };
-                    return Self { cue: Cue { says, given }, took: Some(took) };
+                    return Self::known(says, given, Some(took));
                 }
                 EntryKind::StageEnded { end, .. } if !is_noted(steps, stage) => {
                     let given = match end {
@@ -146,18 +146,23 @@ impl Attempt {
                         }
                         _ => Given::Never,
                     };
-                    return Self { cue: Cue { says, given }, took: Some(took) };
+                    return Self::known(says, given, Some(took));
                 }
                 EntryKind::StageEnded { .. } => break,
                 _ => {}
             }
         }
-        Self { cue: Cue { says, given: Given::Never }, took: None }
+        Self::known(says, Given::Never, None)
+    }
+
+    fn known(says: Vec<CustomEvent>, given: Given, took: Option<Duration>) -> Self {
+        let timed = matches!(given, Given::Never);
+        Self { cue: Cue { says, given, timed }, took }
     }
 
     /// An attempt of which nothing was written.
     pub(super) fn unknown() -> Self {
-        Self { cue: Cue { says: Vec::new(), given: Given::Call }, took: None }
+        Self { cue: Cue { says: Vec::new(), given: Given::Call, timed: true }, took: None }
     }
 }
 
@@ -208,7 +213,7 @@ fn exit_of(end: &AttemptEnd) -> Option<StageExit> {
 }
 
 /// Whether it is the engine that ends such an attempt: it does so again.
-fn is_cut_off(failure: &JournaledFailure) -> bool {
+pub(super) fn is_cut_off(failure: &JournaledFailure) -> bool {
     let codes = [code::ATTEMPT_TIMEOUT, code::IDLE_TIMEOUT, code::STAGE_TIMEOUT];
     failure.class == ErrorClass::Timeout && codes.iter().any(|code| code.as_str() == failure.code)
 }

@@ -1,14 +1,18 @@
 mod kept;
 
 use std::{
+    collections::BTreeSet,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use stageflow_core::{
-    Code, ErrorClass, FailurePolicy, RunOutcome, StageContext, StageExit, StageResult,
-    durable::{AttemptEnd, EntryKind, JournaledRun, StageEnd},
+    Code, ErrorClass, FailurePolicy, RunId, RunOutcome, StageContext, StageExit, StageResult,
+    durable::{AttemptEnd, EntryKind, JournaledRun, RunKey, StageEnd},
     stage_fn,
 };
 use stageflow_dag::{Builder, Pipeline, Port};
@@ -57,16 +61,80 @@ fn stages_that_race_are_replayed_in_the_order_in_which_they_ended() {
             sleep(Duration::from_millis(RandomState::new().hash_one(0) % 4)).await;
             Ok(*n)
         };
-        let all: Vec<_> = (0..20).map(|i| p.stage(format!("racer {i}"), stage_fn(race)).inputs(n)).collect();
+        let all: Vec<_> =
+            (0..20).map(|i| p.stage(format!("racer {i}"), stage_fn(race)).durable().inputs(n)).collect();
         p.stage("all", stage_fn(|_, all: Vec<Arc<u32>>| async move { Ok(*all[0]) })).inputs(all)
     });
-    let mut hashes = std::collections::BTreeSet::new();
+    let mut hashes = BTreeSet::new();
     for n in 0..50 {
         let run = recorded(&pipeline, n);
         same(&run, &pipeline);
         hashes.insert(TraceHash::of_journal(&run));
+        let replayed = Replay::of(&run).run(&pipeline).expect("it begins");
+        assert_eq!(replayed.early(), 0, "each waits for its turn");
+        for (then, now) in run.entries.iter().zip(replayed.journal().entries.iter()) {
+            // Timers go by milliseconds.
+            assert!(then.at.abs_diff(now.at) <= 2_000_000, "{then:?}\n{now:?}");
+        }
     }
     assert!(hashes.len() > 25, "{} orders in 50 runs", hashes.len());
+}
+
+#[test]
+fn attempts_are_called_in_the_order_in_which_they_began() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let pipeline = chain(|p, n| {
+        let mut all = Vec::new();
+        for i in 0..10 {
+            let first = |_: StageContext, n: Arc<u32>| async move {
+                sleep(Duration::from_millis(RandomState::new().hash_one(0) % 6)).await;
+                Ok(*n)
+            };
+            let first = p.stage(format!("first {i}"), stage_fn(first)).inputs(n);
+            let order = Arc::clone(&order);
+            let second = stage_fn(move |ctx: StageContext, n: Arc<u32>| {
+                order.lock().expect("no test panics here").push(ctx.stage_name().to_owned());
+                async move { Ok(*n) }
+            });
+            all.push(p.stage(format!("second {i}"), second).inputs(first));
+        }
+        p.stage("all", stage_fn(|_, all: Vec<Arc<u32>>| async move { Ok(*all[0]) })).inputs(all)
+    });
+    for n in 0..20 {
+        let run = recorded(&pipeline, n);
+        order.lock().expect("no test panics here").clear();
+        same(&run, &pipeline);
+        let began = run.entries.iter().filter_map(|entry| match &entry.kind {
+            EntryKind::AttemptStarted { stage, .. } if stage.starts_with("second") => Some(stage.to_string()),
+            _ => None,
+        });
+        assert_eq!(*order.lock().expect("no test panics here"), began.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_hash_is_that_of_what_was_done_in_its_order() {
+    let pipeline = chain(|p, n| {
+        let a = p.stage("a", stage_fn(plus_one)).inputs(n);
+        p.stage("b", stage_fn(plus_one)).inputs(a)
+    });
+    let run = recorded(&pipeline, 1);
+    let hash = TraceHash::of_journal(&run);
+    let mut later = run.clone();
+    for entry in &mut later.entries {
+        entry.at += 7_000_000;
+        if let EntryKind::StageEnded { took, .. } = &mut entry.kind {
+            *took *= 2;
+        }
+    }
+    later.header.key = RunKey::new("acme", RunId::new());
+    assert_eq!(TraceHash::of_journal(&later), hash);
+    let mut swapped = run.clone();
+    swapped.entries.swap(1, 2);
+    assert_ne!(TraceHash::of_journal(&swapped), hash);
+    let mut shorter = run;
+    shorter.entries.pop();
+    assert_ne!(TraceHash::of_journal(&shorter), hash);
 }
 
 #[test]
@@ -150,6 +218,44 @@ fn the_first_failure_ends_the_run_after_what_was_under_way() {
     for n in 0..50 {
         same(&recorded(&pipeline, n), &pipeline);
     }
+}
+
+#[test]
+fn what_a_stage_decides_by_itself_is_named() {
+    let turns = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&turns);
+    let pipeline = chain(|p, n| {
+        let decides = stage_fn(move |ctx: StageContext, n: Arc<u32>| {
+            ctx.emit("route.decided", [("turn", counted.fetch_add(1, Ordering::Relaxed))]);
+            async move { Ok(*n) }
+        });
+        let decided = p.stage("decides", decides).inputs(n);
+        p.stage("last", stage_fn(plus_one)).inputs(decided)
+    });
+    let run = recorded(&pipeline, 1);
+    let replayed = Replay::of(&run).run(&pipeline).expect("it begins");
+    let expected = "entry 2 is another
+  journal: decides: attempt 1 decides route.decided turn=0
+  replay:  decides: attempt 1 decides route.decided turn=1";
+    assert_eq!(replayed.mismatch().expect("it is another turn").to_string(), expected);
+    assert_eq!(replayed.journal().outcome(), Some(RunOutcome::Completed), "it comes to its end all the same");
+}
+
+#[test]
+fn an_attempt_that_ended_after_its_time_does_so_again() {
+    // The thread is busy when the time of the attempt is up, and looks at its end first.
+    let pipeline = chain(|p, n| {
+        let late = stage_fn(|_, n: Arc<u32>| async move {
+            tokio::task::yield_now().await;
+            // sleeps: a stage that blocks its thread.
+            std::thread::sleep(Duration::from_millis(15));
+            Ok(*n)
+        });
+        p.stage("late", late).attempt_timeout(Duration::from_millis(5)).durable().inputs(n)
+    });
+    let run = recorded(&pipeline, 1);
+    assert_eq!(run.outcome(), Some(RunOutcome::Completed));
+    same(&run, &pipeline);
 }
 
 #[test]

@@ -56,22 +56,6 @@ pub(crate) fn begin(
     started.map_err(invalid_input)
 }
 
-/// Fails a stage of a replay that is not called, once it is its turn.
-#[cold]
-pub(crate) fn refuse(run: &RunCore, stage: u32, slot: &mut FutureSlot, exit: StageExit) -> StageResult<()> {
-    release_inputs(run, stage, false);
-    match run.log.as_ref().and_then(|log| Some((log.director()?.clone(), log.path(run, stage)))) {
-        Some((director, path)) => {
-            slot.put(async move {
-                director.release(path, 0).await;
-                Err(exit)
-            });
-            Ok(())
-        }
-        None => Err(exit),
-    }
-}
-
 /// Whether there is anything between the worker and the stage: interceptors, limits, a meter, or somebody who watches.
 pub(crate) fn is_wrapped(run: &RunCore, stage: u32) -> bool {
     run.log.is_some()

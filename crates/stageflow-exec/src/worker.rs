@@ -218,7 +218,6 @@ impl Worker {
         {
             return self.settle_restored(run, stage, restored);
         }
-        let mut refused = None;
         if !run.plan.is_plain(stage) || run.troubled.load(Ordering::Acquire) {
             let verdict = run.decide(stage);
             // A source that was cancelled meanwhile decides nothing: this stage is cancelled as well.
@@ -227,7 +226,6 @@ impl Worker {
             }
             match verdict {
                 Verdict::Run => {}
-                Verdict::Fail(exit) if run.is_directed() => refused = Some(exit),
                 verdict => return self.settle_verdict(run, stage, verdict),
             }
         }
@@ -259,15 +257,9 @@ impl Worker {
         }
         // One boundary for everything of the user's: taking inputs, calling, polling, dropping.
         let mut slot = std::mem::take(&mut self.slot);
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            let begun = match refused {
-                None => attempt::begin(self, run, stage, &mut slot),
-                Some(exit) => attempt::refuse(run, stage, &mut slot, exit),
-            };
-            match begun {
-                Ok(()) => slot.poll(&mut cx),
-                Err(exit) => Poll::Ready(Err(exit)),
-            }
+        let polled = catch_unwind(AssertUnwindSafe(|| match attempt::begin(self, run, stage, &mut slot) {
+            Ok(()) => slot.poll(&mut cx),
+            Err(exit) => Poll::Ready(Err(exit)),
         }));
         self.calls.end();
         match polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic)))) {

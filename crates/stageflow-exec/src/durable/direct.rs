@@ -1,13 +1,19 @@
 //! A replay: somebody says when the attempts of a run begin, what they give, and when that is seen.
 
-use std::{fmt, future::poll_fn, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use stageflow_core::{
     CustomEvent, ErrorClass, StageContext, StageExit, StageResult, Value, code, durable::Encoded,
     slot::FutureSlot, stage::StageRole,
 };
 
-use crate::run::RunCore;
+use crate::{node::Spare, run::RunCore, worker::Worker};
 
 /// Says how the attempts of a replayed run go: for simulators, by [`Engine::replay`](crate::Engine::replay).
 ///
@@ -75,7 +81,7 @@ pub(crate) fn directed(
     let (stage, attempt) = (log.path(run, ctx.index()), ctx.attempt());
     let given = match cue.given {
         // Its own stages have their cues.
-        Given::Output(_) if run.plan.stage(ctx.index()).role() == StageRole::Pipeline => None,
+        _ if run.plan.stage(ctx.index()).role() == StageRole::Pipeline => None,
         Given::Output(Some(output)) => Some(read(run, ctx.index(), &output)),
         Given::Output(None) => {
             Some(Value::new(())).filter(|unit| run.plan.stage(ctx.index()).gives(unit)).map(Ok)
@@ -104,6 +110,33 @@ pub(crate) fn directed(
                 director.release(stage, attempt).await;
                 done
             });
+        }
+    }
+}
+
+impl Worker {
+    /// Fails a stage of a replay that is not called, once it is its turn.
+    pub(crate) fn refuse(&mut self, run: &Arc<RunCore>, stage: u32, exit: StageExit) {
+        let log = run.log.as_ref();
+        let Some((director, path)) =
+            log.and_then(|log| Some((log.director()?.clone(), log.path(run, stage))))
+        else {
+            return self.settle_exit(run, stage, exit);
+        };
+        let mut slot = FutureSlot::take();
+        slot.put(async move {
+            director.release(path, 0).await;
+            Err(exit)
+        });
+        let spare = Spare::new(run);
+        spare.node.set_stage(stage);
+        let mut cx = Context::from_waker(&spare.waker);
+        match slot.poll(&mut cx) {
+            Poll::Pending => self.suspend_until(run, stage, spare, slot, None),
+            Poll::Ready(result) => {
+                spare.node.task.finish();
+                self.finish(run, stage, result);
+            }
         }
     }
 }

@@ -259,6 +259,38 @@ fn an_attempt_that_ended_after_its_time_does_so_again() {
 }
 
 #[test]
+fn a_pipeline_in_the_place_of_a_stage_fails_with_its_stage() {
+    let inner = chain(|p, n| {
+        let first = p.stage("first", stage_fn(plus_one)).inputs(n);
+        p.stage("fails", fails::<Arc<u32>, u32>(9)).inputs(first)
+    });
+    let pipeline = chain(|p, n| {
+        let inner = p.stage("inner", inner).inputs(n);
+        p.stage("last", stage_fn(|_, n: Option<Arc<u32>>| async move { Ok(n.map_or(7, |n| *n)) }))
+            .inputs(inner.optional())
+    });
+    let run = recorded(&pipeline, 1);
+    let stages: BTreeSet<_> =
+        run.entries.iter().filter_map(|entry| entry.kind.stage()).map(|it| &**it).collect();
+    assert_eq!(stages.into_iter().collect::<Vec<_>>(), ["inner", "inner/fails", "inner/first", "last"]);
+    same(&run, &pipeline);
+}
+
+#[test]
+fn a_condition_that_panics_ends_the_run_after_what_was_under_way() {
+    let mut p = Pipeline::builder("conditions");
+    let n = p.durable_input();
+    let mut all: Vec<_> = (0..40).map(|i| p.stage(format!("s{i}"), stage_fn(plus_one)).inputs(n)).collect();
+    let panics = p.stage("panics", stage_fn(plus_one));
+    all.push(panics.when(all[0], |_| panic!("on purpose")).inputs(n));
+    let last = p.stage("all", stage_fn(|_, all: Vec<Arc<u32>>| async move { Ok(*all[0]) })).inputs(all);
+    let pipeline = p.build(last).expect("it is sound");
+    for n in 0..30 {
+        same(&recorded(&pipeline, n), &pipeline);
+    }
+}
+
+#[test]
 fn a_hanging_replay_gives_up() {
     let of = |hangs: bool| {
         chain(|p, n| {

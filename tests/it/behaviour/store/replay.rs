@@ -198,14 +198,12 @@ fn what_if_the_retry_policy_were_another() {
                 assert!(attempts.before > 1 && attempts.after == 1, "{diff:?}");
                 assert!(diff.no_longer_decided.iter().any(|line| line.starts_with("stage.retry_scheduled")));
                 assert!(replayed.diff().to_string().contains("`careful`"), "{}", replayed.diff());
+                // Under the order of the journal it is a mismatch, at the first retry that is not made.
+                let strict = Replay::of(run).run(&impatient).expect("it begins");
+                let mismatch = strict.mismatch().expect("it is not the same").to_string();
+                assert!(mismatch.contains("stage.retry_"), "{mismatch}");
             }
             None => assert!(tried.count() <= 1, "{}", replayed.diff()),
-        }
-        // Under the order of the journal it is a mismatch, at the first retry that is not made.
-        if !replayed.diff().is_same() {
-            let strict = Replay::of(run).run(&impatient).expect("it begins");
-            let mismatch = strict.mismatch().expect("it is not the same").to_string();
-            assert!(mismatch.contains("stage.retry_scheduled") || mismatch.contains("retry"), "{mismatch}");
         }
     }
     assert!(named > 3, "{named}");

@@ -446,6 +446,11 @@ impl RunCore {
         {
             return u64::MAX;
         }
+        if let Some(log) = &self.log
+            && log.director().is_some_and(|director| director.ends(&log.path(self, stage)))
+        {
+            return u64::MAX;
+        }
         let grace = self.plan.settings(stage).and_then(|settings| settings.grace);
         grace.map_or(0, |grace| stopped_at.saturating_add(stageflow_core::time::nanos(grace)))
     }

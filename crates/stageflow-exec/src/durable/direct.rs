@@ -29,6 +29,9 @@ pub trait Director: Send + Sync + 'static {
     /// look.
     fn is_timed(&self, stage: &Arc<str>) -> bool;
 
+    /// Whether a stage ends by itself though the run is stopping: on another thread it was about to.
+    fn ends(&self, stage: &Arc<str>) -> bool;
+
     /// Whether the stage itself is called, as its cue leaves that open.
     fn called(&self, stage: &Arc<str>, attempt: u32);
 }

@@ -161,6 +161,14 @@ impl Board {
         known
     }
 
+    /// Whether the end of a stage is still to come.
+    pub(super) fn ends(&self, stage: &Arc<str>) -> bool {
+        let state = self.lock();
+        let open = state.open.get(&Some(Arc::clone(stage))).into_iter().flatten();
+        let ends = |place: &usize| matches!(state.steps[*place].entry.kind, EntryKind::StageEnded { .. });
+        !state.free && open.into_iter().any(ends)
+    }
+
     /// A stage is called.
     pub(super) fn called(&self, stage: &Arc<str>, attempt: u32) {
         self.lock().called.insert((Arc::clone(stage), attempt));

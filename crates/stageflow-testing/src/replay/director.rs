@@ -55,6 +55,10 @@ impl Director for Stage {
         self.board.is_timed(stage)
     }
 
+    fn ends(&self, stage: &Arc<str>) -> bool {
+        self.board.ends(stage)
+    }
+
     fn called(&self, stage: &Arc<str>, attempt: u32) {
         self.board.called(stage, attempt);
     }

@@ -277,12 +277,14 @@ fn a_pipeline_in_the_place_of_a_stage_fails_with_its_stage() {
 }
 
 #[test]
-fn a_condition_that_panics_ends_the_run_after_what_was_under_way() {
+fn conditions_that_panic_end_the_run_together() {
     let mut p = Pipeline::builder("conditions");
     let n = p.durable_input();
     let mut all: Vec<_> = (0..40).map(|i| p.stage(format!("s{i}"), stage_fn(plus_one)).inputs(n)).collect();
-    let panics = p.stage("panics", stage_fn(plus_one));
-    all.push(panics.when(all[0], |_| panic!("on purpose")).inputs(n));
+    for i in 0..3 {
+        let panics = p.stage(format!("panics {i}"), stage_fn(plus_one));
+        all.push(panics.when(n, |_| panic!("on purpose")).inputs(n));
+    }
     let last = p.stage("all", stage_fn(|_, all: Vec<Arc<u32>>| async move { Ok(*all[0]) })).inputs(all);
     let pipeline = p.build(last).expect("it is sound");
     for n in 0..30 {

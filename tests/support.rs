@@ -45,6 +45,7 @@ pages! {
     batching "docs/guide/26-batching.md"
     sagas "docs/guide/27-sagas.md"
     guards "docs/guide/23-guards.md"
+    replay_and_diff "docs/guide/33-replay-and-diff.md"
     pipelines_from_data "docs/guide/28-pipelines-from-data.md"
     audit "docs/guide/35-audit.md"
     threat_model "docs/guide/36-threat-model.md"

@@ -104,6 +104,8 @@ pub trait DurationExt {
     fn micros(self) -> Duration;
     /// So many minutes.
     fn mins(self) -> Duration;
+    /// So many hours.
+    fn hours(self) -> Duration;
 }
 
 impl DurationExt for u64 {
@@ -121,6 +123,10 @@ impl DurationExt for u64 {
 
     fn mins(self) -> Duration {
         Duration::from_secs(self.saturating_mul(60))
+    }
+
+    fn hours(self) -> Duration {
+        Duration::from_secs(self.saturating_mul(3600))
     }
 }
 

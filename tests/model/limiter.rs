@@ -16,7 +16,7 @@ use loom::{
 #[path = "../../crates/stageflow-interceptors/src/rate/bucket.rs"]
 #[allow(dead_code, unreachable_pub, reason = "what the model does not call, and others do")]
 mod bucket;
-#[path = "../../crates/stageflow-interceptors/src/rate/gcra.rs"]
+#[path = "../../crates/stageflow-core/src/gcra.rs"]
 #[allow(dead_code, unreachable_pub, reason = "what the model does not call, and others do")]
 mod gcra;
 

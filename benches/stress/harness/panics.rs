@@ -1,4 +1,4 @@
-//! Panics that are injected are not printed; all others are.
+//! Panics that are injected are not printed, nor are those of canaries; all others are.
 
 /// How the message of an injected panic begins.
 pub(crate) const INJECTED: &str = "injected:";
@@ -7,7 +7,8 @@ pub(crate) const INJECTED: &str = "injected:";
 pub(crate) fn quiet() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if !info.payload_as_str().is_some_and(|message| message.starts_with(INJECTED)) {
+        let is_meant = |message: &str| message.starts_with(INJECTED) || message.starts_with("canary");
+        if !info.payload_as_str().is_some_and(is_meant) {
             print(info);
         }
     }));

@@ -1,16 +1,19 @@
 //! The scenarios, one file for each thing under load, and the suites that they belong to.
 
+mod canaries;
 mod cancellation;
 mod chaos;
 mod common;
 mod context;
 mod correlation;
+mod durability;
 mod events;
 mod failures;
 mod fanout;
 mod fanout_limits;
 mod graphs;
 mod interceptors;
+mod neighbours;
 mod retries;
 mod routing;
 mod simulator;
@@ -30,7 +33,7 @@ pub(crate) const SUITES: &[(&str, &str)] = &[
     ("tue", "dependency resolution"),
     ("wed", "interceptors and timeouts"),
     ("thu", "observability"),
-    ("fri", "tenants"),
+    ("fri", "tenants, and runs and answers that outlive their process"),
     ("chaos", "random failures, jitter, clock skew and scarce memory"),
     ("soak", "what grows with repetition"),
 ];
@@ -52,6 +55,9 @@ pub(crate) const ALL: &[&[Scenario]] = &[
     graphs::SCENARIOS,
     interceptors::SCENARIOS,
     tenants::SCENARIOS,
+    durability::SCENARIOS,
+    neighbours::SCENARIOS,
+    canaries::SCENARIOS,
     chaos::SCENARIOS,
     retries::SCENARIOS,
     simulator::SCENARIOS,

@@ -124,8 +124,14 @@ impl Budget {
     /// The account of a run of so many stages, and of its child runs.
     #[doc(hidden)]
     pub fn open(&self, stages: usize) -> Arc<Account> {
+        self.open_for(stages, None)
+    }
+
+    /// The same within the account of its tenant, if that has one.
+    #[doc(hidden)]
+    pub fn open_for(&self, stages: usize, tenant: Option<Arc<Account>>) -> Arc<Account> {
         let (share, floor) = self.retries.unwrap_or((SHARE, FLOOR));
-        let account = Account::new(None, limits(share, floor), self.cost.unwrap_or(UNLIMITED));
+        let account = Account::new(tenant, limits(share, floor), self.cost.unwrap_or(UNLIMITED));
         account.add_stages(stages as u64, None);
         Arc::new(account)
     }

@@ -140,7 +140,7 @@ impl StageExit {
     pub fn fail(error: impl Into<BoxError>) -> Self {
         let error = error.into();
         let own = error.downcast_ref::<InputError>().map(InputError::code);
-        match own.or_else(|| error.is::<BudgetExhausted>().then_some(code::BUDGET_EXHAUSTED)) {
+        match own.or_else(|| error.downcast_ref::<BudgetExhausted>().map(BudgetExhausted::code)) {
             Some(code) => Self::failure(code, ErrorClass::Permanent, error),
             None => Self::failure(code::STAGE_FAILED, ErrorClass::Unclassified, error),
         }

@@ -11,6 +11,7 @@
 //! | [`context`] | [`StageContext`]: what a stage may ask of its run |
 //! | [`snapshot`] | [`ContextSnapshot`]: who runs this, for whom, until when |
 //! | [`budget`] | [`Budget`]: what a run and its child runs may use together |
+//! | [`quota`] | [`Quota`]: what a tenant may use |
 //! | [`exit`] | [`StageExit`], [`ErrorClass`], [`ClassifyExt`] |
 //! | [`outcome`] | how stages and runs end |
 //! | [`intercept`] | [`Interceptor`], [`Layer`]; [`Call`] and [`Next`]: what it wraps; [`RunAdmission`]: on what it decides |
@@ -38,6 +39,8 @@ pub mod event;
 pub mod exit;
 mod extensions;
 pub mod facts;
+#[doc(hidden)]
+pub mod gcra;
 mod health;
 pub mod id;
 pub mod idempotency;
@@ -45,6 +48,7 @@ pub mod input;
 pub mod intercept;
 pub mod outcome;
 pub mod policy;
+pub mod quota;
 mod recorder;
 mod run_local;
 pub mod scope;
@@ -87,6 +91,7 @@ pub use crate::{
     intercept::{Interceptor, Layer},
     outcome::{CancelCause, Failure, RunOutcome, SkipCause, StageOutcome},
     policy::{FailurePolicy, Keep, Priority},
+    quota::{Quota, QuotaExceeded, QuotaKind, TenantQuotas},
     recorder::Recorder,
     sensitive::{REDACTED, Sensitive},
     snapshot::{ContextSnapshot, Identity, SnapshotBuilder},

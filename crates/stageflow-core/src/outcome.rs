@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     code::Code,
     exit::{BoxError, ErrorClass},
+    quota::QuotaExceeded,
 };
 
 /// How a stage ended: exactly one of these, for each stage of each run (rule S-5).
@@ -141,6 +142,8 @@ pub enum CancelCause {
         /// What the monitor says.
         reason: String,
     },
+    /// The tenant of the run has used up what it may use.
+    Quota(Box<QuotaExceeded>),
 }
 
 impl fmt::Display for CancelCause {
@@ -157,6 +160,7 @@ impl fmt::Display for CancelCause {
             Self::Shutdown => f.write_str("the engine was shut down"),
             Self::TakenOver => f.write_str("another process has taken the run over"),
             Self::Shed { reason } => f.write_str(reason),
+            Self::Quota(exceeded) => exceeded.fmt(f),
         }
     }
 }

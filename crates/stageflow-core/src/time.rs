@@ -126,7 +126,7 @@ impl DurationExt for u64 {
     }
 
     fn hours(self) -> Duration {
-        Duration::from_secs(self.saturating_mul(3600))
+        Duration::from_secs(self.saturating_mul(3_600))
     }
 }
 

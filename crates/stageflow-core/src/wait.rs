@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use crate::time::Human;
+use crate::{quota::QuotaKind, time::Human};
 
 /// What an unfinished stage waits for, as of the moment it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +20,13 @@ pub enum WaitReason {
     /// The engine's backpressure monitor, which has not let the run in yet.
     Admission {
         /// How many runs stand before it in the queue.
+        ahead: usize,
+    },
+    /// The quota of the run's tenant, which has not let the run in yet.
+    Quota {
+        /// What is limited.
+        quota: QuotaKind,
+        /// How many runs of the tenant stand before it in the queue.
         ahead: usize,
     },
     /// The engine's authentication, which has not let the run in yet.
@@ -111,7 +118,7 @@ impl WaitReason {
             Self::Permit { limit: "bulkhead", .. } => WaitKind::Bulkhead,
             Self::Permit { limit: "idempotency", .. } => WaitKind::Idempotency,
             Self::Permit { .. } => WaitKind::Permit,
-            Self::Admission { .. } => WaitKind::Admission,
+            Self::Admission { .. } | Self::Quota { .. } => WaitKind::Admission,
             Self::BackOff { breaker: Some(_), .. } => WaitKind::Breaker,
             Self::BackOff { .. } => WaitKind::BackOff,
             Self::Breaker { .. } => WaitKind::Breaker,
@@ -151,7 +158,7 @@ pub enum WaitKind {
     Breaker,
     /// A call under the same idempotency key.
     Idempotency,
-    /// The engine's backpressure monitor; of runs only.
+    /// The engine's backpressure monitor, or the quota of the tenant; of runs only.
     Admission,
 }
 
@@ -218,6 +225,9 @@ impl fmt::Display for WaitReason {
             }
             Self::Turn => f.write_str("is ready and waits for a worker"),
             Self::Admission { ahead } => write!(f, "waits to be let in, behind {ahead} other runs"),
+            Self::Quota { quota, ahead } => {
+                write!(f, "waits for its tenant's quota of {quota}, behind {ahead} other runs of the tenant")
+            }
             Self::Permit { limit, key } => {
                 write!(f, "waits for a permit of the {limit} limit")?;
                 key.as_ref().map_or(Ok(()), |key| write!(f, " `{key}`"))

@@ -14,6 +14,7 @@ pub(crate) fn cancel_word(cause: &CancelCause) -> &'static str {
         CancelCause::Parent { .. } => "parent",
         CancelCause::Shutdown => "shutdown",
         CancelCause::Shed { .. } => "shed",
+        CancelCause::Quota(_) => "quota",
         _ => "other",
     }
 }

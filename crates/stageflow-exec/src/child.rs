@@ -62,6 +62,7 @@ pub(crate) fn run(
         handle: parent.handle.clone(),
         keep: None,
         max_in_flight: None,
+        tenant: Some(parent.limits.of_tenant().cloned().unwrap_or_default()),
         account: Some(account),
         repeats,
         depth,

@@ -40,6 +40,9 @@ pub struct LimitsDescription {
     pub kinds: Vec<(StageKind, u32)>,
     /// How many of one tenant's runs.
     pub per_tenant: Option<u32>,
+    /// The quotas of tenants, where there are some, as of when the engine was built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_quota: Option<String>,
     /// How deep pipelines may be nested in each other.
     pub max_depth: u32,
     /// The values of the backpressure monitor, where there is one.
@@ -144,6 +147,9 @@ impl fmt::Display for LimitsDescription {
             write!(f, ", of kind {kind} {limit}")?;
         }
         write!(f, ", per tenant {}", OrNone(self.per_tenant))?;
+        if let Some(quota) = &self.tenant_quota {
+            write!(f, "\n  quota of each tenant: {quota}")?;
+        }
         write!(f, "\n  nesting: at most {} deep", self.max_depth)?;
         write!(f, "\n  admission: {}", self.admission.as_deref().unwrap_or("every run"))
     }

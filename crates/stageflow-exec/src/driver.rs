@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use stageflow_core::{EventKind, RunOutcome, event::NO_STAGE};
+use stageflow_core::{CancelCause, EventKind, RunOutcome, StageExit, event::NO_STAGE};
 use tokio::time::Sleep;
 
 use crate::{
@@ -17,7 +17,10 @@ use crate::{
     cleanup::Cleaning,
     durable::{Closing, Opening},
     ending::EndCause,
-    gate::Gate,
+    gate::{self, Gate},
+    handle::Entries,
+    limits::TenantLimits,
+    quota::{self, QuotaEntry, Refused},
     report::RunReport,
     run::RunCore,
     timer,
@@ -29,6 +32,8 @@ pub(crate) struct Driver {
     pub(crate) run: Arc<RunCore>,
     /// Where the engine has a monitor.
     admission: Option<Box<Admission>>,
+    /// Where tenants have quotas.
+    quota: Option<Box<QuotaEntry>>,
     /// Where the engine has security interceptors.
     gate: Option<Box<Gate>>,
     /// Where the run is written down.
@@ -44,9 +49,11 @@ pub(crate) struct Driver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Starting,
+    Entering,
     Waiting,
     Asking,
     Opening,
+    Metering,
     Beginning,
     Working,
     Stopping,
@@ -58,17 +65,18 @@ enum Phase {
 
 impl Driver {
     pub(crate) fn new(run: Arc<RunCore>) -> Self {
-        Self::admitted(run, None)
+        Self::admitted(run, Entries::default())
     }
 
-    /// Drives a run that has been offered to a monitor.
-    pub(crate) fn admitted(run: Arc<RunCore>, admission: Option<Box<Admission>>) -> Self {
+    /// Drives a run that has been offered to a monitor and to the quota of its tenant.
+    pub(crate) fn admitted(run: Arc<RunCore>, Entries { admission, quota }: Entries) -> Self {
         Self {
             gate: Gate::of(&run),
             opening: Opening::of(&run),
             closing: Closing::default(),
             run,
             admission,
+            quota,
             worker: None,
             phase: Phase::Starting,
             deadline: None,
@@ -79,6 +87,27 @@ impl Driver {
 
     pub(crate) fn is_done(&self) -> bool {
         self.phase == Phase::Done
+    }
+
+    /// It is known by now whose run it is: what its tenant may use decides on it.
+    fn meter(&mut self) {
+        let run = &self.run;
+        if run.is_stopping() {
+            return;
+        }
+        let tenant = run.snapshot.identity().tenant_id();
+        if let Some(tenants) = &run.shared.tenants {
+            match QuotaEntry::offer(tenants, tenant) {
+                Ok(entry) => {
+                    entry.note(run);
+                    self.quota = Some(Box::new(entry));
+                }
+                Err(Refused::Quota(exceeded)) => quota::refuse(run, exceeded),
+                Err(Refused::Error(error)) => gate::deny(run, "quota", StageExit::deny(error.to_string())),
+            }
+        }
+        let stages = self.quota.as_ref().and_then(|quota| quota.stages());
+        run.limits.settle(TenantLimits::new(&run.shared.limits, tenant, stages));
     }
 
     /// Works on ready stages; ready with the next phase once there is no stage to start any more.
@@ -204,6 +233,7 @@ impl Driver {
         if let Some(mut admission) = self.admission.take() {
             admission.finish(run);
         }
+        self.quota = None;
         run.shared.live.leave(run);
         Poll::Ready(())
     }
@@ -228,6 +258,7 @@ impl Drop for Driver {
         run.drop_clean_ups();
         drop(self.gate.take());
         drop(self.admission.take());
+        drop(self.quota.take());
         self.run.shared.live.leave(&self.run);
     }
 }
@@ -241,6 +272,17 @@ impl Future for Driver {
             match this.phase {
                 Phase::Starting => {
                     this.run.emit(NO_STAGE, 0, EventKind::PipelineStarted);
+                    this.phase = Phase::Entering;
+                }
+                Phase::Entering => {
+                    if let Some(quota) = &mut this.quota {
+                        std::task::ready!(quota.poll(&this.run, cx));
+                    }
+                    if let Some(admission) = &mut this.admission
+                        && !this.run.is_stopping()
+                    {
+                        admission.offer(&this.run);
+                    }
                     let waits = this.admission.as_ref().is_some_and(|admission| admission.is_waiting());
                     this.phase = if waits { Phase::Waiting } else { Phase::Asking };
                 }
@@ -254,6 +296,16 @@ impl Future for Driver {
                     if let Some(gate) = &mut this.gate {
                         std::task::ready!(gate.poll(&this.run, cx));
                         this.gate = None;
+                        this.meter();
+                    }
+                    this.phase = Phase::Metering;
+                }
+                Phase::Metering => {
+                    if let Some(quota) = &mut this.quota {
+                        std::task::ready!(quota.poll(&this.run, cx));
+                        if !this.run.is_stopping() {
+                            quota.begin();
+                        }
                     }
                     this.phase = Phase::Opening;
                 }
@@ -308,7 +360,7 @@ fn ended(run: &Arc<RunCore>, outcome: RunOutcome) -> EventKind {
     let failure = RunReport::new(Arc::clone(run)).cause();
     let cancelled = match run.ending.cause() {
         Some(EndCause::Cancel(cause)) => Some(Arc::new(cause.clone())),
-        Some(EndCause::Deadline) => Some(Arc::new(stageflow_core::CancelCause::Deadline)),
+        Some(EndCause::Deadline) => Some(Arc::new(CancelCause::Deadline)),
         _ => None,
     };
     EventKind::PipelineEnded { outcome, failure, cancelled }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, Clock, ContextSnapshot, FailureRules, Randomness, RunInfo, SinkAccount, Timeouts, TraceContext,
-    intercept::AnyInterceptor,
+    Budget, Clock, ContextSnapshot, FailureRules, Randomness, RunInfo, SinkAccount, TenantId, Timeouts,
+    TraceContext, intercept::AnyInterceptor,
 };
 use stageflow_dag::{LintReport, Pipeline, chains::Chains, lint, plan::Plan};
 use tokio::runtime::Handle;
@@ -26,6 +26,7 @@ use crate::{
     handle::{RunBuilder, RunHandle},
     limits::EngineLimits,
     live::LiveRuns,
+    quota::{TenantUsage, Tenants},
     shutdown::ShutdownReport,
     sinks::{Queue, RunEvents, SinkHandle},
 };
@@ -62,7 +63,7 @@ pub struct Engine {
 
 /// What all runs of an engine share.
 pub(crate) struct EngineShared {
-    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Whether the clock is the engine's own, not one that was put in its place.
     pub(crate) own_clock: bool,
     pub(crate) random: Box<dyn Randomness>,
@@ -71,6 +72,8 @@ pub(crate) struct EngineShared {
     pub(crate) budget: Option<Budget>,
     pub(crate) on_failure: Option<FailureRules>,
     pub(crate) backpressure: Option<BackpressureMonitor>,
+    /// Where tenants have quotas.
+    pub(crate) tenants: Option<Arc<Tenants>>,
     pub(crate) limits: EngineLimits,
     pub(crate) described: LimitsDescription,
     /// The times of stages about which neither they nor their pipeline say anything.
@@ -228,6 +231,18 @@ impl Engine {
     /// The monitor that decides on its runs, if it has one.
     pub fn backpressure(&self) -> Option<&BackpressureMonitor> {
         self.shared.backpressure.as_ref()
+    }
+
+    /// What a tenant uses of its quota, as of now; `None` if the engine has no quotas. The runs without a tenant are the tenant `""`.
+    pub fn tenant_usage(&self, tenant: impl Into<TenantId>) -> Option<TenantUsage> {
+        let (tenants, id) = (self.shared.tenants.as_ref()?, tenant.into());
+        Some(tenants.usage(Some(&id).filter(|id| !id.as_str().is_empty())))
+    }
+
+    /// What all tenants use that the engine knows something of, by name: those with runs, and those whose quota is not whole again.
+    /// In time linear in their number.
+    pub fn tenant_usages(&self) -> Vec<TenantUsage> {
+        self.shared.tenants.as_ref().map_or_else(Vec::new, |tenants| tenants.usages())
     }
 
     /// What the engine says about the time of stages about which neither they nor their pipeline do.

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use stageflow_core::{
-    Budget, Clock, Code, EventSink, FailureRules, Interceptor, Layer, Randomness, StageKind, TimeLimit,
-    Timeouts, code,
+    Budget, Clock, Code, EventSink, FailureRules, Interceptor, Layer, Randomness, StageKind, TenantQuotas,
+    TimeLimit, Timeouts, code,
     intercept::{AnyInterceptor, Placement},
     time::{SeededRandom, ThreadRandom},
 };
@@ -21,6 +21,7 @@ use crate::{
     gate,
     limits::{EngineLimits, Limit},
     live::LiveRuns,
+    quota::Tenants,
     sinks::SinkHandle,
 };
 
@@ -33,6 +34,7 @@ pub struct EngineBuilder {
     max_in_flight: Option<u32>,
     kinds: Vec<(StageKind, u32)>,
     per_tenant: Option<u32>,
+    quotas: Option<TenantQuotas>,
     max_depth: Option<u32>,
     budget: Option<Budget>,
     on_failure: Option<FailureRules>,
@@ -130,15 +132,49 @@ impl EngineBuilder {
         self
     }
 
+    /// What each tenant may use: a [`Quota`](stageflow_core::Quota) for all of them, or [`TenantQuotas`] with others for some, which can be
+    /// changed while the engine runs (rule S-11). Runs without a tenant count as one tenant.
+    ///
+    /// It decides on every run that is started, child runs being part of theirs: after the engine's authentication if it has one, so
+    /// that nobody uses up the quota of somebody else, and before its backpressure monitor if it has none. Who waits for a quota after
+    /// it was authenticated is in for the monitor. A tenant that comes too often is refused with `QUOTA_EXCEEDED`, or waits.
+    ///
+    /// ```
+    /// use stageflow_core::{DurationExt, Quota, TenantQuotas, code, stage_fn};
+    /// use stageflow_dag::Pipeline;
+    /// use stageflow_exec::Engine;
+    /// use std::sync::Arc;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+    /// let mut p = Pipeline::builder("double");
+    /// let n = p.input();
+    /// let doubled = p.stage("double", stage_fn(|_ctx, n: Arc<u32>| async move { Ok(*n * 2) })).inputs(n);
+    /// let double = p.build(doubled)?;
+    ///
+    /// let engine = Engine::builder().tenant_quota(Quota::concurrent_runs(20).runs_per(1, 1.hours())).build()?;
+    /// engine.run(&double, 21).tenant("acme").await?;
+    /// let refused = engine.run(&double, 21).tenant("acme").await.unwrap_err();
+    /// assert_eq!(refused.code(), code::QUOTA_EXCEEDED);
+    /// engine.run(&double, 21).tenant("other").await?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn tenant_quota(mut self, quotas: impl Into<TenantQuotas>) -> Self {
+        self.quotas = Some(quotas.into());
+        self
+    }
+
     /// What a failure means for runs of pipelines that do not say so themselves; without a call, it ends the run (rule S-7).
     pub fn on_failure(mut self, rules: impl Into<FailureRules>) -> Self {
         self.on_failure = Some(rules.into());
         self
     }
 
-    /// Lets every run in: no limit per engine, tenant or kind, and no monitor, whatever was said so far.
+    /// Lets every run in: no limit per engine, tenant or kind, no quota, and no monitor, whatever was said so far.
     pub fn without_limits(mut self) -> Self {
         (self.max_in_flight, self.per_tenant, self.backpressure) = (None, None, None);
+        self.quotas = None;
         self.kinds.clear();
         self
     }
@@ -277,13 +313,17 @@ impl EngineBuilder {
             max_in_flight: self.max_in_flight,
             kinds: self.kinds,
             per_tenant: self.per_tenant,
+            tenant_quota: self.quotas.as_ref().map(ToString::to_string),
             max_depth: self.max_depth.unwrap_or(16),
             admission: self.backpressure.as_ref().map(ToString::to_string),
         };
+        let own_clock = self.clock.is_none();
+        let clock: Arc<dyn Clock> = self.clock.map_or_else(|| Arc::new(TokioClock::new()) as _, Arc::from);
         Engine {
             shared: Arc::new(EngineShared {
-                own_clock: self.clock.is_none(),
-                clock: self.clock.unwrap_or_else(|| Box::new(TokioClock::new())),
+                own_clock,
+                tenants: self.quotas.map(|quotas| Tenants::new(quotas, Arc::clone(&clock))),
+                clock,
                 random,
                 seed: self.seed,
                 max_depth: described.max_depth,

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, sync::Arc};
 
 use stageflow_core::{
-    CancelCause, Code, ErrorClass, Failure, RunOutcome, Stopped, code, durable::JournalError,
+    CancelCause, Code, ErrorClass, Failure, QuotaExceeded, RunOutcome, Stopped, code, durable::JournalError,
 };
 
 use crate::{ending::EndCause, report::RunReport, run::RunCore};
@@ -18,6 +18,8 @@ enum Kind {
     Refused { code: Code, message: String },
     /// Its journal did not do what it was asked for.
     Journal(JournalError),
+    /// The tenant has used up what it may use.
+    OverQuota { pipeline: Arc<str>, exceeded: QuotaExceeded },
     /// It ran.
     Ended(Arc<RunCore>),
 }
@@ -31,6 +33,10 @@ impl RunError {
         Self(Box::new(Kind::Journal(error)))
     }
 
+    pub(crate) fn over_quota(pipeline: Arc<str>, exceeded: QuotaExceeded) -> Self {
+        Self(Box::new(Kind::OverQuota { pipeline, exceeded }))
+    }
+
     pub(crate) fn ended(run: Arc<RunCore>) -> Self {
         Self(Box::new(Kind::Ended(run)))
     }
@@ -38,7 +44,7 @@ impl RunError {
     /// How the run ended; `None` if it never started.
     pub fn outcome(&self) -> Option<RunOutcome> {
         match &*self.0 {
-            Kind::Refused { .. } | Kind::Journal(_) => None,
+            Kind::Refused { .. } | Kind::Journal(_) | Kind::OverQuota { .. } => None,
             Kind::Ended(run) => Some(RunReport::new(Arc::clone(run)).outcome()),
         }
     }
@@ -48,13 +54,27 @@ impl RunError {
         match (&*self.0, self.outcome()) {
             (Kind::Refused { code, .. }, _) => *code,
             (Kind::Journal(error), _) => error.code(),
+            (Kind::OverQuota { .. }, _) => code::QUOTA_EXCEEDED,
             (Kind::Ended(run), Some(RunOutcome::Cancelled)) => match run.ending.cause() {
                 Some(EndCause::Cancel(CancelCause::Shed { .. })) => code::OVERLOADED,
+                Some(EndCause::Cancel(CancelCause::Quota(_))) => code::QUOTA_EXCEEDED,
                 _ => code::CANCELLED,
             },
             (_, Some(RunOutcome::TimedOut)) => code::DEADLINE_EXCEEDED,
             (_, Some(RunOutcome::Completed)) => code::NO_OUTPUT,
             _ => self.failure().map_or(code::NO_OUTPUT, |failure| failure.code()),
+        }
+    }
+
+    /// Which quota of the run's tenant did not let it in, if that is why: with the limit, and when it may help to come again.
+    pub fn quota(&self) -> Option<&QuotaExceeded> {
+        match &*self.0 {
+            Kind::Refused { .. } | Kind::Journal(_) => None,
+            Kind::OverQuota { exceeded, .. } => Some(exceeded),
+            Kind::Ended(run) => match run.ending.cause() {
+                Some(EndCause::Cancel(CancelCause::Quota(exceeded))) => Some(exceeded),
+                _ => None,
+            },
         }
     }
 
@@ -78,14 +98,18 @@ impl RunError {
     /// Whether another run may succeed without a change of code or input.
     ///
     /// Of the runs that were refused, those that met an engine which is shutting down may: another engine takes them; and those
-    /// that met one which is overloaded: later.
+    /// that met one which is overloaded, or whose quota is used up: later.
     pub fn recoverable(&self) -> bool {
         if let Kind::Journal(error) = &*self.0 {
             return error.kind().class() == ErrorClass::Transient;
         }
         match self.outcome() {
             Some(RunOutcome::TimedOut | RunOutcome::Cancelled) => true,
-            None => matches!(self.code(), code::SHUTTING_DOWN | code::OVERLOADED),
+            None => {
+                matches!(self.code(), code::SHUTTING_DOWN | code::OVERLOADED | code::QUOTA_EXCEEDED)
+            }
+            // The window of a cost comes to its end.
+            Some(RunOutcome::Failed) if self.code() == code::QUOTA_EXCEEDED => true,
             Some(RunOutcome::Failed) => self.failure().is_some_and(|failure| failure.recoverable()),
             _ => false,
         }
@@ -94,7 +118,7 @@ impl RunError {
     /// What the run was; `None` if it never started.
     pub fn report(&self) -> Option<RunReport> {
         match &*self.0 {
-            Kind::Refused { .. } | Kind::Journal(_) => None,
+            Kind::Refused { .. } | Kind::Journal(_) | Kind::OverQuota { .. } => None,
             Kind::Ended(run) => Some(RunReport::new(Arc::clone(run))),
         }
     }
@@ -105,6 +129,9 @@ impl fmt::Display for RunError {
         let run = match &*self.0 {
             Kind::Refused { code, message } => return write!(f, "{message} [{code}]"),
             Kind::Journal(error) => return write!(f, "{error} [{}]", error.code()),
+            Kind::OverQuota { pipeline, exceeded } => {
+                return write!(f, "`{pipeline}` was not started: {exceeded} [{}]", code::QUOTA_EXCEEDED);
+            }
             Kind::Ended(run) => run,
         };
         let name = run.plan.name();
@@ -150,7 +177,7 @@ impl Error for RunError {
         let run = match &*self.0 {
             Kind::Ended(run) => run,
             Kind::Journal(error) => return error.source(),
-            Kind::Refused { .. } => return None,
+            Kind::Refused { .. } | Kind::OverQuota { .. } => return None,
         };
         let cause = run.first_failure.get_or_init(|| RunReport::new(Arc::clone(run)).cause());
         cause.as_ref().map(|failure| failure as &(dyn Error + 'static))

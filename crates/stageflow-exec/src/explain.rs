@@ -72,6 +72,7 @@ impl Explanation {
         });
         let stopping = run.is_stopping();
         let ahead = run.ahead();
+        let quota = run.quota_wait();
         let at_gate = run.known_details().is_some_and(|details| details.is_at_gate);
         let waits = run.unfinished().map(|stage| {
             let cell = run.cell(stage);
@@ -79,6 +80,7 @@ impl Explanation {
                 State::Waiting => match run.undecided_sources(stage) {
                     stages if stages.is_empty() => {
                         let turn = if at_gate { WaitReason::Authentication } else { WaitReason::Turn };
+                        let turn = quota.clone().unwrap_or(turn);
                         ahead.map_or(turn, |ahead| WaitReason::Admission { ahead })
                     }
                     stages => WaitReason::Dependencies { stages },
@@ -123,6 +125,12 @@ impl RunCore {
         let monitor = self.shared.backpressure.as_ref().filter(|_| self.depth == 0)?;
         let place = self.details().place;
         place.map(|number| monitor.ahead(number))
+    }
+
+    /// What the run waits for of its tenant's quota, while it does.
+    fn quota_wait(&self) -> Option<WaitReason> {
+        let (tenant, number, quota) = self.known_details()?.quota.clone()?;
+        Some(WaitReason::Quota { quota, ahead: tenant.look(|ledger| ledger.ahead(number)) })
     }
 
     /// What a stage has said it waits for.

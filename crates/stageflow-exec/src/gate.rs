@@ -119,7 +119,7 @@ impl Drop for Gate {
 }
 
 /// Ends the run as denied, before any stage of it has begun.
-fn deny(run: &RunCore, by: &str, exit: StageExit) {
+pub(crate) fn deny(run: &RunCore, by: &str, exit: StageExit) {
     if run.end(EndCause::NotAdmitted { by: by.to_owned() })
         && let Exit::Fail(spec) = exit.denied_by(by).into_exit()
     {

@@ -30,6 +30,8 @@ use crate::{
     engine::Engine,
     error::RunError,
     explain::Explanation,
+    limits::TenantLimits,
+    quota::{QuotaEntry, Refused, Tenants},
     report::RunReport,
     run::{RunCore, Seed},
     sinks::{EventStream, Queue},
@@ -227,8 +229,8 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             Err(_) => Err(no_runtime(self.plan.name())),
         };
         match admitted {
-            Ok((run, admission)) => {
-                let task = run.handle.spawn(Driver::admitted(Arc::clone(&run), admission));
+            Ok((run, entries)) => {
+                let task = run.handle.spawn(Driver::admitted(Arc::clone(&run), entries));
                 RunHandle { inner: Some(Started { run, task }), refused: None, stream, output: PhantomData }
             }
             Err(error) => {
@@ -272,10 +274,21 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             }
             None => durable::log_of(&shared, &self.plan, &self.input)?,
         };
+        // Where runs are authenticated it is not known before whose they are.
+        let is_asked = !shared.gates.is_empty();
+        let quota = match &shared.tenants {
+            Some(tenants) if !is_asked => Some(enter(tenants, snapshot.tenant_id(), &self.plan)?),
+            _ => None,
+        };
+        let is_waiting = quota.as_ref().is_some_and(|quota| quota.is_waiting());
         let admission = match &shared.backpressure {
+            // Who waits for the quota of its tenant takes no place from others.
+            Some(monitor) if is_waiting => Some(Box::new(Admission::later(monitor.clone()))),
             Some(monitor) => Some(offer(monitor, self.plan.name())?),
             None => None,
         };
+        let stages = quota.as_ref().and_then(|quota| quota.stages());
+        let tenant = (!is_asked).then(|| TenantLimits::new(&shared.limits, snapshot.tenant_id(), stages));
         let started = shared.clock.wall();
         let snapshot = Arc::new(snapshot.build_with(|| RunId::from_parts(started, &*shared.random)));
         let chains = chains::of_run(&shared, &self.plan)?;
@@ -290,6 +303,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             handle,
             keep: self.keep,
             max_in_flight: self.max_in_flight,
+            tenant,
             account: None,
             repeats: None,
             depth: 0,
@@ -300,8 +314,11 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
         if let Some(admission) = &admission {
             admission.note(&run);
         }
+        if let Some(quota) = &quota {
+            quota.note(&run);
+        }
         run.shared.live.enter(&run)?;
-        Ok((run, admission))
+        Ok((run, Entries { admission, quota }))
     }
 }
 
@@ -321,12 +338,29 @@ impl<O: Send + Sync + 'static> IntoFuture for RunBuilder<O> {
 }
 
 /// A run that was let in, or that waits for it.
-type Admitted = (Arc<RunCore>, Option<Box<Admission>>);
+type Admitted = (Arc<RunCore>, Entries);
+
+/// The ways by which a run has to go before it is let in.
+#[derive(Default)]
+pub(crate) struct Entries {
+    /// Where the engine has a monitor.
+    pub(crate) admission: Option<Box<Admission>>,
+    /// Where tenants have quotas, and no authentication comes before them.
+    pub(crate) quota: Option<Box<QuotaEntry>>,
+}
 
 /// Offers a run to the monitor: one that is refused costs nothing more than this.
 fn offer(monitor: &BackpressureMonitor, pipeline: &str) -> Result<Box<Admission>, RunError> {
     let refused = |why| RunError::refused(code::OVERLOADED, format!("`{pipeline}` was not started: {why}"));
     monitor.enter(true).map(|entry| Box::new(Admission::new(entry))).map_err(refused)
+}
+
+/// Offers a run to the quota of its tenant: one that is refused costs nothing more than this.
+fn enter(tenants: &Tenants, tenant: Option<&TenantId>, plan: &Plan) -> Result<Box<QuotaEntry>, RunError> {
+    QuotaEntry::offer(tenants, tenant).map(Box::new).map_err(|refused| match refused {
+        Refused::Quota(exceeded) => RunError::over_quota(Arc::clone(plan.name()), exceeded),
+        Refused::Error(error) => error,
+    })
 }
 
 fn no_runtime(pipeline: &str) -> RunError {
@@ -357,8 +391,8 @@ impl<O: Send + Sync + 'static> Future for RunFuture<O> {
                 return Poll::Ready(Err(no_runtime(builder.plan.name())));
             };
             match builder.admit(handle, None) {
-                Ok((run, admission)) => {
-                    self.state = State::Driving(Box::new(Driver::admitted(run, admission)));
+                Ok((run, entries)) => {
+                    self.state = State::Driving(Box::new(Driver::admitted(run, entries)));
                 }
                 Err(error) => {
                     self.state = State::Done;

@@ -39,6 +39,7 @@ mod pending;
 mod progress;
 mod protocol;
 mod queue;
+mod quota;
 mod ready;
 mod report;
 mod row;
@@ -65,6 +66,7 @@ pub use crate::{
     error::RunError,
     explain::{Explanation, StageWait},
     handle::{Completed, PipelineExt, RunBuilder, RunFuture, RunHandle},
+    quota::TenantUsage,
     report::{RunReport, StageReport},
     run::CleanUpFailure,
     shutdown::{AbandonedRun, ShutdownReport},

@@ -13,7 +13,15 @@ use crate::run::RunCore;
 impl RunCore {
     /// The account of the run. Most runs never open theirs.
     pub(crate) fn account(&self) -> &Arc<Account> {
-        self.account.get_or_init(|| self.snapshot.budget().open(self.plan.len()))
+        let open = || self.snapshot.budget().open_for(self.plan.len(), self.of_tenant.get().cloned());
+        self.account.get_or_init(open)
+    }
+
+    /// A tenant's account pays for the run as well, if it has one.
+    pub(crate) fn pay_with(&self, tenant: Option<&Arc<Account>>) {
+        if let Some(account) = tenant {
+            self.of_tenant.get_or_init(|| Arc::clone(account));
+        }
     }
 
     /// What was used of the budget, if anybody has asked for it.

@@ -1,6 +1,6 @@
 //! [`RateLimiter`]: so much cost per time in several dimensions, such as requests and tokens of a model provider.
 //!
-//! The algorithm is GCRA, our own in `gcra.rs`. The crate `governor` has it as well, but a limiter of it knows one dimension, and
+//! The algorithm is GCRA, our own in `stageflow_core::gcra`. The crate `governor` has it as well, but a limiter of it knows one dimension, and
 //! cannot take from several at once or from none; it gives nothing back, knows no debt, and its quota is fixed. Nor has it a queue:
 //! its waiters sleep and try again, so that small costs pass large ones, and none knows in advance how long it will wait.
 
@@ -8,7 +8,6 @@ mod bucket;
 mod builder;
 mod charge;
 mod error;
-mod gcra;
 mod headers;
 mod intercept;
 mod request;
@@ -17,7 +16,11 @@ mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use stageflow_core::{StageContext, time::nanos};
+use stageflow_core::{
+    StageContext,
+    gcra::{self, Quota},
+    time::nanos,
+};
 use tokio::time::Instant;
 
 pub use self::{
@@ -25,7 +28,7 @@ pub use self::{
     intercept::RateCall, request::RateRequest,
 };
 
-use self::{bucket::Bucket, charge::Held, gcra::Quota, intercept::Hooks};
+use self::{bucket::Bucket, charge::Held, intercept::Hooks};
 use crate::{
     clock,
     limit::{Keyed, WhenFull},

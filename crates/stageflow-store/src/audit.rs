@@ -1,7 +1,9 @@
 //! Audit records: [`AuditSink`] makes them of the events of runs, and [`verify`] checks the chain of a log.
 
 mod rules;
+#[expect(clippy::disallowed_methods, reason = "a sink works on a thread of its own, outside of any run")]
 mod sink;
+#[expect(clippy::disallowed_methods, reason = "it waits on a thread that nobody else needs")]
 mod wait;
 
 pub use self::sink::AuditSink;

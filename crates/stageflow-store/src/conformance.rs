@@ -50,6 +50,8 @@ mod leases;
 mod pauses;
 mod runs;
 mod tenants;
+#[cfg(test)]
+mod tests;
 
 use std::{future::Future, time::Duration};
 

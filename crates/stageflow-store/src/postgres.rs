@@ -9,7 +9,10 @@ mod data;
 mod guard;
 mod journal;
 mod leases;
+mod releases;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod writer;
 
@@ -25,7 +28,10 @@ use tokio_postgres::{
 };
 
 pub use self::answers::PostgresAnswers;
-use self::{access::Access, audit::Records, batch::Request, leases::Held, trouble::Trouble, writer::Writer};
+use self::{
+    access::Access, audit::Records, batch::Request, leases::Held, releases::Releases, trouble::Trouble,
+    writer::Writer,
+};
 
 /// How connections are used.
 ///
@@ -126,8 +132,11 @@ impl PostgresOptions {
         let mut config = config.clone();
         let said = config.get_options().unwrap_or_default().to_owned();
         let millis = self.statement_timeout.as_millis();
-        let mut options =
-            format!("-c statement_timeout={millis} -c idle_in_transaction_session_timeout={millis}");
+        // Every statement looks rows up by their key, and is planned once: also while a table is empty and would better be read as a whole.
+        let mut options = format!(
+            "-c statement_timeout={millis} -c idle_in_transaction_session_timeout={millis} \
+             -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+        );
         if !said.contains("synchronous_commit") {
             options.push_str(" -c synchronous_commit=on");
         }
@@ -168,6 +177,7 @@ pub struct PostgresStore {
     queue: mpsc::UnboundedSender<Request>,
     records: mpsc::UnboundedSender<Records>,
     held: Held,
+    releases: Releases,
     options: PostgresOptions,
     place: Arc<str>,
     /// The heartbeat ends with the last clone.
@@ -209,7 +219,7 @@ impl PostgresStore {
         let pool = options.pool(&config, tls.clone(), options.connections)?;
         let writers = options.pool(&config, tls, 1)?;
         let access = Access { pool, within: options.answer_within, runtime };
-        access.once(guard::check(&access.pool)).await?;
+        access.repeat(|| guard::check(&access.pool)).await?;
         let held = Held::default();
         let (queue, asked) = mpsc::unbounded_channel();
         let writer = Writer {
@@ -225,7 +235,16 @@ impl PostgresStore {
         access.runtime.spawn(writer.run());
         access.runtime.spawn(audit::write(access.clone(), audited));
         access.runtime.spawn(leases::heartbeat(access.clone(), held.clone(), options.lease, ended));
-        Ok(Self { access, queue, records, held, options, place: place(&config).into(), _alive: alive })
+        Ok(Self {
+            access,
+            queue,
+            records,
+            held,
+            releases: Releases::new(),
+            options,
+            place: place(&config).into(),
+            _alive: alive,
+        })
     }
 
     /// Makes the tables as the role that is to own them, and grants the role of the application what it needs. What is there already

@@ -58,6 +58,7 @@ pub(crate) fn time_of(nanos: i64) -> SystemTime {
 }
 
 /// The time a while from now, as a column.
+#[cfg(feature = "sqlite")]
 pub(crate) fn nanos_in(time: Duration) -> i64 {
     nanos_of(wall_now()).saturating_add(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
 }

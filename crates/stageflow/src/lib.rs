@@ -110,14 +110,14 @@ pub use stageflow_core::{
     DropReason, DurationExt, EVENTS, ErrorClass, Event, EventClass, EventKind, EventSink, EventSpec,
     Extensions, Failure, FailureCollector, FailurePolicy, FailureRecord, FailureRules, FailureSummary,
     FallbackFacts, FieldValue, FnStage, Growth, IdempotencyFacts, Identity, InputError, InteractionId,
-    Interceptor, Jitter, Keep, Layer, Losses, Next, NotBegun, Owned, PolicyFacts, PolicyId, Priority,
-    REDACTED, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId, Reservation, RetryFacts,
-    RunAdmission, RunBudget, RunId, RunInfo, RunOutcome, Sensitive, SessionId, SinkAccount, SkipCause,
-    SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs, StageKind, StageOutcome,
-    StageResult, StopReason, Stopped, TenantGuardFacts, TenantId, TimeLimit, TimeoutFacts, Timeouts,
-    TraceContext, TraceContextError, UserId, Value, WaitKind, WaitReason, WaitSum, code,
-    context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent, stage::UnknownKind,
-    stage_fn, time::SeededRandom,
+    Interceptor, Jitter, Keep, Layer, Losses, Next, NotBegun, Owned, PolicyFacts, PolicyId, Priority, Quota,
+    QuotaExceeded, QuotaKind, REDACTED, Randomness, RateDimension, RateLimitFacts, Recorder, RequestId,
+    Reservation, RetryFacts, RunAdmission, RunBudget, RunId, RunInfo, RunOutcome, Sensitive, SessionId,
+    SinkAccount, SkipCause, SnapshotBuilder, Stage, StageContext, StageExit, StageInput, StageInputs,
+    StageKind, StageOutcome, StageResult, StopReason, Stopped, TenantGuardFacts, TenantId, TenantQuotas,
+    TimeLimit, TimeoutFacts, Timeouts, TraceContext, TraceContextError, UserId, Value, WaitKind, WaitReason,
+    WaitSum, code, context::CleanUpResult, intercept::Placement, scope::Hold, snapshot::Parent,
+    stage::UnknownKind, stage_fn, time::SeededRandom,
 };
 #[doc(inline)]
 pub use stageflow_dag::{
@@ -131,7 +131,7 @@ pub use stageflow_exec::{
     BackpressureStats, Blocking, CleanUpFailure, Completed, Engine, EngineBuildError, EngineBuilder,
     EngineDefaults, EngineDescription, EventStream, Explanation, InterceptorDescription, InterceptorOrder,
     LimitsDescription, Overloaded, PipelineExt, RunBuilder, RunError, RunFuture, RunHandle, RunReport,
-    ShedRule, ShutdownReport, StageReport, StageWait, blocking,
+    ShedRule, ShutdownReport, StageReport, StageWait, TenantUsage, blocking,
 };
 
 #[cfg(feature = "events")]

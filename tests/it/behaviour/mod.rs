@@ -34,6 +34,7 @@ mod policies;
 mod policy_regressions;
 mod presets;
 mod priority;
+mod quotas;
 mod regressions;
 mod regressions_more;
 mod report;

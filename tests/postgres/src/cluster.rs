@@ -159,8 +159,10 @@ impl Cluster {
     pub fn restart(&self) -> Result<(), Error> {
         let options = format!(
             "-c listen_addresses='' -c unix_socket_directories='{}' -c unix_socket_permissions=0700 -c max_connections=200 \
-             -c shared_buffers=32MB -c fsync={fsync} -c synchronous_commit={fsync} -c log_min_messages=log",
+             -c shared_buffers=32MB -c fsync={fsync} -c synchronous_commit={fsync} -c log_min_messages=log{recovery}",
             self.folder.display(),
+            // After a crash it syncs every file that there is, one by one otherwise.
+            recovery = if cfg!(target_os = "linux") { " -c recovery_init_sync_method=syncfs" } else { "" },
             fsync = if self.fsync { "on" } else { "off" },
         );
         let mut start = self.program("pg_ctl");

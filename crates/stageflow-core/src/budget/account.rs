@@ -23,11 +23,13 @@ pub struct Account {
     stages: AtomicU64,
     granted: AtomicU64,
     refused: AtomicU64,
-    limit: u64,
+    limit: AtomicU64,
     /// What was spent and what is reserved, in one word: it alone decides whether there is enough.
     used: AtomicU64,
     reserved: AtomicU64,
     unaffordable: AtomicU64,
+    /// Whether it is a tenant's, for all its runs, and not that of a run.
+    is_of_tenant: bool,
     /// Which exhaustions were told, a bit for each kind.
     told: AtomicU64,
 }
@@ -57,12 +59,28 @@ impl Account {
             stages: AtomicU64::new(0),
             granted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            limit,
+            limit: AtomicU64::new(limit),
             used: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
             unaffordable: AtomicU64::new(0),
+            is_of_tenant: false,
             told: AtomicU64::new(0),
         }
+    }
+
+    /// The account of a tenant, around those of its runs: it limits what they cost together, and no retries.
+    pub fn of_tenant(limit: u64) -> Self {
+        Self { is_of_tenant: true, ..Self::new(None, (UNLIMITED, 0), limit) }
+    }
+
+    /// Whether it is a tenant's.
+    pub fn is_of_tenant(&self) -> bool {
+        self.is_of_tenant
+    }
+
+    /// Changes the limit. What was granted stays granted.
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Relaxed);
     }
 
     /// This account, and those around it.
@@ -101,7 +119,8 @@ impl Account {
     /// Sets `amount` aside in this account and in those around it, or in none: `Err` with the one that cannot afford it.
     pub fn reserve(&self, amount: u64) -> Result<(), &Self> {
         let take = |account: &Self| {
-            let more = |used: u64| Some(used.saturating_add(amount)).filter(|used| *used <= account.limit);
+            let limit = account.limit();
+            let more = |used: u64| Some(used.saturating_add(amount)).filter(|used| *used <= limit);
             account.used.fetch_update(Relaxed, Relaxed, more).is_ok()
         };
         let Some(poor) = self.all().position(|account| !take(account)) else {
@@ -154,7 +173,7 @@ impl Account {
 
     /// The limit; [`UNLIMITED`] for none.
     pub fn limit(&self) -> u64 {
-        self.limit
+        self.limit.load(Relaxed)
     }
 
     /// How often a cost could not be afforded.
@@ -163,20 +182,20 @@ impl Account {
     }
 
     pub fn costs(&self) -> Costs {
-        let used = self.used.load(Relaxed);
+        let (used, limit) = (self.used.load(Relaxed), self.limit());
         // What is reserved is taken from `used` first and given back to it last.
         let reserved = self.reserved.load(Relaxed).min(used);
         Costs {
             spent: used - reserved,
             reserved,
-            left: self.limit.saturating_sub(used),
-            overdrawn: used.saturating_sub(self.limit),
+            left: limit.saturating_sub(used),
+            overdrawn: used.saturating_sub(limit),
         }
     }
 
     /// The least that this account and those around it have left.
     pub fn cost_left(&self) -> u64 {
-        let left = |account: &Self| match account.limit {
+        let left = |account: &Self| match account.limit() {
             UNLIMITED => UNLIMITED,
             _ => account.costs().left,
         };

@@ -6,7 +6,11 @@ use super::{
     account::{Account, Kind},
     report::{BudgetReport, limit},
 };
-use crate::context::StageContext;
+use crate::{
+    code::{self, Code},
+    context::StageContext,
+    quota::QuotaKind,
+};
 
 /// What is left to a run, its child runs and this attempt: attempts, cost and time. Made by [`StageContext::budget`].
 ///
@@ -67,7 +71,7 @@ impl RunBudget {
     ///
     /// # Errors
     ///
-    /// [`BudgetExhausted`] where it cannot be afforded; with `?` a stage leaves with the code `BUDGET_EXHAUSTED`.
+    /// [`BudgetExhausted`] where it cannot be afforded; with `?` a stage leaves with its [`code`](BudgetExhausted::code).
     ///
     /// # Cancel safety
     ///
@@ -77,7 +81,8 @@ impl RunBudget {
             Ok(()) => Ok(Reservation { account: Arc::clone(&self.account), amount, actual: amount }),
             Err(poor) => {
                 self.tell(poor, Kind::Cost);
-                Err(BudgetExhausted { wanted: amount, left: self.account.cost_left() })
+                let is_of_tenant = poor.is_of_tenant();
+                Err(BudgetExhausted { wanted: amount, left: self.account.cost_left(), is_of_tenant })
             }
         }
     }
@@ -117,6 +122,15 @@ impl RunBudget {
             return;
         }
         let report = BudgetReport::of(account);
+        if account.is_of_tenant() {
+            let used = report.cost_spent.saturating_add(report.cost_reserved);
+            let (quota, limit) = (QuotaKind::Cost.as_str().to_owned(), account.limit().to_string());
+            self.ctx.emit(
+                "tenant.quota_exceeded",
+                [("quota", quota), ("used", used.to_string()), ("limit", limit)],
+            );
+            return;
+        }
         let (kind, used, limit) = match kind {
             Kind::Retries => ("retries", report.retries, report.retry_limit),
             Kind::Cost => ("cost", report.cost_spent.saturating_add(report.cost_reserved), report.cost_limit),
@@ -168,7 +182,8 @@ impl Drop for Reservation {
 
 /// A cost cannot be afforded.
 ///
-/// As a failure of a stage it has the code `BUDGET_EXHAUSTED` and is permanent: it is not tried again.
+/// As a failure of a stage it has the code `BUDGET_EXHAUSTED`, or `QUOTA_EXCEEDED` where it is the quota of the run's tenant that is
+/// used up, and is permanent: it is not tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BudgetExhausted {
@@ -176,11 +191,21 @@ pub struct BudgetExhausted {
     pub wanted: u64,
     /// What was left.
     pub left: u64,
+    /// Whether it is the quota of the tenant that is used up, and not the budget of the run.
+    pub is_of_tenant: bool,
+}
+
+impl BudgetExhausted {
+    /// `BUDGET_EXHAUSTED`, or `QUOTA_EXCEEDED` where it is the tenant's quota.
+    pub fn code(&self) -> Code {
+        if self.is_of_tenant { code::QUOTA_EXCEEDED } else { code::BUDGET_EXHAUSTED }
+    }
 }
 
 impl fmt::Display for BudgetExhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a cost of {} is above the {} that are left of the run's budget", self.wanted, self.left)
+        let of = if self.is_of_tenant { "its tenant's quota" } else { "the run's budget" };
+        write!(f, "a cost of {} is above the {} that are left of {of}", self.wanted, self.left)
     }
 }
 

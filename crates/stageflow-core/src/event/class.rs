@@ -68,9 +68,8 @@ impl EventClass {
         match name.split_once('.').map_or(name, |(space, _)| space) {
             "audit" | "auth" | "journal" | "tenant" => Self::Terminal,
             "batch" | "breaker" | "bulkhead" | "context" | "fallback" | "fan_out" | "guard"
-            | "guard_retry" | "idempotency" | "limit" | "pause" | "rate" | "retry" | "route" | "saga" => {
-                Self::Decision
-            }
+            | "guard_retry" | "idempotency" | "limit" | "pause" | "quota" | "rate" | "retry" | "route"
+            | "saga" => Self::Decision,
             "debug" | "trace" => Self::Debug,
             "stage" if name.starts_with("stage.retry_") => Self::Decision,
             _ => Self::Progress,

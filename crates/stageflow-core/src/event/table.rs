@@ -168,6 +168,27 @@ pub const EVENTS: &[EventSpec] = &[
         &["reason", "principal"],
     ),
     event(
+        "quota.waiting",
+        Decision,
+        "tenant quota",
+        "A run waits for the quota of its tenant.",
+        &["quota", "used", "limit", "ahead"],
+    ),
+    event(
+        "quota.admitted",
+        Decision,
+        "tenant quota",
+        "A run that waited for the quota of its tenant is let in.",
+        &["waited_ns"],
+    ),
+    event(
+        "tenant.quota_exceeded",
+        Terminal,
+        "tenant quota",
+        "A run that was started is refused, or the first stage of a window that its tenant cannot afford.",
+        &["quota", "used", "limit", "retry_after_ns"],
+    ),
+    event(
         "idempotency.waited",
         Decision,
         "idempotency",

@@ -14,6 +14,7 @@ use stageflow_core::{
 use tokio::time::Sleep;
 
 use super::{
+    monitor::BackpressureMonitor,
     permit::{Entry, Place},
     state::ShedRule,
 };
@@ -22,6 +23,8 @@ use crate::{ending::EndCause, run::RunCore, timer};
 /// The admission of one run. Dropped, it gives back the place or the permit, and counts no latency.
 pub(crate) struct Admission {
     entry: Option<Entry>,
+    /// To whom it is offered when it comes to its turn.
+    later: Option<BackpressureMonitor>,
     /// When it has waited too long, in nanoseconds of the run, once it waits.
     expires_at: Option<u64>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -30,7 +33,25 @@ pub(crate) struct Admission {
 
 impl Admission {
     pub(crate) fn new(entry: Entry) -> Self {
-        Self { entry: Some(entry), expires_at: None, timer: None, waited: 0 }
+        Self { entry: Some(entry), later: None, expires_at: None, timer: None, waited: 0 }
+    }
+
+    /// The admission of a run that is let in by somebody else first.
+    pub(crate) fn later(monitor: BackpressureMonitor) -> Self {
+        Self { entry: None, later: Some(monitor), expires_at: None, timer: None, waited: 0 }
+    }
+
+    /// Offers a run that was not offered so far; one that is refused ends.
+    pub(crate) fn offer(&mut self, run: &RunCore) {
+        let Some(monitor) = self.later.take() else { return };
+        match monitor.enter(true) {
+            Ok(entry) => self.entry = Some(entry),
+            Err(refused) => {
+                tell(run, "admission.shed", [("rule", refused.rule().as_str().into())]);
+                run.end(EndCause::Cancel(CancelCause::Shed { reason: refused.to_string() }));
+            }
+        }
+        self.note(run);
     }
 
     pub(crate) fn is_waiting(&self) -> bool {

@@ -225,6 +225,7 @@ pub(super) async fn unfinished_runs_come_in_order_and_by_pages(backend: &impl Ba
         let Some(last) = page.last() else { break };
         after = Some(last.key.run());
         pages.extend(page);
+        assert!(pages.len() <= all.len(), "a run is on one page");
     }
     assert_eq!(pages, all, "the pages are the whole");
     let after_ended = store.unfinished(&tenant, Some(ids[5]), 100).await.expect("a page after an ended run");

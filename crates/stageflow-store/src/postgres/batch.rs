@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +13,10 @@ use stageflow_core::{
 use tokio::{sync::oneshot, time::Instant};
 use tokio_postgres::types::ToSql;
 
-use super::columns::{self, Id};
+use super::{
+    columns::{self, Id},
+    releases::Releasing,
+};
 use crate::rows;
 
 /// How much is written at once: beyond it the next transaction takes over.
@@ -40,9 +44,9 @@ pub(super) struct Request {
     pub(super) lease: RunLease,
     pub(super) lines: Vec<Line>,
     /// How the run ends with it, and when.
-    pub(super) ended: Option<(String, i64)>,
-    /// Whether the lease is given back.
-    pub(super) release: bool,
+    pub(super) ended: Option<(&'static str, i64)>,
+    /// The lease is given back.
+    pub(super) release: Option<Releasing>,
     pub(super) done: Option<oneshot::Sender<Result<(), JournalError>>>,
     /// When nobody waits any more.
     pub(super) until: Instant,
@@ -55,8 +59,8 @@ impl Request {
         }
     }
 
-    fn closes(&self) -> bool {
-        self.release || self.ended.is_some()
+    pub(super) fn closes(&self) -> bool {
+        self.release.is_some() || self.ended.is_some()
     }
 }
 
@@ -91,9 +95,17 @@ impl Chain {
         !closed && follows && self.requests[0].lease == request.lease
     }
 
-    pub(super) fn answer(self, mut answer: impl FnMut() -> Result<(), JournalError>) {
+    /// It is durable.
+    pub(super) fn written(self) {
         for request in self.requests {
-            request.answer(answer());
+            request.answer(Ok(()));
+        }
+    }
+
+    /// It is not. Of several requests only the first is refused for itself; what is said of it holds for all that follow it.
+    pub(super) fn refused(self, error: &Arc<JournalError>) {
+        for request in self.requests {
+            request.answer(Err(rows::same(error)));
         }
     }
 }
@@ -131,7 +143,7 @@ WITH asked AS (
     SET next_seq = COALESCE(asked.next, r.next_seq), outcome = asked.outcome, ended = asked.ended,
         lease_until = CASE WHEN asked.free THEN NULL ELSE clock_timestamp() + make_interval(secs => $9::float8) END
     FROM asked
-    WHERE r.tenant = $1 AND r.run = asked.run AND r.epoch = asked.epoch AND r.outcome IS NULL
+    WHERE r.tenant = $1 AND r.run = ANY($2::uuid[]) AND r.run = asked.run AND r.epoch = asked.epoch AND r.outcome IS NULL
         AND (asked.first IS NULL OR r.next_seq = asked.first)
     RETURNING r.run
 ), written AS (
@@ -175,13 +187,13 @@ impl<'a> Columns<'a> {
 
     fn add(&mut self, chain: &'a Chain) {
         let run = columns::id(chain.key().run());
-        let ended = chain.requests.iter().find_map(|request| request.ended.as_ref());
+        let ended = chain.requests.iter().find_map(|request| request.ended);
         self.runs.push(run);
         self.epochs.push(chain.epoch());
         self.firsts.push(chain.lines().next().map(|line| line.seq));
         self.nexts.push(chain.lines().last().map(|line| line.seq + 1));
-        self.outcomes.push(ended.map(|(outcome, _)| outcome.as_str()));
-        self.ends.push(ended.map(|(_, at)| *at));
+        self.outcomes.push(ended.map(|(outcome, _)| outcome));
+        self.ends.push(ended.map(|(_, at)| at));
         self.frees.push(chain.requests.iter().any(Request::closes));
         for line in chain.lines() {
             self.of.push(run);

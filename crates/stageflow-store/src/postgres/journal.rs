@@ -293,9 +293,10 @@ fn lines(key: &RunKey, entries: &[Entry]) -> Result<Vec<Line>, JournalError> {
     entries.iter().map(line).collect()
 }
 
-fn ended(entries: &[Entry]) -> Option<(String, i64)> {
+/// How the run ends with these entries, and when.
+fn ended(entries: &[Entry]) -> Option<(&'static str, i64)> {
     entries.iter().find_map(|entry| match &entry.kind {
-        EntryKind::RunEnded { outcome, .. } => Some((outcome.as_str().to_owned(), rows::column(entry.at))),
+        EntryKind::RunEnded { outcome, .. } => Some((outcome.as_str(), rows::column(entry.at))),
         _ => None,
     })
 }
@@ -315,21 +316,23 @@ impl Journal for PostgresStore {
     }
 
     fn append(&self, key: &RunKey, lease: RunLease, entries: Vec<Entry>) -> Ack {
-        let said = lines(key, &entries).and_then(|lines| Ok((lines, ended(&entries))));
-        let (lines, ended) = match said {
-            Ok(said) => said,
+        let ended = ended(&entries);
+        let lines = match lines(key, &entries) {
+            Ok(lines) => lines,
             Err(error) => return Box::pin(async { Err(error) }),
         };
         let until = Instant::now() + self.options.answer_within;
         let key = key.clone();
-        self.ask(|done| Request { key, lease, lines, ended, release: false, done, until })
+        self.ask(|done| Request { key, lease, lines, ended, release: None, done, until })
     }
 
     fn claim<'a>(&'a self, key: &'a RunKey) -> JournalFuture<'a, (RunLease, JournaledRun)> {
         let (access, lease, of) = (self.access.clone(), self.lease_seconds(), key.clone());
-        let holder = columns::unique();
-        let claimed =
-            self.access.spawn(async move { access.repeat(|| claim(&access, &of, holder, lease)).await });
+        let (releases, holder) = (self.releases.clone(), columns::unique());
+        let claimed = self.access.spawn(async move {
+            releases.settled(|key| *key == of).await;
+            access.repeat(|| claim(&access, &of, holder, lease)).await
+        });
         Box::pin(async move {
             let (lease, run) = claimed.await?;
             self.held.take(key.clone(), rows::column(lease.epoch));
@@ -343,9 +346,10 @@ impl Journal for PostgresStore {
             return;
         }
         let until = Instant::now() + self.options.answer_within;
+        let release = Some(self.releases.begin(key, lease.epoch));
         let (key, lines) = (key.clone(), Vec::new());
         let _it_ends_by_itself =
-            self.queue.send(Request { key, lease, lines, ended: None, release: true, done: None, until });
+            self.queue.send(Request { key, lease, lines, ended: None, release, done: None, until });
     }
 
     fn load<'a>(&'a self, key: &'a RunKey) -> JournalFuture<'a, Option<JournaledRun>> {
@@ -361,7 +365,11 @@ impl Journal for PostgresStore {
     ) -> JournalFuture<'a, Vec<RunSummary>> {
         let (access, tenant) = (self.access.clone(), tenant.clone());
         let limit = rows::column(limit as u64);
-        self.access.spawn(async move { access.repeat(|| unfinished(&access, &tenant, after, limit)).await })
+        let releases = self.releases.clone();
+        self.access.spawn(async move {
+            releases.settled(|key| *key.tenant() == tenant).await;
+            access.repeat(|| unfinished(&access, &tenant, after, limit)).await
+        })
     }
 
     fn forget_ended<'a>(&'a self, tenant: &'a TenantId, before: SystemTime) -> JournalFuture<'a, u64> {

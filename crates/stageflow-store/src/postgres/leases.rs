@@ -19,7 +19,7 @@ const PROLONG: &str = "
 WITH mine AS (
     SELECT r.run FROM stageflow.runs AS r
     JOIN unnest($2::uuid[], $3::bigint[]) AS mine(run, epoch) ON r.run = mine.run AND r.epoch = mine.epoch
-    WHERE r.tenant = $1 AND r.outcome IS NULL AND r.lease_until IS NOT NULL
+    WHERE r.tenant = $1 AND r.run = ANY($2::uuid[]) AND r.outcome IS NULL AND r.lease_until IS NOT NULL
     FOR UPDATE OF r SKIP LOCKED
 )
 UPDATE stageflow.runs AS r SET lease_until = clock_timestamp() + make_interval(secs => $4::float8)

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -61,16 +62,16 @@ impl Writer {
     /// Writes chains until each has its answer.
     async fn settle(&mut self, mut chains: Vec<Chain>) {
         let (mut pause, longest) = PAUSES;
-        let mut last: Option<JournalError> = None;
+        let mut last: Option<Arc<JournalError>> = None;
         loop {
             let now = Instant::now();
             let (live, gone): (Vec<_>, Vec<_>) = chains
                 .into_iter()
                 .partition(|chain| chain.requests.iter().any(|request| request.until > now));
             for chain in gone {
-                chain.answer(|| {
-                    Err(last.as_ref().map_or_else(|| late("the queue of what is to be written"), copy))
-                });
+                chain.refused(
+                    &last.clone().unwrap_or_else(|| Arc::new(late("the queue of what is to be written"))),
+                );
             }
             if live.is_empty() {
                 return;
@@ -92,8 +93,9 @@ impl Writer {
                     return;
                 }
                 Err(Trouble { error, retry: false }) => {
+                    let error = Arc::new(error);
                     for chain in chains {
-                        chain.answer(|| Err(copy(&error)));
+                        chain.refused(&error);
                     }
                     return;
                 }
@@ -102,7 +104,7 @@ impl Writer {
                     for chain in &mut chains {
                         chain.unsure = true;
                     }
-                    last = Some(error);
+                    last = Some(Arc::new(error));
                     tokio::time::sleep(pause).await;
                     pause = longest.min(pause * 2);
                 }
@@ -159,26 +161,25 @@ impl Writer {
         for mut chain in chains {
             let run = (chain.key().tenant().clone(), columns::id(chain.key().run()));
             if written.contains(&run) {
-                if chain.requests.iter().any(|request| request.release || request.ended.is_some()) {
+                if chain.requests.iter().any(Request::closes) {
                     self.held.drop(chain.key());
                 }
-                chain.answer(|| Ok(()));
+                chain.written();
                 continue;
             }
             match self.refusal(&chain).await {
-                Ok(None) => chain.answer(|| Ok(())),
+                Ok(None) => chain.written(),
                 Ok(Some(error)) => {
                     if error.kind() == JournalErrorKind::LeaseLost {
                         self.held.drop_lost(chain.key(), chain.epoch());
                     }
-                    // Of several only the first is refused for itself; what is said of it holds for all that follow it.
-                    chain.answer(|| Err(copy(&error)));
+                    chain.refused(&Arc::new(error));
                 }
                 Err(Trouble { retry: true, .. }) => {
                     chain.unsure = true;
                     again.push(chain);
                 }
-                Err(Trouble { error, .. }) => chain.answer(|| Err(copy(&error))),
+                Err(Trouble { error, .. }) => chain.refused(&Arc::new(error)),
             }
         }
         again
@@ -222,9 +223,4 @@ impl Writer {
             return Err(Trouble { error: late("the row of a run"), retry: true });
         }))
     }
-}
-
-/// The same for another who waits.
-fn copy(error: &JournalError) -> JournalError {
-    JournalError::new(error.kind(), error.to_string()).hint(error.help().to_owned())
 }

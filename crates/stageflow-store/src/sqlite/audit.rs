@@ -55,6 +55,6 @@ impl AuditLog for SqliteStore {
 
     fn read<'a>(&'a self, tenant: &'a TenantId, after: u64, limit: usize) -> JournalFuture<'a, Vec<Audited>> {
         let tenant = tenant.clone();
-        Box::pin(SqliteStore::read(self, move |connection, _| read(connection, &tenant, after, limit)))
+        Box::pin(self.look(move |connection, _| read(connection, &tenant, after, limit)))
     }
 }

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use rusqlite::Connection;
@@ -54,7 +54,7 @@ impl SqliteStore {
     }
 
     /// Has something read.
-    pub(super) fn read<T: Send + 'static>(
+    pub(super) fn look<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection, &Owner) -> Result<T, Stop> + Send + 'static,
     ) -> Answer<T> {
@@ -105,7 +105,7 @@ impl Journal for SqliteStore {
 
     fn load<'a>(&'a self, key: &'a RunKey) -> JournalFuture<'a, Option<JournaledRun>> {
         let key = key.clone();
-        Box::pin(self.read(move |connection, _| Runs::new(connection, &key)?.load()))
+        Box::pin(self.look(move |connection, _| Runs::new(connection, &key)?.load()))
     }
 
     fn unfinished<'a>(
@@ -116,7 +116,7 @@ impl Journal for SqliteStore {
     ) -> JournalFuture<'a, Vec<RunSummary>> {
         let tenant = tenant.clone();
         Box::pin(
-            self.read(move |connection, owner| runs::unfinished(connection, &tenant, after, limit, owner)),
+            self.look(move |connection, owner| runs::unfinished(connection, &tenant, after, limit, owner)),
         )
     }
 
@@ -137,7 +137,7 @@ impl Journal for SqliteStore {
 
     fn pause_state<'a>(&'a self, key: &'a RunKey, token: &'a str) -> JournalFuture<'a, Option<PauseState>> {
         let (key, token) = (key.clone(), token.to_owned());
-        Box::pin(self.read(move |connection, _| Runs::new(connection, &key)?.pause_state(&token)))
+        Box::pin(self.look(move |connection, _| Runs::new(connection, &key)?.pause_state(&token)))
     }
 
     fn answer<'a>(
@@ -155,7 +155,11 @@ impl Journal for SqliteStore {
 
     fn pauses<'a>(&'a self, key: &'a RunKey) -> JournalFuture<'a, Vec<PauseRecord>> {
         let key = key.clone();
-        Box::pin(self.read(move |connection, _| Runs::new(connection, &key)?.pauses()))
+        Box::pin(self.look(move |connection, _| Runs::new(connection, &key)?.pauses()))
+    }
+
+    fn poll_interval(&self) -> Duration {
+        Duration::from_millis(100)
     }
 
     fn describe(&self) -> String {

@@ -78,7 +78,7 @@ fn erase(
 impl TenantData for SqliteStore {
     fn usage<'a>(&'a self, tenant: &'a TenantId) -> JournalFuture<'a, TenantUsage> {
         let tenant = tenant.clone();
-        Box::pin(self.read(move |connection, _| usage(connection, &tenant)))
+        Box::pin(self.look(move |connection, _| usage(connection, &tenant)))
     }
 
     fn erase<'a>(

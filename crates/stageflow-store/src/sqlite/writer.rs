@@ -114,6 +114,12 @@ impl Queue {
         answered
     }
 
+    /// How many bytes wait.
+    #[cfg(all(test, feature = "conformance"))]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Has the file take the log over, after what was asked for before.
     pub(super) fn empty_log(&self) -> oneshot::Receiver<()> {
         let (done, emptied) = oneshot::channel();

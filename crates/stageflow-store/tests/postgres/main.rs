@@ -2,4 +2,10 @@
 #![cfg(unix)]
 
 mod conformance;
+mod drops;
+mod guard;
 mod kit;
+mod processes;
+mod proxy;
+mod rls;
+mod slow;

@@ -110,7 +110,7 @@ fn build(name: &str, durable: bool) -> Pipeline<String, String> {
     let kid = p.stage("kid", child).inputs(first);
     let asked = if durable { asks(&mut p, first) } else { first };
     let last = stage_fn(
-        |_, (flaky, parts, kid, asked): (Option<Arc<String>>, Vec<Arc<String>>, Arc<String>, Arc<String>)| async move {
+        |_, (flaky, parts, kid, asked): Last| async move {
             let all = parts.iter().chain([&kid, &asked]).chain(&flaky);
             Ok(all.map(|one| one.as_str()).collect::<Vec<_>>().join(" "))
         },
@@ -124,6 +124,9 @@ fn build(name: &str, durable: bool) -> Pipeline<String, String> {
     ));
     p.build(last).expect("the pipeline is right")
 }
+
+/// What the last stage reads.
+type Last = (Option<Arc<String>>, Vec<Arc<String>>, Arc<String>, Arc<String>);
 
 fn asks(p: &mut Builder<String>, first: Port<String>) -> Port<String> {
     let asks =

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fmt::Debug,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -10,7 +9,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde::{Serialize, de::DeserializeOwned};
 use stageflow::{
     Engine, RunId, StageInput, TenantId, UserId,
     durable::{
@@ -264,9 +262,4 @@ pub(super) fn chain(
     let n = p.durable_input();
     let last = build(&mut p, n);
     p.build(last).expect("it builds")
-}
-
-/// What JSON makes of a value and back.
-pub(super) fn through_json<T: Serialize + DeserializeOwned + Debug>(value: &T) -> T {
-    serde_json::from_str(&serde_json::to_string(value).expect("it is written")).expect("it is read")
 }

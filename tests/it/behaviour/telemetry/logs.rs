@@ -45,13 +45,13 @@ impl io::Write for Writer {
 }
 
 /// All lines with `word` in them.
-pub(super) fn lines_with(word: &str) -> Vec<String> {
+pub(crate) fn lines_with(word: &str) -> Vec<String> {
     let text = String::from_utf8(LINES.lock().expect("no panic").clone()).expect("text");
     text.lines().filter(|line| line.contains(word)).map(str::to_owned).collect()
 }
 
 /// An engine that logs, installed after the subscriber.
-pub(super) fn logging() -> Engine {
+pub(crate) fn logging() -> Engine {
     LazyLock::force(&LINES);
     let engine = Engine::builder().interceptor(AttemptSpans::new()).sink(LogEvents::new());
     engine.build().expect("an engine")

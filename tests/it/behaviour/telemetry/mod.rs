@@ -1,7 +1,7 @@
 //! What is seen of running pipelines: wide events, metrics, logs, and that none of them tells one tenant of another.
 
 mod canary;
-mod logs;
+pub(crate) mod logs;
 mod lost;
 mod measured;
 mod metrics;

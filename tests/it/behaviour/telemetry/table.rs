@@ -11,7 +11,7 @@ use std::{
 };
 
 use stageflow::{
-    BackpressureMonitor, Budget, EVENTS, Event, FailurePolicy, FailureRules, Recorder,
+    BackpressureMonitor, Budget, EVENTS, Event, FailurePolicy, FailureRules, Quota, Recorder,
     events::SinkExt,
     interceptors::{
         Bulkhead, CircuitBreaker, Fallback, Idempotency, IdempotencyKey, InMemoryStore, RateLimiter, Retry,
@@ -273,6 +273,12 @@ async fn each_event_says_what_the_table_says() {
     // The entry.
     let monitor = BackpressureMonitor::builder().max_active(1).queue_limit(5).queue_timeout(3.secs());
     let entry = engine().backpressure(monitor.build().expect("a monitor")).build().expect("an engine");
+    let (first, second) =
+        (entry.start(&solo(naps(2.secs(), 1)), ()), entry.start(&solo(naps(9.secs(), 1)), ()));
+    let third = entry.start(&solo(naps(1.secs(), 1)), ());
+    drop((first.await, second.await, third.await));
+    let quota = Quota::concurrent_runs(1).wait_up_to(3.secs());
+    let entry = engine().tenant_quota(quota).build().expect("an engine");
     let (first, second) =
         (entry.start(&solo(naps(2.secs(), 1)), ()), entry.start(&solo(naps(9.secs(), 1)), ()));
     let third = entry.start(&solo(naps(1.secs(), 1)), ());

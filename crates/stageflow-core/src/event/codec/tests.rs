@@ -13,6 +13,7 @@ use crate::{
     event::{DropReason, support::run_from},
     exit::{BoxError, ErrorClass},
     outcome::{CancelCause, RunOutcome, SkipCause},
+    quota::{QuotaExceeded, QuotaKind},
 };
 
 fn run() -> Arc<RunInfo> {
@@ -52,7 +53,7 @@ fn any_failure() -> impl Strategy<Value = Failure> {
 }
 
 fn any_cancel() -> impl Strategy<Value = CancelCause> {
-    any::<(u8, String, String)>().prop_map(|(kind, stage, reason)| match kind % 9 {
+    any::<(u8, String, String)>().prop_map(|(kind, stage, reason)| match kind % 10 {
         0 => CancelCause::Requested { reason },
         1 => CancelCause::Stage { stage, reason },
         2 => CancelCause::Failure { stage },
@@ -61,6 +62,10 @@ fn any_cancel() -> impl Strategy<Value = CancelCause> {
         5 => CancelCause::Dropped,
         6 => CancelCause::Parent { reason },
         7 => CancelCause::Shutdown,
+        8 => CancelCause::Quota(Box::new(
+            QuotaExceeded::new(Some(stage.into()), QuotaKind::RunRate, 2, 2)
+                .retry_after(Duration::from_millis(5)),
+        )),
         _ => CancelCause::Shed { reason },
     })
 }

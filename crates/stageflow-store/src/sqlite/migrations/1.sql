@@ -77,6 +77,12 @@ CREATE TABLE audit (
     PRIMARY KEY (tenant, seq)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TRIGGER audit_is_only_added BEFORE INSERT ON audit
+WHEN EXISTS (SELECT 1 FROM audit WHERE tenant = NEW.tenant AND seq >= NEW.seq)
+BEGIN
+    SELECT RAISE(ABORT, 'audit records are only ever added');
+END;
+
 CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
 BEGIN
     SELECT RAISE(ABORT, 'audit records are only ever added');

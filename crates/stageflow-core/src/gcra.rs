@@ -1,4 +1,4 @@
-//! The decision: GCRA in whole numbers, as a pure function of the time, a cost and a state.
+//! How a rate decides: GCRA in whole numbers, as a pure function of the time, a cost and a state.
 //!
 //! The generic cell rate algorithm in its *continuous-state leaky bucket* form (ITU-T I.371, Annex A), which admits exactly what
 //! the form with a theoretical arrival time admits: each admitted cost raises a level, the level sinks at the rate, and a cost
@@ -10,16 +10,16 @@
 
 /// So much cost per period, and so much at once. None of them is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Quota {
-    pub(crate) limit: u64,
+pub struct Quota {
+    pub limit: u64,
     /// In nanoseconds.
-    pub(crate) period: u64,
-    pub(crate) burst: u64,
+    pub period: u64,
+    pub burst: u64,
 }
 
 /// How much of a quota is used. The default is the state of one that is not used at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Gauge {
+pub struct Gauge {
     /// In cost × nanoseconds, as of `at`; above the burst it is a debt.
     level: u128,
     /// In nanoseconds.
@@ -34,7 +34,7 @@ pub(crate) struct Gauge {
 
 /// What becomes of a cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub enum Decision {
     /// It conforms.
     Go,
     /// It conforms in so many nanoseconds, if nothing else is admitted until then.
@@ -45,7 +45,7 @@ pub(crate) enum Decision {
 
 /// What is remembered of an admitted cost to give some of it back.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Receipt {
+pub struct Receipt {
     level: u128,
     at: u64,
     returned: u128,
@@ -53,7 +53,7 @@ pub(crate) struct Receipt {
 
 impl Receipt {
     /// What came later has given so much back, which is none of what this stands for.
-    pub(crate) fn ignore(&mut self, back: u128) {
+    pub fn ignore(&mut self, back: u128) {
         self.returned = self.returned.wrapping_add(back);
     }
 }
@@ -98,7 +98,7 @@ impl Quota {
     }
 
     /// What becomes of a cost at a time. A cost of 0 always conforms.
-    pub(crate) fn decide(self, gauge: &Gauge, now: u64, cost: u64) -> Decision {
+    pub fn decide(self, gauge: &Gauge, now: u64, cost: u64) -> Decision {
         if cost == 0 {
             return Decision::Go;
         }
@@ -120,7 +120,7 @@ impl Quota {
     }
 
     /// The state after a cost was taken at a time, whether it conforms or not.
-    pub(crate) fn take(self, gauge: &Gauge, now: u64, cost: u64) -> (Gauge, Receipt) {
+    pub fn take(self, gauge: &Gauge, now: u64, cost: u64) -> (Gauge, Receipt) {
         let mut after = self.advanced(gauge, now);
         after.level = after.level.saturating_add(self.units(cost));
         if let Some((left, _)) = &mut after.left {
@@ -131,7 +131,7 @@ impl Quota {
 
     /// Takes a cost at a time if it conforms: [`decide`](Self::decide) and [`take`](Self::take) in one.
     #[inline]
-    pub(crate) fn take_if_it_conforms(self, gauge: &mut Gauge, now: u64, cost: u64) -> Option<Receipt> {
+    pub fn take_if_it_conforms(self, gauge: &mut Gauge, now: u64, cost: u64) -> Option<Receipt> {
         // Most of the time no response has said anything.
         if gauge.slow.is_none() && gauge.left.is_none() {
             let at = gauge.at.max(now);
@@ -169,7 +169,7 @@ impl Quota {
     /// and more than the quota would be in use. What others have given back since counts as sunk: that of those who came before has
     /// moved this cost to the front, and that of those who came after is counted with it, because a receipt does not know their
     /// order. So it is at times too little that comes back, and never too much.
-    pub(crate) fn give_back(self, gauge: &Gauge, now: u64, cost: u64, receipt: &Receipt) -> (Gauge, u128) {
+    pub fn give_back(self, gauge: &Gauge, now: u64, cost: u64, receipt: &Receipt) -> (Gauge, u128) {
         let mut after = self.advanced(gauge, now);
         let sunk = self.sunk(None, receipt.at, after.at);
         let since = after.returned.wrapping_sub(receipt.returned);
@@ -181,7 +181,7 @@ impl Quota {
     }
 
     /// The state after a response said something about the quota.
-    pub(crate) fn learn(
+    pub fn learn(
         self,
         gauge: &Gauge,
         now: u64,
@@ -199,7 +199,7 @@ impl Quota {
     }
 
     /// How much cost conforms at a time.
-    pub(crate) fn available(self, gauge: &Gauge, now: u64) -> u64 {
+    pub fn available(self, gauge: &Gauge, now: u64) -> u64 {
         let room = self.units(self.burst).saturating_sub(self.level(gauge, now));
         let room = u64::try_from(room / u128::from(self.period)).unwrap_or(u64::MAX);
         match gauge.left {
@@ -209,7 +209,7 @@ impl Quota {
     }
 
     /// Whether a state decides as a new one does.
-    pub(crate) fn is_idle(self, gauge: &Gauge, now: u64) -> bool {
+    pub fn is_idle(self, gauge: &Gauge, now: u64) -> bool {
         let over = |until: Option<(u64, u64)>| until.is_none_or(|(_, until)| until <= now);
         self.level(gauge, now) == 0 && over(gauge.slow) && over(gauge.left)
     }

@@ -171,9 +171,11 @@ mod tests {
         read(page).lines().any(|line| line.starts_with("```rust") && !line.contains("ignore"))
     }
 
-    /// Doctests of other packages. The first needs gRPC, which is heavy, and everybody builds this package.
-    const ELSEWHERE: [(&str, &str); 2] = [
+    /// Doctests of other packages. The first needs gRPC, which is heavy, and everybody builds this package; two need a PostgreSQL.
+    const ELSEWHERE: [(&str, &str); 4] = [
         ("docs/guide/18-opentelemetry.md", "crates/stageflow/src/lib.rs"),
+        ("docs/guide/37-tenants-and-rls.md", "crates/stageflow/src/lib.rs"),
+        ("docs/errors/STORE_UNSAFE.md", "crates/stageflow/src/lib.rs"),
         ("docs/guide/29-command-line.md", "crates/stageflow-cli/src/lib.rs"),
     ];
 

@@ -333,6 +333,12 @@ impl Plan {
                 EdgeKind::When(_) => [8, 0],
             };
             write(&kind);
+            // How many edges make up one input.
+            if let EdgeKind::Many(count) | EdgeKind::Named(count) | EdgeKind::Or { rest: count, .. } =
+                edge.kind
+            {
+                write(&count.to_le_bytes());
+            }
             write(if edge.source == INPUT { b"" } else { self.stage_name(edge.source).as_bytes() });
         }
         hash

@@ -16,7 +16,7 @@ use stageflow_core::{
 };
 
 use crate::{
-    attempt,
+    attempt, durable,
     node::Spare,
     run::RunCore,
     scope::WorkerScope,
@@ -160,6 +160,9 @@ async fn repeat(scope: Arc<WorkerScope>, again: Again) -> StageResult<Value> {
     match &chain {
         Some(chain) => call::repeat(&mut slot, ctx, chain, inputs, made),
         None => attempt::attempt(&scope, &mut slot, &ctx, number, inputs),
+    }
+    if durable::is_committed(&scope.run, stage) {
+        return durable::committed(scope, stage, slot).await;
     }
     let done = poll_fn(|cx| slot.poll(cx)).await;
     slot.keep();

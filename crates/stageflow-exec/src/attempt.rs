@@ -30,7 +30,7 @@ pub(crate) fn begin(
                 worker.calls.give(gather(run, stage).map_err(invalid_input)?);
             }
             worker.call(run, stage, slot, chain);
-            if run.log.is_some() && run.plan.is_durable(stage) {
+            if durable::is_committed(run, stage) {
                 let call = std::mem::take(slot);
                 let scope = Arc::clone(&worker.scope);
                 slot.put_with(|| durable::committed(scope, stage, call));

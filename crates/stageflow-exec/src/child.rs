@@ -88,10 +88,14 @@ pub(crate) fn run(
 }
 
 /// What a child run writes: it is written with its parent where it is the stage, and not where it is one of several that a stage runs.
-fn log_of(parent: &RunCore, ctx: &StageContext, plan: &Plan) -> Result<Option<Box<RunLog>>, JournalError> {
+fn log_of(
+    parent: &Arc<RunCore>,
+    ctx: &StageContext,
+    plan: &Plan,
+) -> Result<Option<Box<RunLog>>, JournalError> {
     let is_stage = parent.plan.stage(ctx.index()).role() == StageRole::Pipeline;
     match &parent.log {
-        Some(log) if is_stage => log.within(ctx.stage_name(), plan).map(|log| Some(Box::new(log))),
+        Some(log) if is_stage => log.within(parent, ctx.index(), plan).map(|log| Some(Box::new(log))),
         _ if plan.has_durable() && !parent.shared.may_be_undurable() => {
             let message = format!(
                 "`{}` has durable stages, and stage `{}` runs it any number of times",

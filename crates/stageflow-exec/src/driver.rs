@@ -256,6 +256,9 @@ impl Drop for Driver {
         // Nodes that were woken meanwhile.
         while run.queues.pop_resumed().is_some() {}
         run.drop_clean_ups();
+        if let Some(log) = run.log.as_ref().filter(|_| run.depth == 0) {
+            log.whole.release();
+        }
         drop(self.gate.take());
         drop(self.admission.take());
         drop(self.quota.take());

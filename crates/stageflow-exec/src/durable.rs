@@ -2,6 +2,7 @@
 
 mod commit;
 mod facts;
+mod guarded;
 mod handle;
 mod known;
 mod log;
@@ -15,7 +16,7 @@ use stageflow_core::{TenantId, durable::Journal};
 use tokio::sync::Notify;
 
 pub(crate) use self::{
-    commit::committed,
+    commit::{committed, is_committed},
     handle::{carry, log_of},
     known::Restored,
     log::RunLog,

@@ -160,7 +160,11 @@ impl RunReport {
             name: self.run.plan.stage_name(stage).to_owned(),
             kind: self.run.plan.kind(stage),
             outcome: self.run.stage_outcome(stage).unwrap_or(StageOutcome::Cancelled(CancelCause::Dropped)),
-            attempts: if queued.is_some() || restored { cell.attempts() } else { 0 },
+            attempts: match &self.run.log {
+                Some(log) if restored => log.restored.attempts_of(stage),
+                _ if queued.is_some() => cell.attempts(),
+                _ => 0,
+            },
             restored,
             queued,
             ran: cell.ran(self.run.now()),

@@ -319,11 +319,6 @@ impl RunCore {
         self.log.as_ref().is_some_and(|log| log.restored.has(stage))
     }
 
-    /// The account of the run, once somebody has asked for it.
-    pub(crate) fn root_account(&self) -> Option<&Arc<Account>> {
-        if self.depth == 0 { self.account.get() } else { None }
-    }
-
     /// The interceptors around a stage, if there are any.
     #[inline]
     pub(crate) fn chain(&self, stage: u32) -> Option<&Arc<[AnyInterceptor]>> {

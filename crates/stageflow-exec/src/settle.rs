@@ -78,8 +78,18 @@ impl Worker {
         }
     }
 
-    pub(crate) fn settle_failure(&mut self, run: &Arc<RunCore>, stage: u32, spec: FailSpec) {
-        let failure = Failure::new(run.plan.stage_name(stage), run.cell(stage).attempts(), spec);
+    fn settle_failure(&mut self, run: &Arc<RunCore>, stage: u32, spec: FailSpec) {
+        self.settle_failure_after(run, stage, run.cell(stage).attempts(), spec);
+    }
+
+    pub(crate) fn settle_failure_after(
+        &mut self,
+        run: &Arc<RunCore>,
+        stage: u32,
+        attempts: u32,
+        spec: FailSpec,
+    ) {
+        let failure = Failure::new(run.plan.stage_name(stage), attempts, spec);
         let completed = run.completed.as_ref().map_or(0, |completed| completed.load(Ordering::Relaxed));
         let at = Duration::from_nanos(run.now());
         // Before the successors are told: none of them starts if the run does not go on.

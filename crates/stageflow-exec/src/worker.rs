@@ -309,12 +309,12 @@ impl Worker {
         }
     }
 
-    /// Notes what happened to a stage that was not started.
-    pub(crate) fn note_as_is(&mut self, run: &RunCore, stage: u32, attempt: u32, kind: &EventKind) {
+    /// Notes what happened to a stage that is not started: it is in no attempt.
+    pub(crate) fn note_as_is(&mut self, run: &RunCore, stage: u32, kind: &EventKind) {
         if let Some(events) = &run.events
             && let Some(seq) = events.next_seqs(1)
         {
-            self.keep(events, seq, self.now, stage, attempt, || kind.clone());
+            self.keep(events, seq, self.now, stage, 0, || kind.clone());
             self.flush(events);
         }
     }

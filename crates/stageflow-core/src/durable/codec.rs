@@ -1,10 +1,17 @@
 //! How a value leaves the process and comes back.
 
-use std::{any::Any, collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{exit::BoxError, sensitive, value::Value};
+use crate::{exit::BoxError, sensitive, text::panic_message, value::Value};
 
 /// A value outside of its process.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +150,7 @@ trait ErasedCodec: Send + Sync {
     fn encode(&self, value: &Value) -> Result<Encoded, CodecError>;
     fn decode(&self, encoded: &Encoded) -> Result<Value, CodecError>;
     fn version(&self) -> u32;
+    fn type_name(&self) -> String;
 }
 
 impl<T: Any + Send + Sync + Serialize + DeserializeOwned> ErasedCodec for Codec<T> {
@@ -157,6 +165,10 @@ impl<T: Any + Send + Sync + Serialize + DeserializeOwned> ErasedCodec for Codec<
 
     fn version(&self) -> u32 {
         self.version
+    }
+
+    fn type_name(&self) -> String {
+        type_name::<T>()
     }
 }
 
@@ -185,7 +197,12 @@ impl AnyCodec {
     ///
     /// As [`Codec::decode`].
     pub fn decode(&self, encoded: &Encoded) -> Result<Value, CodecError> {
-        self.0.decode(encoded)
+        // Upcasters and what `T` does are the user's code, and a run that cannot be read is refused with the reason.
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.0.decode(encoded)));
+        decoded.unwrap_or_else(|panic| {
+            let reason = format!("reading it panicked: {}", panic_message(panic));
+            Err(CodecError::Decode { type_name: self.0.type_name(), reason: reason.into() })
+        })
     }
 
     /// The version that it writes.

@@ -1,13 +1,25 @@
 //! Around the call of a durable stage: nobody reads its output before it is in the journal.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{
+    future::{Future as _, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use stageflow_core::{
     ErrorClass, StageExit, StageResult, Value, WaitReason, code, durable::JournalError,
     scope::StageScope as _, slot::FutureSlot,
 };
 
+use super::log::Waiting;
 use crate::{run::RunCore, scope::WorkerScope};
+
+/// Whether what a stage gives is written before anybody reads it.
+#[inline]
+pub(crate) fn is_committed(run: &RunCore, stage: u32) -> bool {
+    run.log.is_some() && run.plan.is_durable(stage)
+}
 
 /// Makes the call, and writes what it gives.
 pub(crate) async fn committed(
@@ -29,14 +41,34 @@ pub(crate) async fn committed(
         .encode(&value)
         .map_err(|error| StageExit::failure(code::NOT_STORABLE, ErrorClass::Permanent, error.into()))?;
     let Some(ack) = log.commit(run, stage, output) else { return Ok(value) };
-    scope.set_wait(stage, Some(WaitReason::Journal));
-    let written = ack.await;
-    scope.set_wait(stage, None);
-    match written {
+    match written(&scope, stage, ack).await {
         Ok(()) => Ok(value),
         Err(error) => {
             log.whole.lose(run, Some(stage), error).map_err(JournalError::into_exit)?;
             Ok(value)
         }
+    }
+}
+
+/// Waits for the journal, and says so while it has to.
+async fn written(scope: &WorkerScope, stage: u32, mut ack: Waiting) -> Result<(), JournalError> {
+    let at_once = poll_fn(|cx| Poll::Ready(Pin::new(&mut ack).poll(cx))).await;
+    if let Poll::Ready(written) = at_once {
+        return written;
+    }
+    scope.set_wait(stage, Some(WaitReason::Journal));
+    let _told = Told { scope, stage };
+    ack.await
+}
+
+/// The wait is over, also where it was given up.
+struct Told<'a> {
+    scope: &'a WorkerScope,
+    stage: u32,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.scope.set_wait(self.stage, None);
     }
 }

@@ -10,16 +10,22 @@ use serde::{Serialize, de::DeserializeOwned};
 use stageflow_core::{
     RunId, TenantId, Value, code,
     durable::{
-        Answered, Encoded, EntryKind, JournalError, JournalErrorKind, JournaledRun, Pause, PauseRecord,
-        RunKey, RunLease, RunSummary,
+        Answered, Encoded, EntryKind, Journal, JournalError, JournalErrorKind, JournaledRun, Pause,
+        PauseRecord, RunKey, RunLease, RunSummary,
     },
+    value::TypeTag,
 };
 use stageflow_dag::{
     Pipeline,
     plan::{Plan, SPECIAL},
 };
+use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{Durability, RunLog, facts, known::Known};
+use super::{
+    Durability, RunLog, facts,
+    guarded::told,
+    known::{Known, first_of},
+};
 use crate::{
     engine::{Engine, EngineShared},
     error::RunError,
@@ -68,7 +74,10 @@ pub(crate) fn log_of(
 }
 
 /// Charges the account of a run with what it used before it was resumed.
-pub(crate) fn carry(run: &RunCore) {
+pub(crate) fn carry(run: &Arc<RunCore>) {
+    if let Some(log) = &run.log {
+        log.whole.belongs_to(run);
+    }
     if let Some((retries, cost)) = run.log.as_ref().map(|log| log.whole.spent())
         && (retries, cost) != (0, 0)
     {
@@ -77,19 +86,38 @@ pub(crate) fn carry(run: &RunCore) {
 }
 
 /// A lease that is given back unless its run begins.
-struct Claimed<'a> {
-    rules: &'a Durability,
-    key: &'a RunKey,
+struct Claimed {
+    journal: Arc<dyn Journal>,
+    key: RunKey,
     lease: RunLease,
     is_used: bool,
 }
 
-impl Drop for Claimed<'_> {
+impl Drop for Claimed {
     fn drop(&mut self) {
         if !self.is_used {
-            self.rules.journal.release(self.key, self.lease);
+            told(|| self.journal.release(&self.key, self.lease));
         }
     }
+}
+
+/// Takes a run over. It does so in a task of its own: dropped on its way, it would leave a lease behind that nobody knows of.
+async fn claim(journal: Arc<dyn Journal>, key: RunKey) -> Result<(Claimed, JournaledRun), JournalError> {
+    let claiming = async move {
+        let (lease, run) = journal.claim(&key).await?;
+        Ok((Claimed { journal, key, lease, is_used: false }, run))
+    };
+    let Ok(handle) = Handle::try_current() else { return claiming.await };
+    let (tell, told) = oneshot::channel();
+    handle.spawn(async move {
+        // Whoever does not want it any more gives it back by dropping it.
+        let _unwanted = tell.send(claiming.await);
+    });
+    let panicked = |_| {
+        let message = "the journal panicked, or the runtime is shutting down";
+        Err(JournalError::new(JournalErrorKind::Unavailable, message))
+    };
+    told.await.unwrap_or_else(panicked)
 }
 
 impl Engine {
@@ -122,8 +150,8 @@ impl Engine {
     {
         let rules = self.durability()?;
         let key = RunKey::new(tenant, run);
-        let (lease, journaled) = rules.journal.claim(&key).await.map_err(RunError::journal)?;
-        let mut claimed = Claimed { rules, key: &key, lease, is_used: false };
+        let claimed = claim(Arc::clone(&rules.journal), key.clone()).await;
+        let (mut claimed, journaled) = claimed.map_err(RunError::journal)?;
         let plan = Arc::clone(pipeline.plan());
         let known = Known::of(&journaled);
         let input = input_of(&plan, &key, &journaled).map_err(RunError::journal)?;
@@ -132,7 +160,7 @@ impl Engine {
         let since = self.shared.clock.wall().duration_since(header.started).unwrap_or(Duration::ZERO);
         let snapshot = facts::resumed(&header, since).map_err(RunError::journal)?;
         claimed.is_used = true;
-        let log = RunLog::resumed(rules, (key.clone(), lease), header.seed, known, restored);
+        let log = RunLog::resumed(rules, (key, claimed.lease), header.seed, known.for_children(), restored);
         Ok(RunBuilder::resumed(self.clone(), plan, input, snapshot, Box::new(log)))
     }
 
@@ -169,12 +197,12 @@ impl Engine {
         let called = after(&plan, from);
         journaled.entries.retain(|entry| {
             let EntryKind::StageEnded { stage, .. } = &entry.kind else { return false };
-            let root = plan.index_of(stage).or_else(|| plan.index_of(stage.split('/').next()?));
-            root.is_none_or(|root| !called[root as usize])
+            plan.index_of(&first_of(stage).0).is_none_or(|root| !called[root as usize])
         });
-        let restored = Known::of(&journaled).restore(&plan, "").map_err(RunError::journal)?;
+        let known = Known::of(&journaled);
+        let restored = known.restore(&plan, "").map_err(RunError::journal)?;
         let snapshot = journaled.header.snapshot.to_builder();
-        let log = RunLog::branch(rules, journaled, restored);
+        let log = RunLog::branch(rules, journaled, known.for_children(), restored);
         Ok(RunBuilder::resumed(self.clone(), plan, input, snapshot, Box::new(log)))
     }
 
@@ -280,7 +308,7 @@ fn input_of(plan: &Plan, key: &RunKey, run: &JournaledRun) -> Result<Value, Jour
             let message = format!("the input of {key} cannot be read: {error}");
             JournalError::new(JournalErrorKind::NotReadable, message).source(error)
         }),
-        (None, _) if plan.input_readers() == 0 => Ok(Value::new(())),
+        (None, _) if plan.input_readers() == 0 || plan.input() == TypeTag::of::<()>() => Ok(Value::new(())),
         (Some(_), None) if plan.input_readers() == 0 => Ok(Value::new(())),
         _ => {
             let message =

@@ -1,12 +1,19 @@
 //! What a journal has of a run, and what of it holds for the pipeline as it is now.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use stageflow_core::{
     Value,
     durable::{Encoded, EntryKind, JournalError, JournalErrorKind, JournaledRun, StageEnd},
 };
-use stageflow_dag::plan::{INPUT, Plan};
+use stageflow_dag::plan::{EdgeKind, INPUT, Plan};
+
+/// The event that tells of another attempt.
+const RETRY: &str = "stage.retry_scheduled";
 
 /// What a journal has of a run, by the names of its stages.
 #[derive(Debug, Default)]
@@ -39,18 +46,57 @@ pub(crate) struct Restored {
 pub(crate) struct RestoredStage {
     pub(crate) end: StageEnd,
     pub(crate) attempts: u32,
-    /// Its output, if it gave one and somebody may read it.
-    pub(crate) value: Option<Value>,
+    /// Its output, if it gave one, until it has ended here as well.
+    value: Mutex<Option<Value>>,
+}
+
+impl RestoredStage {
+    /// Takes its output: it leaves with its last reader.
+    pub(crate) fn take(&self) -> Option<Value> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The name of a stage in the journal: after those of the stages that lead to it, each with the escapes of a JSON pointer.
+pub(crate) fn path_of(prefix: &str, stage: &str) -> Arc<str> {
+    let stage = match stage.contains(['~', '/']) {
+        true => Cow::Owned(stage.replace('~', "~0").replace('/', "~1")),
+        false => Cow::Borrowed(stage),
+    };
+    if prefix.is_empty() { stage.into() } else { format!("{prefix}{stage}").into() }
+}
+
+/// The first stage of a path, and whether another follows.
+pub(crate) fn first_of(path: &str) -> (Cow<'_, str>, bool) {
+    let (first, follows) = path.split_once('/').map_or((path, false), |(first, _)| (first, true));
+    let first = match first.contains('~') {
+        true => Cow::Owned(first.replace("~1", "/").replace("~0", "~")),
+        false => Cow::Borrowed(first),
+    };
+    (first, follows)
 }
 
 impl Known {
     /// What the entries of a run come to; the last that was written of a stage counts.
     pub(crate) fn of(run: &JournaledRun) -> Self {
         let mut known = Self::default();
+        // Stages that lead to others, and those of which an attempt began since the run was begun or resumed.
+        let (mut leading, mut begun) = (HashSet::new(), HashSet::new());
         for entry in &run.entries {
             known.count = known.count.max(entry.seq);
+            if let Some((above, _)) = entry.kind.stage().and_then(|stage| stage.rsplit_once('/')) {
+                leading.insert(above);
+            }
             match &entry.kind {
+                EntryKind::Resumed => begun.clear(),
+                // An attempt is over: what its child run did is of no use to the next, which does it anew.
+                EntryKind::Decided { stage, name, .. } if &**name == RETRY && leading.contains(&**stage) => {
+                    known.forget_within(stage);
+                }
                 EntryKind::AttemptStarted { stage, attempt } => {
+                    if !begun.insert(&**stage) && leading.contains(&**stage) {
+                        known.forget_within(stage);
+                    }
                     let most = known.attempts.entry(Arc::clone(stage)).or_default();
                     *most = (*most).max(*attempt);
                 }
@@ -70,6 +116,20 @@ impl Known {
         known
     }
 
+    /// Forgets the stages of the child run in the place of a stage.
+    fn forget_within(&mut self, stage: &str) {
+        let is_within = |path: &Arc<str>| path.strip_prefix(stage).is_some_and(|rest| rest.starts_with('/'));
+        self.ended.retain(|path, _| !is_within(path));
+        self.attempts.retain(|path, _| !is_within(path));
+    }
+
+    /// Keeps what child runs will ask for: the rest was restored.
+    pub(crate) fn for_children(mut self) -> Self {
+        self.ended.retain(|path, _| path.contains('/'));
+        self.attempts.retain(|path, _| path.contains('/'));
+        self
+    }
+
     /// Which stages of `plan` have ended for good, and with what.
     ///
     /// A stage that gave an output which was not kept is called again if somebody will read it: a stage that is called, or whoever has
@@ -84,7 +144,7 @@ impl Known {
         let mut again = Vec::new();
         for stage in 0..u32::try_from(plan.len()).unwrap_or(u32::MAX) {
             let name = plan.stage_name(stage);
-            let path: Arc<str> = format!("{prefix}{name}").into();
+            let path = path_of(prefix, name);
             if let Some(attempts) = self.attempts.get(&path) {
                 restored.attempts.insert(stage, *attempts);
             }
@@ -102,14 +162,15 @@ impl Known {
                 None => Some(unit.clone()).filter(|unit| plan.stage(stage).gives(unit)),
             };
             let (end, attempts) = (known.end.clone(), known.attempts);
-            restored.stages.insert(stage, RestoredStage { end, attempts, value });
+            restored.stages.insert(stage, RestoredStage { end, attempts, value: Mutex::new(value) });
         }
         if plan.output() != INPUT && restored.is_without_value(plan.output()) {
             restored.call_again(plan.output(), &mut again);
         }
         while let Some(stage) = again.pop() {
             for edge in plan.edges(stage) {
-                if edge.source != INPUT && restored.is_without_value(edge.source) {
+                let reads = edge.kind != EdgeKind::After && edge.source != INPUT;
+                if reads && restored.is_without_value(edge.source) {
                     restored.call_again(edge.source, &mut again);
                 }
             }
@@ -119,14 +180,12 @@ impl Known {
 
     /// Whether every stage that had ended is still there.
     fn all_there(&self, plan: &Plan, prefix: &str) -> Result<(), JournalError> {
-        let own =
-            |path: &&Arc<str>| path.strip_prefix(prefix).is_some_and(|rest| plan.index_of(rest).is_none());
-        let inner = |path: &&Arc<str>| {
-            // A stage of a child run: its parent tells.
-            let Some(rest) = path.strip_prefix(prefix) else { return false };
-            rest.match_indices('/').any(|(at, _)| plan.index_of(&rest[..at]).is_some())
+        let is_gone = |path: &&Arc<str>| {
+            // Of a stage of a child run, its parent tells.
+            let first = path.strip_prefix(prefix).map(|rest| first_of(rest).0);
+            first.is_some_and(|first| plan.index_of(&first).is_none())
         };
-        match self.ended.keys().filter(own).find(|path| !inner(path)) {
+        match self.ended.keys().find(is_gone) {
             None => Ok(()),
             Some(path) => {
                 let message =
@@ -168,8 +227,14 @@ impl Restored {
         self.attempts.get(&stage).copied().unwrap_or(0)
     }
 
-    fn is_without_value(&self, stage: u32) -> bool {
-        self.stages.get(&stage).is_some_and(|it| it.end == StageEnd::Completed && it.value.is_none())
+    /// How many attempts a stage took that has ended.
+    pub(crate) fn attempts_of(&self, stage: u32) -> u32 {
+        self.get(stage).map_or(0, |it| it.attempts)
+    }
+
+    fn is_without_value(&mut self, stage: u32) -> bool {
+        let it = self.stages.get_mut(&stage).filter(|it| it.end == StageEnd::Completed);
+        it.is_some_and(|it| it.value.get_mut().unwrap_or_else(PoisonError::into_inner).is_none())
     }
 
     fn call_again(&mut self, stage: u32, again: &mut Vec<u32>) {

@@ -1,23 +1,27 @@
 //! What one run writes, in the order of its numbers.
 
 use std::{
-    collections::HashMap,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use stageflow_core::{
-    CancelCause, CustomEvent, EventKind, SnapshotBuilder, StageOutcome,
+    CancelCause, CustomEvent, EventKind, FieldValue, SnapshotBuilder, StageOutcome,
     durable::{
-        Ack, Encoded, Entry, EntryKind, Journal, JournalError, JournalErrorKind, JournaledRun, RunHeader,
-        RunKey, RunLease, StageEnd,
+        Encoded, Entry, EntryKind, Journal, JournalError, JournalErrorKind, JournaledRun, RunHeader, RunKey,
+        RunLease, StageEnd,
     },
     event::NO_STAGE,
     time::{Randomness, SeededRandom},
 };
+use stageflow_dag::plan::Plan;
 
-use super::{Durability, OnLoss, Restored, facts, known::Known};
+use super::{
+    Durability, OnLoss, Restored, facts,
+    guarded::{Guarded, guarded, told},
+    known::{Known, path_of},
+};
 use crate::{ending::EndCause, run::RunCore};
 
 /// So many entries that nobody waits for are kept before they are sent.
@@ -29,6 +33,10 @@ pub(crate) struct RunLog {
     /// Before the names of the stages: those of the stages that lead to a child run.
     prefix: Box<str>,
     pub(crate) restored: Restored,
+    /// The run that a child run is within, and in the place of which stage.
+    above: Option<(Weak<RunCore>, u32)>,
+    /// Whether it goes on with what the journal had at the beginning: not if it is made again since.
+    goes_on: bool,
 }
 
 /// What a root run and its child runs write together.
@@ -43,6 +51,9 @@ pub(crate) struct Whole {
     book: Mutex<Book>,
     lost: OnceLock<JournalError>,
     known: Known,
+    root: OnceLock<Weak<RunCore>>,
+    /// The child runs that have gone on, by their prefixes.
+    gone_on: Mutex<HashSet<Box<str>>>,
 }
 
 #[derive(Default)]
@@ -55,26 +66,33 @@ struct Book {
     /// How many random numbers an attempt has drawn.
     draws: HashMap<(Box<str>, u32), u64>,
     released: bool,
+    /// Whether the last entry of this process is on its way.
+    closed: bool,
 }
 
 impl RunLog {
+    fn of_root(whole: Whole, restored: Restored) -> Self {
+        Self { whole: Arc::new(whole), prefix: Box::from(""), restored, above: None, goes_on: true }
+    }
+
     /// Of a run that begins.
     pub(crate) fn fresh(rules: &Durability, input: Option<Encoded>, seed: u64) -> Self {
         let whole = Whole::new(rules.clone(), seed, Known::default());
         *whole.input.lock().unwrap_or_else(PoisonError::into_inner) = input;
-        Self { whole: Arc::new(whole), prefix: Box::from(""), restored: Restored::default() }
+        Self::of_root(whole, Restored::default())
     }
 
     /// Of a run that begins with what another has: the entries that it has from there.
-    pub(crate) fn branch(rules: &Durability, of: JournaledRun, restored: Restored) -> Self {
-        let log = Self::fresh(rules, of.header.input, of.header.seed);
+    pub(crate) fn branch(rules: &Durability, of: JournaledRun, known: Known, restored: Restored) -> Self {
+        let whole = Whole::new(rules.clone(), of.header.seed, known);
+        *whole.input.lock().unwrap_or_else(PoisonError::into_inner) = of.header.input;
         {
-            let mut book = log.whole.book();
+            let mut book = whole.book();
             book.count = u64::try_from(of.entries.len()).unwrap_or(u64::MAX);
             book.kept = (1..).zip(of.entries).map(|(seq, entry)| Entry { seq, ..entry }).collect();
         }
-        log.whole.branch_of.get_or_init(|| of.header.key);
-        Self { restored, ..log }
+        whole.branch_of.get_or_init(|| of.header.key);
+        Self::of_root(whole, restored)
     }
 
     /// Of a run that goes on under a lease.
@@ -92,7 +110,7 @@ impl RunLog {
             book.spent = whole.known.spent;
         }
         whole.begun(key, lease);
-        Self { whole: Arc::new(whole), prefix: Box::from(""), restored }
+        Self::of_root(whole, restored)
     }
 
     /// Checks that the run is that which was written, or is a branch of one of the same tenant: what a tenant has given is for no other.
@@ -108,17 +126,25 @@ impl RunLog {
         Err(error.hint("begin a run of its own, with an input of its own"))
     }
 
-    /// Of a child run in the place of `stage`.
-    pub(crate) fn within(&self, stage: &str, plan: &stageflow_dag::plan::Plan) -> Result<Self, JournalError> {
-        let prefix = format!("{}{stage}/", self.prefix).into_boxed_str();
-        let restored = self.whole.known.restore(plan, &prefix)?;
-        Ok(Self { whole: Arc::clone(&self.whole), prefix, restored })
+    /// Of a child run in the place of a stage of `parent`, whose log this is. The first one goes on with what the journal has of it;
+    /// made again, it begins anew.
+    pub(crate) fn within(
+        &self,
+        parent: &Arc<RunCore>,
+        stage: u32,
+        plan: &Plan,
+    ) -> Result<Self, JournalError> {
+        let prefix = format!("{}/", self.path(parent, stage)).into_boxed_str();
+        let whole = Arc::clone(&self.whole);
+        let goes_on = self.goes_on
+            && whole.gone_on.lock().unwrap_or_else(PoisonError::into_inner).insert(prefix.clone());
+        let restored = if goes_on { whole.known.restore(plan, &prefix)? } else { Restored::default() };
+        Ok(Self { whole, prefix, restored, above: Some((Arc::downgrade(parent), stage)), goes_on })
     }
 
     /// The name of a stage in the journal.
     pub(crate) fn path(&self, run: &RunCore, stage: u32) -> Arc<str> {
-        let name = run.plan.stage_name(stage);
-        if self.prefix.is_empty() { name.into() } else { format!("{}{name}", self.prefix).into() }
+        path_of(&self.prefix, run.plan.stage_name(stage))
     }
 
     /// An attempt begins. Whoever resumes the run counts it, so it is on its way at once where another may follow.
@@ -132,7 +158,14 @@ impl RunLog {
     /// Something was decided.
     #[cold]
     pub(crate) fn decided(&self, run: &RunCore, stage: u32, attempt: u32, event: &CustomEvent) {
-        let fields = event.fields().map(|(key, value)| (key.into(), value.clone()));
+        let fields = event.fields().map(|(key, value)| {
+            let value = match value {
+                // JSON has no such number.
+                FieldValue::Float(number) if !number.is_finite() => FieldValue::Text(number.to_string()),
+                value => value.clone(),
+            };
+            (key.into(), value)
+        });
         let kind = EntryKind::Decided {
             stage: if stage == NO_STAGE { "".into() } else { self.path(run, stage) },
             attempt,
@@ -170,7 +203,7 @@ impl RunLog {
     }
 
     /// Writes what a durable stage gave: durable when the answer completes.
-    pub(crate) fn commit(&self, run: &RunCore, stage: u32, output: Encoded) -> Option<Ack> {
+    pub(crate) fn commit(&self, run: &RunCore, stage: u32, output: Encoded) -> Option<Waiting> {
         let kind = self.end_of(run, stage, StageEnd::Completed);
         self.whole.send(run, Some((kind, Some(output))))
     }
@@ -200,11 +233,18 @@ impl Whole {
             book: Mutex::default(),
             lost: OnceLock::new(),
             known,
+            root: OnceLock::new(),
+            gone_on: Mutex::default(),
         }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells it whose it is.
+    pub(crate) fn belongs_to(&self, root: &Arc<RunCore>) {
+        self.root.get_or_init(|| Arc::downgrade(root));
     }
 
     pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
@@ -255,6 +295,9 @@ impl Whole {
         }
         let full = {
             let mut book = self.book();
+            if book.released {
+                return;
+            }
             book.push(run, kind, None);
             book.kept.len() >= KEPT_MAX
         };
@@ -265,19 +308,30 @@ impl Whole {
     }
 
     /// Sends what was kept, and after it one more: `None` for a run that is not written any more.
-    pub(crate) fn send(&self, run: &RunCore, last: Option<(EntryKind, Option<Encoded>)>) -> Option<Ack> {
+    pub(crate) fn send(&self, run: &RunCore, last: Option<(EntryKind, Option<Encoded>)>) -> Option<Waiting> {
         if self.lost.get().is_some() {
             return None;
         }
         let (key, lease) = self.of_run.get()?;
         // The journal takes entries in the order of the calls, so that this lock makes it the order of the numbers.
+        let root = self.root.get().and_then(Weak::upgrade);
         let mut book = self.book();
+        if book.released {
+            return None;
+        }
+        if let Some(root) = &root {
+            book.spent(root);
+        }
         if let Some((kind, payload)) = last {
-            book.spent(run);
             book.push(run, kind, payload);
         }
         let entries = std::mem::take(&mut book.kept);
-        Some(self.rules.journal.append(key, *lease, entries))
+        Some(guarded(|| self.rules.journal.append(key, *lease, entries)))
+    }
+
+    /// Whether the caller is to write the last entry of this process: nobody else has, and the run is in the journal.
+    pub(crate) fn close(&self) -> bool {
+        self.of_run.get().is_some() && !std::mem::replace(&mut self.book().closed, true)
     }
 
     /// Says that an entry could not be written, and stops the run unless it is to go on: whether it goes on.
@@ -291,34 +345,42 @@ impl Whole {
         let goes_on = self.rules.on_loss == OnLoss::GoOn && !taken_over;
         let fields = [("code", error.code().as_str().to_owned()), ("reason", error.to_string())];
         let event = CustomEvent::new("journal.lost", fields);
-        let first = self.lost.set(again(&error)).is_ok();
-        if first {
+        if !goes_on {
+            // Before the others can see that nothing is written any more.
+            stop(run, stage, taken_over);
+        }
+        if self.lost.set(again(&error)).is_ok() {
             run.emit(stage.unwrap_or(NO_STAGE), 0, EventKind::Custom(Arc::new(event)));
         }
-        if goes_on {
-            return Ok(());
-        }
-        run.end(if taken_over {
-            EndCause::Cancel(CancelCause::TakenOver)
-        } else {
-            let stage = stage.map_or_else(String::new, |stage| run.plan.stage_name(stage).to_owned());
-            EndCause::Failure { stage }
-        });
-        Err(error)
+        if goes_on { Ok(()) } else { Err(error) }
     }
 
     /// Gives the lease back, unless the run has ended for good.
     pub(crate) fn release(&self) {
+        let Some((key, lease)) = self.of_run.get() else { return };
         let mut book = self.book();
-        if let (false, Some((key, lease))) = (std::mem::replace(&mut book.released, true), self.of_run.get())
-        {
-            self.rules.journal.release(key, *lease);
+        if !std::mem::replace(&mut book.released, true) {
+            told(|| self.rules.journal.release(key, *lease));
         }
     }
 
     /// The run has ended for good, and its lease with it.
     pub(crate) fn set_ended(&self) {
         self.book().released = true;
+    }
+}
+
+/// Ends a run that is not written any more, and the runs that it is within: none of them goes on, whatever its rules about failures are.
+fn stop(run: &RunCore, stage: Option<u32>, taken_over: bool) {
+    run.end(if taken_over {
+        EndCause::Cancel(CancelCause::TakenOver)
+    } else {
+        let stage = stage.map_or_else(String::new, |stage| run.plan.stage_name(stage).to_owned());
+        EndCause::Failure { stage }
+    });
+    let above = run.log.as_ref().and_then(|log| log.above.as_ref());
+    if let Some((Some(above), stage)) = above.map(|(run, stage)| (run.upgrade(), *stage)) {
+        stop(&above, Some(stage), taken_over);
     }
 }
 
@@ -337,20 +399,20 @@ impl Book {
     }
 
     /// Notes what was used of the budget, if that has changed.
-    fn spent(&mut self, run: &RunCore) {
-        let Some(account) = run.root_account() else { return };
+    fn spent(&mut self, root: &RunCore) {
+        let Some(account) = root.account.get() else { return };
         let spent = (account.retries().0, account.costs().spent);
         if spent != self.spent {
             self.spent = spent;
-            self.push(run, EntryKind::Spent { retries: spent.0, cost: spent.1 }, None);
+            self.push(root, EntryKind::Spent { retries: spent.0, cost: spent.1 }, None);
         }
     }
 }
 
 /// The same error once more, without what it follows from.
-fn again(error: &JournalError) -> JournalError {
+pub(crate) fn again(error: &JournalError) -> JournalError {
     JournalError::new(error.kind(), error.to_string()).hint(error.help().to_owned())
 }
 
 /// Polls an answer that somebody may be tired of waiting for.
-pub(crate) type Waiting = Pin<Box<dyn Future<Output = Result<(), JournalError>> + Send>>;
+pub(crate) type Waiting = Guarded<()>;

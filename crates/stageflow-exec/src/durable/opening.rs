@@ -9,15 +9,19 @@ use std::{
 
 use stageflow_core::{
     CancelCause, Failure, RunOutcome,
-    durable::{EntryKind, Journal, JournalError, JournalErrorKind, RunHeader, RunKey, RunLease},
+    durable::{Encoded, EntryKind, Journal, JournalError, JournalErrorKind, RunHeader, RunKey, RunLease},
     exit::Exit,
+    time::Human,
 };
 use tokio::time::Sleep;
 
-use super::log::Waiting;
+use super::{
+    guarded::{Guarded, guarded},
+    log::{Waiting, again},
+};
 use crate::{ending::EndCause, report::RunReport, run::RunCore, timer};
 
-type Begun = Pin<Box<dyn Future<Output = Result<RunLease, JournalError>> + Send>>;
+type Begun = Guarded<RunLease>;
 
 /// Waits until a run is in its journal.
 pub(crate) struct Opening {
@@ -46,6 +50,7 @@ impl Opening {
                 run.end(EndCause::Deadline);
             }
             if run.is_stopping() {
+                self.leave(run);
                 return Poll::Ready(());
             }
             let Some(log) = &run.log else { return Poll::Ready(()) };
@@ -60,7 +65,7 @@ impl Opening {
                     };
                     continue;
                 }
-                State::Fresh(key, begun) => match begun.as_mut().poll(cx) {
+                State::Fresh(key, begun) => match Pin::new(begun).poll(cx) {
                     Poll::Ready(Ok(lease)) => {
                         log.whole.begun(key.clone(), lease);
                         if log.whole.has_kept()
@@ -74,7 +79,7 @@ impl Opening {
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                     Poll::Pending => Poll::Pending,
                 },
-                State::Written(written) => written.as_mut().poll(cx),
+                State::Written(written) => Pin::new(written).poll(cx),
             };
             match opened {
                 Poll::Ready(Ok(())) => return Poll::Ready(()),
@@ -96,11 +101,32 @@ impl Opening {
     }
 }
 
+impl Opening {
+    /// Ends before the journal has said that the run is begun: it may be all the same, and is told then that it has ended.
+    fn leave(&mut self, run: &Arc<RunCore>) {
+        let State::Fresh(key, begun) = std::mem::replace(&mut self.state, State::New) else { return };
+        let run = Arc::clone(run);
+        run.handle.clone().spawn(async move {
+            let Some(log) = &run.log else { return };
+            let Ok(lease) = begun.await else { return };
+            log.whole.begun(key, lease);
+            if log.whole.close()
+                && let Some(written) = log.whole.send(&run, last_of(&run))
+                && written.await.is_ok()
+                && is_for_good(&run)
+            {
+                log.whole.set_ended();
+            }
+            log.whole.release();
+        });
+    }
+}
+
 fn begin(run: &Arc<RunCore>) -> Result<State, JournalError> {
     let Some(log) = &run.log else { return Ok(State::New) };
     if log.whole.of_run().is_some() {
         let written = log.whole.send(run, Some((EntryKind::Resumed, None)));
-        return Ok(State::Written(written.unwrap_or_else(|| Box::pin(std::future::ready(Ok(()))))));
+        return Ok(State::Written(written.unwrap_or_else(|| guarded(|| Box::pin(async { Ok(()) })))));
     }
     let rules = &log.whole.rules;
     let tenant = match (run.snapshot.identity().tenant_id(), &rules.default_tenant) {
@@ -114,7 +140,7 @@ fn begin(run: &Arc<RunCore>) -> Result<State, JournalError> {
     let key = RunKey::new(tenant, run.snapshot.identity().run_id());
     let header = Arc::new(log.whole.header(run, key.clone(), run.shared.clock.wall()));
     let journal = Arc::clone(log.whole.journal());
-    Ok(State::Fresh(key, Box::pin(begun(journal, header))))
+    Ok(State::Fresh(key, guarded(|| Box::pin(begun(journal, header)))))
 }
 
 async fn begun(journal: Arc<dyn Journal>, header: Arc<RunHeader>) -> Result<RunLease, JournalError> {
@@ -138,34 +164,77 @@ fn refuse(run: &Arc<RunCore>, error: JournalError) {
 }
 
 /// Waits until the end of a run is in its journal.
+///
+/// It waits no longer than clean-ups may take, as nothing else could end the run any more: what was done is done, and the report says
+/// that the journal has not said so.
 #[derive(Default)]
-pub(crate) struct Closing(Option<Waiting>);
+pub(crate) struct Closing {
+    written: Option<Waiting>,
+    bound: Option<Pin<Box<Sleep>>>,
+}
 
 impl Closing {
     pub(crate) fn poll(&mut self, run: &Arc<RunCore>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(log) = run.log.as_ref().filter(|_| run.depth == 0) else { return Poll::Ready(()) };
-        if self.0.is_none() {
-            let last = is_for_good(run).then(|| {
-                let failure = RunReport::new(Arc::clone(run)).cause().as_ref().map(Into::into);
-                (EntryKind::RunEnded { outcome: run.judge(), failure }, None)
-            });
-            let Some(ack) = log.whole.send(run, last) else {
+        let Some(log) = &run.log else { return Poll::Ready(()) };
+        if run.depth > 0 {
+            blame(run);
+            return Poll::Ready(());
+        }
+        if self.written.is_none() {
+            blame(run);
+            if !log.whole.close() {
+                return Poll::Ready(());
+            }
+            let Some(written) = log.whole.send(run, last_of(run)) else {
                 log.whole.release();
                 return Poll::Ready(());
             };
-            self.0 = Some(ack);
+            self.written = Some(written);
         }
-        let Some(ack) = &mut self.0 else { return Poll::Ready(()) };
-        match std::task::ready!(ack.as_mut().poll(cx)) {
+        let Some(written) = &mut self.written else { return Poll::Ready(()) };
+        let written = match Pin::new(written).poll(cx) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(std::task::ready!(self.poll_bound(run, cx))),
+        };
+        match written {
             Ok(()) if is_for_good(run) => log.whole.set_ended(),
             Ok(()) => log.whole.release(),
             Err(error) => {
                 // What was done is done: the outcome stays, and the report says that it is not in the journal.
                 let _told = log.whole.lose(run, None, error);
+                log.whole.release();
             }
         }
         Poll::Ready(())
     }
+
+    fn poll_bound(&mut self, run: &RunCore, cx: &mut Context<'_>) -> Poll<JournalError> {
+        let budget = run.plan.policies().cleanup_budget;
+        self.bound = self.bound.take().or_else(|| timer::sleep(budget));
+        let Some(bound) = &mut self.bound else { return Poll::Pending };
+        std::task::ready!(bound.as_mut().poll(cx));
+        let message = format!("the journal did not take the end of the run in {}", Human(budget));
+        Poll::Ready(JournalError::new(JournalErrorKind::Unavailable, message))
+    }
+}
+
+/// A run that was stopped because something within it was not written fails for that, whatever its own stages came to.
+fn blame(run: &RunCore) {
+    if let (Some(EndCause::Failure { stage }), Some(log)) = (run.ending.cause(), &run.log)
+        && run.has_no_failure()
+        && let Some(lost) = log.whole.lost()
+        && let Exit::Fail(spec) = again(lost).into_exit().into_exit()
+    {
+        run.collector().observe(Duration::from_nanos(run.now()), Failure::new(stage.as_str(), 0, spec), 0);
+    }
+}
+
+/// What a run that has come to its end writes last.
+fn last_of(run: &Arc<RunCore>) -> Option<(EntryKind, Option<Encoded>)> {
+    is_for_good(run).then(|| {
+        let failure = RunReport::new(Arc::clone(run)).cause().as_ref().map(Into::into);
+        (EntryKind::RunEnded { outcome: run.judge(), failure }, None)
+    })
 }
 
 impl RunCore {
@@ -183,11 +252,11 @@ fn is_for_good(run: &RunCore) -> bool {
         return false;
     }
     match run.ending.cause() {
-        // It was not let in, or made way: somebody else may be let in with it, or the same later.
-        Some(EndCause::NotAdmitted { .. } | EndCause::Cancel(CancelCause::Shed { .. })) => false,
         Some(EndCause::Cancel(CancelCause::Shutdown | CancelCause::Dropped | CancelCause::TakenOver)) => {
             false
         }
+        // It was not let in here. Only one that was begun before is in a journal then, and it stays there.
+        Some(EndCause::NotAdmitted { .. } | EndCause::Cancel(CancelCause::Shed { .. })) => false,
         _ => run.judge() != RunOutcome::Cancelled || run.ending.cause().is_some(),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future as _, poll_fn},
-    pin::pin,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -10,7 +9,7 @@ use std::{
 
 use stageflow_core::{
     ErrorClass, StageContext, StageExit, StageResult, WaitReason, code,
-    durable::{Encoded, JournalError, PauseRecord, PauseState},
+    durable::{JournalError, PauseRecord, PauseState},
     scope::{Answering, no_journal},
     time::Human,
 };
@@ -40,38 +39,59 @@ pub(crate) fn answer(
             expires: expires_in.and_then(|time| opened.checked_add(time)),
         };
         let _waiting = ctx.waiting(WaitReason::Answer { token: token.clone() });
-        let mut state = journal.pause(key, *lease, &record).await.map_err(JournalError::into_exit)?;
+        // Before the look, so that an answer between the look and the wait is not missed.
+        let mut told = Box::pin(answered.notified());
+        let mut state = match journal.pause(key, *lease, &record).await {
+            Ok(state) => state,
+            Err(error) => {
+                log.whole.lose(&run, Some(ctx.index()), error).map_err(JournalError::into_exit)?;
+                return Err(no_journal());
+            }
+        };
         ctx.emit("pause.opened", [("token", token.clone())]);
         loop {
-            // Before the look, so that an answer between the look and the wait is not missed.
-            let told = answered.notified();
             let expires = match state {
-                PauseState::Answered(answer) => return taken(&ctx, &token, answer),
+                PauseState::Answered(answer) => {
+                    ctx.emit("pause.answered", [("token", token.clone())]);
+                    still_ours(&run, &ctx).await?;
+                    return Ok(answer);
+                }
                 PauseState::Open { expires } => expires,
                 _ => return Err(expired(&token, expires_in)),
             };
             let left = expires.map(|end| end.duration_since(run.shared.clock.wall()).unwrap_or_default());
             let nap =
                 journal.poll_interval().min(left.unwrap_or(Duration::MAX)).max(Duration::from_millis(1));
-            let Some(sleep) = timer::sleep(nap) else {
+            let Some(mut sleep) = timer::sleep(nap) else {
                 let error = "a pause needs a runtime with a timer".into();
                 return Err(StageExit::failure(code::NO_RUNTIME, ErrorClass::Invalid, error));
             };
-            let (mut told, mut sleep) = (pin!(told), sleep);
             poll_fn(|cx| match told.as_mut().poll(cx) {
                 Poll::Pending => sleep.as_mut().poll(cx),
                 ready @ Poll::Ready(()) => ready,
             })
             .await;
-            let known = journal.pause_state(key, &token).await.map_err(JournalError::into_exit)?;
-            state = known.unwrap_or(PauseState::Expired);
+            told = Box::pin(answered.notified());
+            state = match journal.pause_state(key, &token).await {
+                Ok(known) => known.unwrap_or(PauseState::Expired),
+                // Whoever waits for days waits for a server that is away for a while.
+                Err(error) if error.kind().class() == ErrorClass::Transient => {
+                    PauseState::Open { expires: None }
+                }
+                Err(error) => return Err(error.into_exit()),
+            };
         }
     })
 }
 
-fn taken(ctx: &StageContext, token: &str, answer: Encoded) -> StageResult<Encoded> {
-    ctx.emit("pause.answered", [("token", token)]);
-    Ok(answer)
+/// Whether nobody has taken the run over while it waited: of all processes that see the answer, one goes on.
+async fn still_ours(run: &RunCore, ctx: &StageContext) -> StageResult<()> {
+    let Some(log) = &run.log else { return Ok(()) };
+    let Some(written) = log.whole.send(run, None) else { return Ok(()) };
+    match written.await {
+        Ok(()) => Ok(()),
+        Err(error) => log.whole.lose(run, Some(ctx.index()), error).map_err(JournalError::into_exit),
+    }
 }
 
 fn expired(token: &str, time: Option<Duration>) -> StageExit {

@@ -19,11 +19,10 @@ impl Worker {
             return;
         }
         attempt::release_inputs(run, stage, false);
-        cell.mark_attempt(restored.attempts);
         cell.mark_ended(self.now);
         if run.events.is_some() {
             let event = CustomEvent::new("stage.restored", [("attempts", restored.attempts)]);
-            self.note_as_is(run, stage, restored.attempts, &EventKind::Custom(Arc::new(event)));
+            self.note_as_is(run, stage, &EventKind::Custom(Arc::new(event)));
         }
         match &restored.end {
             StageEnd::Skipped(cause) => {
@@ -32,15 +31,17 @@ impl Worker {
             StageEnd::Blocked { by } => {
                 self.settle(run, stage, State::Blocked, StageOutcome::Blocked { by: by.clone() });
             }
-            StageEnd::Failed(failure) => self.settle_failure(run, stage, spec_of(failure)),
+            StageEnd::Failed(failure) => {
+                self.settle_failure_after(run, stage, restored.attempts, spec_of(failure));
+            }
             _ => {
-                if let Some(value) = &restored.value {
-                    run.outputs.put(stage, value.clone());
+                if let Some(value) = restored.take() {
+                    run.outputs.put(stage, value);
                 }
                 if let Some(completed) = &run.completed {
                     completed.fetch_add(1, Ordering::Relaxed);
                 }
-                self.note_as_is(run, stage, restored.attempts, &EventKind::StageCompleted);
+                self.note_as_is(run, stage, &EventKind::StageCompleted);
                 cell.set_state_in_order(State::Completed);
                 run.tell_watched();
                 self.tell_successors(run, stage);

@@ -109,12 +109,10 @@ fn build(name: &str, durable: bool) -> Pipeline<String, String> {
     let parts = p.parallel("part", 0..3, |_| adds()).inputs(first);
     let kid = p.stage("kid", child).inputs(first);
     let asked = if durable { asks(&mut p, first) } else { first };
-    let last = stage_fn(
-        |_, (flaky, parts, kid, asked): Last| async move {
-            let all = parts.iter().chain([&kid, &asked]).chain(&flaky);
-            Ok(all.map(|one| one.as_str()).collect::<Vec<_>>().join(" "))
-        },
-    );
+    let last = stage_fn(|_, (flaky, parts, kid, asked): Last| async move {
+        let all = parts.iter().chain([&kid, &asked]).chain(&flaky);
+        Ok(all.map(|one| one.as_str()).collect::<Vec<_>>().join(" "))
+    });
     let last = configured(last);
     let last = p.stage("last", if durable { last.durable() } else { last }).inputs((
         flaky.optional(),

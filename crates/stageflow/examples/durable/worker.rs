@@ -2,7 +2,7 @@
 
 use std::{error::Error, future::IntoFuture as _, path::Path};
 
-use stageflow::{Engine, EventKind, EventStream, prelude::*, store::SqliteStore};
+use stageflow::{Engine, EventKind, EventStream, FieldValue, prelude::*, store::SqliteStore};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::order::{self, Order, SAID, World};
@@ -50,8 +50,9 @@ async fn tell(mut events: EventStream) {
         let EventKind::Custom(custom) = event.kind() else { continue };
         match custom.name() {
             SAID => {
-                let text = custom.field("text").map(ToString::to_string).unwrap_or_default();
-                println!("{MARK}{stage:<8} {text}");
+                if let Some(FieldValue::Text(text)) = custom.field("text") {
+                    println!("{MARK}{stage:<8} {text}");
+                }
             }
             "stage.restored" => println!("{MARK}{stage:<8} is in the journal, and not called"),
             "pause.opened" => println!("{MARK}{stage:<8} waits for somebody to approve"),

@@ -150,7 +150,13 @@ pub use stageflow_store as store;
 #[doc(inline)]
 pub use stageflow_testing as testing;
 
-/// A page that `tests/support.rs` leaves to this crate.
+/// Pages that `tests/support.rs` leaves to this crate.
+#[cfg(all(doctest, unix, feature = "postgres"))]
+#[doc = include_str!("../../../docs/guide/37-tenants-and-rls.md")]
+mod tenants_page {}
+#[cfg(all(doctest, unix, feature = "postgres"))]
+#[doc = include_str!("../../../docs/errors/STORE_UNSAFE.md")]
+mod unsafe_page {}
 #[cfg(all(doctest, feature = "otlp-grpc"))]
 #[doc = include_str!("../../../docs/guide/18-opentelemetry.md")]
 mod opentelemetry_page {}

@@ -48,7 +48,10 @@ pub(crate) fn answer(
                 return Err(no_journal());
             }
         };
-        ctx.emit("pause.opened", [("token", token.clone())]);
+        // A run that goes on may find it answered.
+        if let PauseState::Open { .. } = state {
+            ctx.emit("pause.opened", [("token", token.clone())]);
+        }
         loop {
             let expires = match state {
                 PauseState::Answered(answer) => {

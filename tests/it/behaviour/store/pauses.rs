@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stageflow::{
-    RunId, code,
+    Engine, Recorder, RunId, code,
     durable::{Answered, Pause},
     interceptors::Retry,
     prelude::*,
@@ -80,8 +80,17 @@ fn an_answer_that_comes_while_no_process_has_the_run_is_there_when_it_goes_on() 
             let taken = ours.answer("acme", id, &pause, Approval { by }).await.expect("it is answered");
             assert_eq!(taken, Answered::Taken);
         }
-        let run = ours.resume(&pipeline, "acme", id).await.expect("it is resumable").await;
+        let recorder = Recorder::new();
+        let next = Engine::builder().journal(store.clone()).sink(recorder.clone()).build();
+        let next = next.expect("it builds");
+        let run = next.resume(&pipeline, "acme", id).await.expect("it is resumable").await;
         assert_eq!(*run.expect("it completes").output(), 1_104);
+        let told = |name: &str| recorder.events().iter().filter(|event| event.name() == name).count();
+        assert_eq!(
+            (told("pause.opened"), told("pause.answered")),
+            (0, 2),
+            "nobody waits for an answer that is there"
+        );
     });
     assert_eq!((calls.of("a"), calls.of("one"), calls.of("two")), (1, 2, 2));
 }

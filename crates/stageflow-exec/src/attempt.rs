@@ -178,7 +178,9 @@ async fn limited(
     };
     let is_timed = cue.as_ref().is_none_or(|cue| cue.timed);
     let (timeout, idle) = (timeout.filter(|_| is_timed), idle.filter(|_| is_timed));
-    let _permits = if run.is_limited {
+    // Held back without its permits: whoever had them next may have begun before this one was seen to end.
+    let held_back = cue.is_some() && !is_timed;
+    let permits = if run.is_limited {
         Some(InFlight::new(&run, stage, begin::permits(&run, &ctx).await?))
     } else {
         None
@@ -200,11 +202,13 @@ async fn limited(
     match cue {
         None => start(&run, &mut slot, ctx, &mut inputs),
         Some(cue) => {
-            durable::directed(&run, &mut slot, ctx, cue, |slot, ctx| start(&run, slot, ctx, &mut inputs))
+            durable::directed(&run, &mut slot, ctx, cue, |slot, ctx| start(&run, slot, ctx, &mut inputs));
         }
     }
     let (mut timer, mut idle_timer) = (None, None);
-    poll_fn(move |cx| {
+    let run = &run;
+    // Dropped with its future as soon as that ends, before the permits are.
+    let done = poll_fn(move |cx| {
         if let Poll::Ready(done) = slot.poll(cx) {
             std::mem::take(&mut slot).keep();
             return Poll::Ready(done);
@@ -216,7 +220,7 @@ async fn limited(
                 None => timer.insert(Timer::new(timeout, code::ATTEMPT_TIMEOUT)?),
             };
             if timer.is_up(cx) {
-                return Poll::Ready(Err(timed_out(&run, stage, timer.code)));
+                return Poll::Ready(Err(timed_out(run, stage, timer.code)));
             }
         }
         if let Some(limit) = idle {
@@ -231,7 +235,12 @@ async fn limited(
         }
         Poll::Pending
     })
-    .await
+    .await;
+    drop(permits);
+    if let (true, Some(log)) = (held_back, &run.log) {
+        log.release(run, stage, number).await;
+    }
+    done
 }
 
 /// The permits of an attempt, where work that goes on elsewhere finds them.

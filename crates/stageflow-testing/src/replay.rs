@@ -64,6 +64,8 @@ type Furnish = dyn Fn(EngineBuilder) -> EngineBuilder + Send + Sync;
 /// - The state that an engine's interceptors share between runs: a breaker that other runs had opened is closed in a replay, and the
 ///   rejection of the call is a mismatch.
 /// - The types of errors: a failure that is answered from the journal has its text.
+/// - Whether an owned input was still there for a stage that asks for another attempt without a retry policy: that depends on who else
+///   had read it by then.
 /// - What a stage does outside of its run. A stage that is called does it again.
 /// - The stages of child runs that a stage runs any number of times, such as those of a map: make the stage durable, or it is called.
 /// - Fields of decisions that are measured times are not compared.

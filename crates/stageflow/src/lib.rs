@@ -80,9 +80,10 @@ pub mod spec {
 pub mod durable {
     #[doc(inline)]
     pub use stageflow_core::durable::{
-        Ack, Answered, AnyCodec, AttemptEnd, Codec, CodecError, Encoded, Entry, EntryKind, Journal,
-        JournalError, JournalErrorKind, JournalFuture, JournaledFailure, JournaledRun, Pause, PauseRecord,
-        PauseState, RunDiff, RunHeader, RunKey, RunLease, RunState, RunSummary, StageDiff, StageEnd,
+        Ack, Answered, AnyCodec, AttemptEnd, Changed, Codec, CodecError, Encoded, Entry, EntryKind, Journal,
+        JournalError, JournalErrorKind, JournalFuture, JournaledFailure, JournaledRun, Only, Pause,
+        PauseRecord, PauseState, RunDiff, RunHeader, RunKey, RunLease, RunState, RunSummary, StageDiff,
+        StageEnd, StageTimes,
     };
     #[doc(inline)]
     pub use stageflow_exec::{Durability, OnLoss};

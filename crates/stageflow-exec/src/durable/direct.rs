@@ -82,6 +82,8 @@ pub(crate) fn directed(
     let Some(log) = &run.log else { return call(slot, ctx) };
     let Some(director) = log.director().cloned() else { return call(slot, ctx) };
     let (stage, attempt) = (log.path(run, ctx.index()), ctx.attempt());
+    // Its time goes on while it is held back; of one that may not run out of time the attempt itself waits.
+    let is_timed = cue.timed;
     let given = match cue.given {
         // Its own stages have their cues.
         _ if run.plan.stage(ctx.index()).role() == StageRole::Pipeline => None,
@@ -101,7 +103,9 @@ pub(crate) fn directed(
     match given {
         Some(given) => slot.put(async move {
             say(&ctx, cue.says);
-            director.release(stage, attempt).await;
+            if is_timed {
+                director.release(stage, attempt).await;
+            }
             given
         }),
         None => {
@@ -110,7 +114,9 @@ pub(crate) fn directed(
             call(&mut inner, ctx);
             slot.put(async move {
                 let done = poll_fn(|cx| inner.poll(cx)).await;
-                director.release(stage, attempt).await;
+                if is_timed {
+                    director.release(stage, attempt).await;
+                }
                 done
             });
         }

@@ -189,6 +189,13 @@ impl RunLog {
         Some(director.cue(self.path(run, stage), attempt).await)
     }
 
+    /// Waits until others may see that an attempt has ended, in a replay.
+    pub(crate) async fn release(&self, run: &RunCore, stage: u32, attempt: u32) {
+        if let Some(director) = self.director() {
+            director.release(self.path(run, stage), attempt).await;
+        }
+    }
+
     /// Something was decided.
     #[cold]
     pub(crate) fn decided(&self, run: &RunCore, stage: u32, attempt: u32, event: &CustomEvent) {

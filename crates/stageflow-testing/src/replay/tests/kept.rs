@@ -55,11 +55,11 @@ impl Journal for Kept {
     fn release(&self, _: &RunKey, _: RunLease) {}
 
     fn claim<'a>(&'a self, _: &'a RunKey) -> JournalFuture<'a, (RunLease, JournaledRun)> {
-        unimplemented!("nobody resumes here")
+        unreachable!("nobody resumes here")
     }
 
     fn load<'a>(&'a self, _: &'a RunKey) -> JournalFuture<'a, Option<JournaledRun>> {
-        unimplemented!("the test takes it")
+        unreachable!("the test takes it")
     }
 
     fn unfinished<'a>(
@@ -68,19 +68,19 @@ impl Journal for Kept {
         _: Option<RunId>,
         _: usize,
     ) -> JournalFuture<'a, Vec<RunSummary>> {
-        unimplemented!("nobody asks")
+        unreachable!("nobody asks")
     }
 
     fn forget_ended<'a>(&'a self, _: &'a TenantId, _: SystemTime) -> JournalFuture<'a, u64> {
-        unimplemented!("nobody forgets")
+        unreachable!("nobody forgets")
     }
 
     fn pause<'a>(&'a self, _: &'a RunKey, _: RunLease, _: &'a PauseRecord) -> JournalFuture<'a, PauseState> {
-        unimplemented!("nobody pauses")
+        unreachable!("nobody pauses")
     }
 
     fn pause_state<'a>(&'a self, _: &'a RunKey, _: &'a str) -> JournalFuture<'a, Option<PauseState>> {
-        unimplemented!("nobody pauses")
+        unreachable!("nobody pauses")
     }
 
     fn answer<'a>(
@@ -90,11 +90,11 @@ impl Journal for Kept {
         _: Encoded,
         _: Option<&'a UserId>,
     ) -> JournalFuture<'a, Answered> {
-        unimplemented!("nobody pauses")
+        unreachable!("nobody pauses")
     }
 
     fn pauses<'a>(&'a self, _: &'a RunKey) -> JournalFuture<'a, Vec<PauseRecord>> {
-        unimplemented!("nobody pauses")
+        unreachable!("nobody pauses")
     }
 
     fn describe(&self) -> String {

@@ -1,4 +1,4 @@
-//! What the benches `overhead`, `policies`, `events` and `plus`, the helper `memory` and `stress` share: graphs, stage bodies, rows, the stopwatch,
+//! What the benches `overhead`, `policies`, `events`, `plus` and `store`, the helper `memory` and `stress` share: graphs, stage bodies, rows, the stopwatch,
 //! counts of instructions, tables and facts about the machine.
 //!
 //! Nothing here knows a goal; those are in the `goals.rs` of each bench.

@@ -59,13 +59,13 @@ async fn live(journal: Arc<dyn Journal>, effects: &Effects, runs: u32) -> Result
     for run in going {
         match run.await {
             Ok(_) => {}
-            Err(error) => return Err(lost(error)),
+            Err(error) => return Err(lost(&error)),
         }
     }
     Ok(())
 }
 
-fn lost(error: RunError) -> Failed {
+fn lost(error: &RunError) -> Failed {
     let hint = error.hint().unwrap_or_default();
     format!("{error:?}\n  help: {hint}").into()
 }

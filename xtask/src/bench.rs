@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: runs the bench `overhead`, `policies`, `events` or `plus`, and forwards everything to it.
+//! `cargo xtask bench`: runs the bench `overhead`, `policies`, `events`, `plus` or `store`, and forwards everything to it.
 //!
 //! The bench itself prints the table and, with `--check`, fails where a goal is missed. Only this command compiles the
 //! other crates that a bench measures beside ours, and only those of the bench that it runs.
 
+use crate::provision;
 use crate::report::{Outcome, Report};
 use crate::shell;
 use anyhow::Result;
@@ -16,6 +17,8 @@ Usage: cargo xtask bench [--check] [--quick] [--filter WORD]... [--json FILE] [-
        cargo xtask bench events --verify
        cargo xtask bench plus [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
        cargo xtask bench plus --verify
+       cargo xtask bench store [--check] [--quick] [--filter WORD]... [--json FILE] [--baseline FILE]
+       cargo xtask bench store --verify
 
 Runs `cargo bench -p stageflow-benches --features peers --bench overhead`, which
 prints the time per stage: ours, hand-written tokio and other engines, side by
@@ -51,6 +54,13 @@ ready-made stages cost, beside what one would write or take instead, and what a
 fan-out needs by how many items run at a time, and what it takes to choose a route
 by weight. `--verify` checks that each gives what it should.
 
+With `store`, runs the bench of that name with the feature `store`: how many durable
+stages there are in a second, beside hand-written commits of the same bytes on the
+same store; what a journal costs stages that are not durable; how long it takes
+to resume 10,000 durable stages; and how many answers are kept and given again.
+SQLite writes below `target/`, PostgreSQL is a throw-away server, and both sync
+the disk. `--verify` checks that what is measured is in the journal.
+
 Files are relative to the root of the workspace.";
 
 /// The bench to run, the feature it needs, and what is forwarded to it.
@@ -67,6 +77,7 @@ impl<'a> Bench<'a> {
                 Self { name: "policies", feature: "policy-peers", args }
             }
             Some((first, args)) if first == "plus" => Self { name: "plus", feature: "plus", args },
+            Some((first, args)) if first == "store" => Self { name: "store", feature: "store", args },
             Some((first, args)) if first == "events" => Self { name: "events", feature: "telemetry", args },
             _ => Self { name: "overhead", feature: "peers", args },
         }
@@ -75,6 +86,9 @@ impl<'a> Bench<'a> {
 
 pub(crate) fn run(args: &[String]) -> Result<bool> {
     let mut report = Report::from_env();
+    if Bench::of(args).name == "store" {
+        report.gate("postgres", provision::postgres);
+    }
     report.gate("bench", || gate(args));
     Ok(report.finish())
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use stageflow_core::{BudgetReport, RunId, WaitReason, text::OneLine, time::Human};
 use stageflow_dag::plan::{EdgeKind, INPUT};
 
-use crate::{cell::State, report::clip, run::RunCore};
+use crate::{cell::State, quota::InQueue, report::clip, run::RunCore};
 
 /// What every unfinished stage of a run waits for, as of the moment it was asked.
 #[derive(Clone, Debug, Serialize)]
@@ -129,7 +129,7 @@ impl RunCore {
 
     /// What the run waits for of its tenant's quota, while it does.
     fn quota_wait(&self) -> Option<WaitReason> {
-        let (tenant, number, quota) = self.known_details()?.quota.clone()?;
+        let InQueue { tenant, number, quota } = self.known_details()?.quota.clone()?;
         Some(WaitReason::Quota { quota, ahead: tenant.look(|ledger| ledger.ahead(number)) })
     }
 

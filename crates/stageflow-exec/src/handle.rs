@@ -22,16 +22,15 @@ use stageflow_dag::{
 use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
-    admission::{Admission, BackpressureMonitor},
+    admission::BackpressureMonitor,
     begin, chains,
     driver::Driver,
     durable::{self, RunLog},
     ending::EndCause,
     engine::Engine,
+    entries::Entries,
     error::RunError,
     explain::Explanation,
-    limits::TenantLimits,
-    quota::{QuotaEntry, Refused, Tenants},
     report::RunReport,
     run::{RunCore, Seed},
     sinks::{EventStream, Queue},
@@ -274,21 +273,7 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             }
             None => durable::log_of(&shared, &self.plan, &self.input)?,
         };
-        // Where runs are authenticated it is not known before whose they are.
-        let is_asked = !shared.gates.is_empty();
-        let quota = match &shared.tenants {
-            Some(tenants) if !is_asked => Some(enter(tenants, snapshot.tenant_id(), &self.plan)?),
-            _ => None,
-        };
-        let is_waiting = quota.as_ref().is_some_and(|quota| quota.is_waiting());
-        let admission = match &shared.backpressure {
-            // Who waits for the quota of its tenant takes no place from others.
-            Some(monitor) if is_waiting => Some(Box::new(Admission::later(monitor.clone()))),
-            Some(monitor) => Some(offer(monitor, self.plan.name())?),
-            None => None,
-        };
-        let stages = quota.as_ref().and_then(|quota| quota.stages());
-        let tenant = (!is_asked).then(|| TenantLimits::new(&shared.limits, snapshot.tenant_id(), stages));
+        let (entries, tenant) = Entries::of(&shared, &self.plan, snapshot.tenant_id())?;
         let started = shared.clock.wall();
         let snapshot = Arc::new(snapshot.build_with(|| RunId::from_parts(started, &*shared.random)));
         let chains = chains::of_run(&shared, &self.plan)?;
@@ -311,14 +296,9 @@ impl<O: Send + Sync + 'static> RunBuilder<O> {
             log,
         });
         durable::carry(&run);
-        if let Some(admission) = &admission {
-            admission.note(&run);
-        }
-        if let Some(quota) = &quota {
-            quota.note(&run);
-        }
+        entries.note(&run);
         run.shared.live.enter(&run)?;
-        Ok((run, Entries { admission, quota }))
+        Ok((run, entries))
     }
 }
 
@@ -339,29 +319,6 @@ impl<O: Send + Sync + 'static> IntoFuture for RunBuilder<O> {
 
 /// A run that was let in, or that waits for it.
 type Admitted = (Arc<RunCore>, Entries);
-
-/// The ways by which a run has to go before it is let in.
-#[derive(Default)]
-pub(crate) struct Entries {
-    /// Where the engine has a monitor.
-    pub(crate) admission: Option<Box<Admission>>,
-    /// Where tenants have quotas, and no authentication comes before them.
-    pub(crate) quota: Option<Box<QuotaEntry>>,
-}
-
-/// Offers a run to the monitor: one that is refused costs nothing more than this.
-fn offer(monitor: &BackpressureMonitor, pipeline: &str) -> Result<Box<Admission>, RunError> {
-    let refused = |why| RunError::refused(code::OVERLOADED, format!("`{pipeline}` was not started: {why}"));
-    monitor.enter(true).map(|entry| Box::new(Admission::new(entry))).map_err(refused)
-}
-
-/// Offers a run to the quota of its tenant: one that is refused costs nothing more than this.
-fn enter(tenants: &Tenants, tenant: Option<&TenantId>, plan: &Plan) -> Result<Box<QuotaEntry>, RunError> {
-    QuotaEntry::offer(tenants, tenant).map(Box::new).map_err(|refused| match refused {
-        Refused::Quota(exceeded) => RunError::over_quota(Arc::clone(plan.name()), exceeded),
-        Refused::Error(error) => error,
-    })
-}
 
 fn no_runtime(pipeline: &str) -> RunError {
     RunError::refused(code::NO_RUNTIME, format!("`{pipeline}` was run outside a tokio runtime"))

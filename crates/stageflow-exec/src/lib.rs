@@ -22,6 +22,7 @@ mod durable;
 mod ending;
 mod engine;
 mod engine_builder;
+mod entries;
 mod error;
 mod explain;
 mod failures;

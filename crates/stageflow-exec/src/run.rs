@@ -11,9 +11,9 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, ContextSnapshot, Failure, FailureCollector, FailureRules, QuotaKind, Reservation,
-    RunOutcome, StageOutcome, Timeouts, Value, WaitReason, budget::account::Account,
-    intercept::AnyInterceptor, scope::CleanUp, stage::StageRole,
+    CancelCause, ContextSnapshot, Failure, FailureCollector, FailureRules, Reservation, RunOutcome,
+    StageOutcome, Timeouts, Value, WaitReason, budget::account::Account, intercept::AnyInterceptor,
+    scope::CleanUp, stage::StageRole,
 };
 use stageflow_dag::{chains::Chains, plan::Plan};
 use tokio::runtime::Handle;
@@ -30,7 +30,6 @@ use crate::{
     outputs::Outputs,
     progress::{Pulse, Pulses, Watched},
     queue::Queues,
-    quota::Tenant,
     sinks::RunEvents,
     waits::Waited,
 };
@@ -87,7 +86,6 @@ pub(crate) struct RunCore {
     children: Mutex<Vec<Weak<RunCore>>>,
     /// Opened when somebody asks for it; a child's is its parent's, or lies within it.
     pub(crate) account: OnceLock<Arc<Account>>,
-    /// The account of the tenant, which pays as well.
     pub(crate) of_tenant: OnceLock<Arc<Account>>,
     /// Of a run that is made again: the account out of which each stage takes a retry.
     pub(crate) repeats: Option<Arc<Account>>,
@@ -115,8 +113,7 @@ pub(crate) struct Details {
     pub(crate) waited: Waited,
     /// The run's number in the queue of the monitor, while it waits there.
     pub(crate) place: Option<u64>,
-    /// The run's number in the queue of its tenant, while it waits there, and for what it was that it had to.
-    pub(crate) quota: Option<(Arc<Tenant>, u64, QuotaKind)>,
+    pub(crate) quota: Option<crate::quota::InQueue>,
     /// Whether it waits for the engine's authentication.
     pub(crate) is_at_gate: bool,
     /// How long it waited there, in nanoseconds, if it did.
@@ -153,7 +150,6 @@ pub(crate) struct Seed {
     pub(crate) events: Option<RunEvents>,
     pub(crate) keep: Option<stageflow_core::Keep>,
     pub(crate) max_in_flight: Option<u32>,
-    /// The limits of its tenant, if it is known by now whose run it is.
     pub(crate) tenant: Option<TenantLimits>,
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) repeats: Option<Arc<Account>>,
@@ -176,7 +172,6 @@ impl RunCore {
             max_in_flight,
             watched,
             log,
-            tenant,
             ..
         } = seed;
         let policies = plan.policies();
@@ -186,7 +181,7 @@ impl RunCore {
             max_in_flight.or(policies.max_in_flight),
             &policies.kind_limits,
             &shared.limits,
-            tenant,
+            seed.tenant,
         );
         let outputs = Outputs::new(&plan, input, keep_all);
         let is_metered =

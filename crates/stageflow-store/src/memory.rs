@@ -432,6 +432,12 @@ impl Journal for MemoryStore {
         Duration::from_millis(2)
     }
 
+    fn stored_bytes<'a>(&'a self, tenant: &'a TenantId) -> JournalFuture<'a, Option<u64>> {
+        Box::pin(async {
+            stageflow_core::audit::TenantData::usage(self, tenant).await.map(|usage| Some(usage.bytes))
+        })
+    }
+
     fn describe(&self) -> String {
         "memory".to_owned()
     }

@@ -227,6 +227,11 @@ pub trait Journal: Send + Sync + 'static {
         Duration::from_millis(500)
     }
 
+    /// How many bytes a tenant has stored, as far as the journal knows it: asked before a run begins whose tenant has a quota of them.
+    fn stored_bytes<'a>(&'a self, _tenant: &'a TenantId) -> JournalFuture<'a, Option<u64>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// What it is, for listings: a file, or a server and a database, without a password.
     fn describe(&self) -> String;
 }

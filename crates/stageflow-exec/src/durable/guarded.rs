@@ -16,14 +16,14 @@ type Answer<T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send>>;
 /// What a journal is doing.
 pub(crate) struct Guarded<T> {
     answer: Option<Answer<T>>,
-    failed: Option<JournalError>,
+    failed: Option<Box<JournalError>>,
 }
 
 /// Asks a journal for something.
 pub(crate) fn guarded<T>(ask: impl FnOnce() -> Answer<T>) -> Guarded<T> {
     match catch_unwind(AssertUnwindSafe(ask)) {
         Ok(answer) => Guarded { answer: Some(answer), failed: None },
-        Err(panic) => Guarded { answer: None, failed: Some(panicked(panic)) },
+        Err(panic) => Guarded { answer: None, failed: Some(Box::new(panicked(panic))) },
     }
 }
 
@@ -43,7 +43,7 @@ impl<T> Future for Guarded<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(answer) = &mut self.answer else {
             let over = || JournalError::new(JournalErrorKind::Unavailable, "the journal has answered before");
-            return Poll::Ready(Err(self.failed.take().unwrap_or_else(over)));
+            return Poll::Ready(Err(self.failed.take().map_or_else(over, |failed| *failed)));
         };
         let answered = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
         let answered = ready!(answered.unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic)))));

@@ -197,7 +197,7 @@ impl Engine {
         let called = after(&plan, from);
         journaled.entries.retain(|entry| {
             let EntryKind::StageEnded { stage, .. } = &entry.kind else { return false };
-            plan.index_of(&first_of(stage).0).is_none_or(|root| !called[root as usize])
+            plan.index_of(&first_of(stage)).is_none_or(|root| !called[root as usize])
         });
         let known = Known::of(&journaled);
         let restored = known.restore(&plan, "").map_err(RunError::journal)?;

@@ -66,14 +66,13 @@ pub(crate) fn path_of(prefix: &str, stage: &str) -> Arc<str> {
     if prefix.is_empty() { stage.into() } else { format!("{prefix}{stage}").into() }
 }
 
-/// The first stage of a path, and whether another follows.
-pub(crate) fn first_of(path: &str) -> (Cow<'_, str>, bool) {
-    let (first, follows) = path.split_once('/').map_or((path, false), |(first, _)| (first, true));
-    let first = match first.contains('~') {
+/// The first stage of a path.
+pub(crate) fn first_of(path: &str) -> Cow<'_, str> {
+    let first = path.split_once('/').map_or(path, |(first, _)| first);
+    match first.contains('~') {
         true => Cow::Owned(first.replace("~1", "/").replace("~0", "~")),
         false => Cow::Borrowed(first),
-    };
-    (first, follows)
+    }
 }
 
 impl Known {
@@ -182,7 +181,7 @@ impl Known {
     fn all_there(&self, plan: &Plan, prefix: &str) -> Result<(), JournalError> {
         let is_gone = |path: &&Arc<str>| {
             // Of a stage of a child run, its parent tells.
-            let first = path.strip_prefix(prefix).map(|rest| first_of(rest).0);
+            let first = path.strip_prefix(prefix).map(|rest| first_of(rest));
             first.is_some_and(|first| plan.index_of(&first).is_none())
         };
         match self.ended.keys().find(is_gone) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, Failure, RunOutcome,
+    CancelCause, Failure, RunOutcome, TenantQuotas,
     durable::{Encoded, EntryKind, Journal, JournalError, JournalErrorKind, RunHeader, RunKey, RunLease},
     exit::Exit,
     time::Human,
@@ -140,10 +140,25 @@ fn begin(run: &Arc<RunCore>) -> Result<State, JournalError> {
     let key = RunKey::new(tenant, run.snapshot.identity().run_id());
     let header = Arc::new(log.whole.header(run, key.clone(), run.shared.clock.wall()));
     let journal = Arc::clone(log.whole.journal());
-    Ok(State::Fresh(key, guarded(|| Box::pin(begun(journal, header)))))
+    let quotas = run.shared.tenants.as_ref().map(|tenants| tenants.quotas.clone());
+    Ok(State::Fresh(key, guarded(|| Box::pin(begun(journal, header, quotas)))))
 }
 
-async fn begun(journal: Arc<dyn Journal>, header: Arc<RunHeader>) -> Result<RunLease, JournalError> {
+/// Begins a run, unless its tenant has stored as much as it may.
+async fn begun(
+    journal: Arc<dyn Journal>,
+    header: Arc<RunHeader>,
+    quotas: Option<TenantQuotas>,
+) -> Result<RunLease, JournalError> {
+    let tenant = header.key.tenant();
+    if let Some(quotas) = quotas.filter(|quotas| quotas.of(Some(tenant)).stored_bytes_limit().is_some())
+        && let Some(stored) = journal.stored_bytes(tenant).await?
+    {
+        let more = header.input.as_ref().map_or(0, |input| input.bytes.len());
+        quotas.check_stored_bytes(tenant, stored, u64::try_from(more).unwrap_or(u64::MAX)).map_err(
+            |exceeded| JournalError::new(JournalErrorKind::Quota, exceeded.to_string()).source(exceeded),
+        )?;
+    }
     journal.begin(header).await
 }
 
@@ -151,7 +166,8 @@ async fn begun(journal: Arc<dyn Journal>, header: Arc<RunHeader>) -> Result<RunL
 fn refuse(run: &Arc<RunCore>, error: JournalError) {
     let Some(log) = &run.log else { return };
     // Whatever is wrong with the run itself, no other rule makes good.
-    let own = matches!(error.kind(), JournalErrorKind::Tenant | JournalErrorKind::Exists);
+    let own =
+        matches!(error.kind(), JournalErrorKind::Tenant | JournalErrorKind::Exists | JournalErrorKind::Quota);
     if own {
         run.end(EndCause::Failure { stage: String::new() });
     }
@@ -255,8 +271,6 @@ fn is_for_good(run: &RunCore) -> bool {
         Some(EndCause::Cancel(CancelCause::Shutdown | CancelCause::Dropped | CancelCause::TakenOver)) => {
             false
         }
-        // It was not let in here. Only one that was begun before is in a journal then, and it stays there.
-        Some(EndCause::NotAdmitted { .. } | EndCause::Cancel(CancelCause::Shed { .. })) => false,
         _ => run.judge() != RunOutcome::Cancelled || run.ending.cause().is_some(),
     }
 }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use stageflow_core::{
-    CancelCause, CustomEvent, EventKind, FieldValue, QuotaExceeded, TenantId, event::NO_STAGE, time::nanos,
+    CancelCause, CustomEvent, EventKind, FieldValue, QuotaExceeded, QuotaKind, TenantId, event::NO_STAGE,
+    time::nanos,
 };
 use tokio::time::Sleep;
 
@@ -19,6 +20,15 @@ use super::{
     tenants::Tenants,
 };
 use crate::{ending::EndCause, error::RunError, run::RunCore, timer};
+
+/// Where a run waits for the quota of its tenant, for as long as it does.
+#[derive(Clone, Debug)]
+pub(crate) struct InQueue {
+    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) number: u64,
+    /// For what it was that it had to.
+    pub(crate) quota: QuotaKind,
+}
 
 /// The way of one run through the quota of its tenant. Dropped, it gives back the place or the permit.
 pub(crate) struct QuotaEntry {
@@ -48,7 +58,8 @@ impl QuotaEntry {
     /// Lets `explain()` see that the run waits, if it does.
     pub(crate) fn note(&self, run: &RunCore) {
         if let Some(Entered::Place(place)) = &self.entered {
-            run.details().quota = Some((Arc::clone(place.tenant()), place.number(), place.short.quota));
+            let (tenant, number) = (Arc::clone(place.tenant()), place.number());
+            run.details().quota = Some(InQueue { tenant, number, quota: place.short.quota });
         }
     }
 

@@ -11,8 +11,7 @@ mod usage;
 
 pub use self::usage::TenantUsage;
 pub(crate) use self::{
-    entry::{QuotaEntry, Refused, refuse},
+    entry::{InQueue, QuotaEntry, Refused, refuse},
     pool::{PoolPermit, StagePool},
-    tenant::Tenant,
     tenants::Tenants,
 };

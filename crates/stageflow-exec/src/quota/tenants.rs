@@ -16,7 +16,7 @@ use crate::error::RunError;
 const FIRST_SWEEP: usize = 64;
 
 pub(crate) struct Tenants {
-    quotas: TenantQuotas,
+    pub(crate) quotas: TenantQuotas,
     clock: Arc<dyn Clock>,
     known: Mutex<Known>,
 }

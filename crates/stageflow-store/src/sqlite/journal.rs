@@ -162,6 +162,12 @@ impl Journal for SqliteStore {
         Duration::from_millis(100)
     }
 
+    fn stored_bytes<'a>(&'a self, tenant: &'a TenantId) -> JournalFuture<'a, Option<u64>> {
+        Box::pin(async {
+            stageflow_core::audit::TenantData::usage(self, tenant).await.map(|usage| Some(usage.bytes))
+        })
+    }
+
     fn describe(&self) -> String {
         format!("SQLite {}", self.path().display())
     }

@@ -73,7 +73,7 @@ fn panics() -> impl Stage<Input = Arc<String>, Output = String> {
 }
 
 impl Canaries {
-    /// What the durable pipeline asks.
+    /// What the asking pipeline asks.
     pub const QUESTION: Pause<String> = Pause::new("question");
 
     /// A pipeline from text to text: it retries if it is let, fails, panics, fans out, and has a child. What it gives holds what it was
@@ -83,16 +83,29 @@ impl Canaries {
     ///
     /// Its stage `panics` does, which the executor catches; the hook of the process is told.
     pub fn pipeline() -> Pipeline<String, String> {
-        build("canaries", false)
+        build("canaries", false, false)
     }
 
-    /// The same with durable stages, and with a stage that asks a [question](Self::QUESTION) and waits for its answer.
+    /// The same with durable stages: it needs an engine with a journal.
+    ///
+    /// # Panics
+    ///
+    /// As [`pipeline`](Self::pipeline).
     pub fn durable_pipeline() -> Pipeline<String, String> {
-        build("durable-canaries", true)
+        build("durable-canaries", true, false)
+    }
+
+    /// The same with a stage that asks a [question](Self::QUESTION) and waits for its answer.
+    ///
+    /// # Panics
+    ///
+    /// As [`pipeline`](Self::pipeline).
+    pub fn asking_pipeline() -> Pipeline<String, String> {
+        build("asking-canaries", true, true)
     }
 }
 
-fn build(name: &str, durable: bool) -> Pipeline<String, String> {
+fn build(name: &str, durable: bool, asking: bool) -> Pipeline<String, String> {
     let mut child = Pipeline::builder("kid");
     let given = child.input();
     let inner = child.stage("inner", adds()).inputs(given);
@@ -108,7 +121,7 @@ fn build(name: &str, durable: bool) -> Pipeline<String, String> {
     let _panics = p.stage("panics", panics()).inputs(first);
     let parts = p.parallel("part", 0..3, |_| adds()).inputs(first);
     let kid = p.stage("kid", child).inputs(first);
-    let asked = if durable { asks(&mut p, first) } else { first };
+    let asked = if asking { asks(&mut p, first) } else { first };
     let last = stage_fn(|_, (flaky, parts, kid, asked): Last| async move {
         let all = parts.iter().chain([&kid, &asked]).chain(&flaky);
         Ok(all.map(|one| one.as_str()).collect::<Vec<_>>().join(" "))

@@ -169,7 +169,7 @@ async fn cost_is_charged_to_the_window_of_the_tenant() {
     let error = error_of(acme(60)).await;
     assert_eq!((error.code(), error.outcome()), (code::QUOTA_EXCEEDED, Some(RunOutcome::Failed)));
     assert!(error.recoverable(), "the window comes to its end");
-    let message = error.failure().expect("a stage failed").message().to_owned();
+    let message = error.failure().expect("a stage failed").message();
     assert_eq!(message, "a cost of 60 is above the 40 that are left of its tenant's quota");
     assert_eq!(told(&recorder), ["tenant.quota_exceeded quota=cost used=60 limit=100"]);
     within(acme(40)).await.expect("there is so much");

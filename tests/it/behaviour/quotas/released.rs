@@ -35,7 +35,7 @@ async fn s_11_however_a_run_ends_it_gives_back_what_it_has() {
     idle().await;
     assert_eq!(usage(&engine, "acme").waiting, 0);
     drop(running);
-    let mut future = Box::pin(std::future::IntoFuture::into_future(run(&solo(never()))));
+    let mut future = Box::pin(IntoFuture::into_future(run(&solo(never()))));
     tokio::select! { biased; _ = &mut future => {}, () = idle() => {} }
     drop(future);
     idle().await;

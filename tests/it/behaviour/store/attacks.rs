@@ -761,3 +761,91 @@ async fn outcomes_that_are_restored_are_those_of_the_run_under_every_rule() {
         assert!(matches!(outcome, Some(StageOutcome::Failed(_))), "{outcome:?}");
     }
 }
+
+#[test]
+fn many_stages_that_are_committed_on_many_threads_are_written_in_order() {
+    const SHARDS: u32 = 2_000;
+    let (store, calls) = (MemoryStore::new(), Calls::default());
+    let pipeline = chain(|p, n| {
+        let shards = p.parallel("shard", 0..SHARDS as usize, |_| calls.plus_one()).durable().inputs(n);
+        let sum = calls.gives(|all: Vec<Arc<u32>>| all.iter().map(|n| **n).sum::<u32>());
+        let sum = p.stage("sum", sum).inputs(shards);
+        p.stage("last", calls.plus_one()).durable().inputs(sum)
+    });
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(4).enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        let ours = engine(store.clone());
+        let run = soon(ours.run(&pipeline, 1).tenant("acme").start()).await.expect("it completes");
+        assert_eq!(*run.output(), 2 * SHARDS + 1);
+        let branch = ours.branch(&pipeline, "acme", run.run_id(), "last").await.expect("it branches");
+        let branch = soon(branch.start()).await.expect("it completes");
+        assert_eq!(*branch.output(), 2 * SHARDS + 1);
+    });
+    assert_eq!((calls.of("shard-0000"), calls.of("sum"), calls.of("last")), (1, 2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_stage_goes_on_while_its_output_is_written() {
+    let (store, calls) = (MemoryStore::new(), Calls::default());
+    let journal = Scripted::new(&store, |op| if op.ends("a") { Act::Hang } else { Act::Pass });
+    let pipeline = chain(|p, n| {
+        let a = p.stage("a", calls.plus_one()).timeout(1.secs()).durable().inputs(n);
+        p.stage("b", calls.plus_one()).inputs(a)
+    });
+    let error = soon(engine(journal).run(&pipeline, 1).tenant("acme").start()).await.expect_err("it is slow");
+    assert_eq!((error.code(), calls.of("b")), (code::STAGE_TIMEOUT, 0));
+}
+
+#[test]
+fn a_child_run_waits_for_its_answer_over_the_death_of_its_process() {
+    let (store, calls) = (MemoryStore::new(), Calls::default());
+    let inner = {
+        let mut p = Pipeline::builder("inner");
+        let n = p.input();
+        let x = p.stage("x", calls.plus_one()).durable().inputs(n);
+        let asked = p.stage("ask", asks(&calls)).inputs(x);
+        p.build(asked).expect("it builds")
+    };
+    let pipeline = chain(|p, n| {
+        p.on_failure(FailurePolicy::Continue);
+        let inner = p.stage("inner", inner).inputs(n);
+        p.stage("last", calls.plus_one()).inputs(inner)
+    });
+    let id = killed(&store, &pipeline, 1, || calls.of("ask") == 1);
+    runtime().block_on(async {
+        let ours = engine(store.clone());
+        let pauses = ours.pauses("acme", id).await.expect("they are listed");
+        assert_eq!(pauses[0].stage, "inner/ask");
+        let run = ours.resume(&pipeline, "acme", id).await.expect("it is resumable").start();
+        settled().await;
+        ours.answer("acme", id, &APPROVAL, 7).await.expect("it is answered");
+        assert_eq!(*soon(run).await.expect("it completes").output(), 10);
+    });
+    assert_eq!((calls.of("x"), calls.of("ask")), (1, 2));
+}
+
+#[test]
+fn inputs_that_are_joined_in_another_way_are_a_change_of_the_pipeline() {
+    let (store, calls, door) = (MemoryStore::new(), Calls::default(), Door::shut());
+    let built = |joined_in_one: bool| {
+        chain(|p, n| {
+            let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| p.stage(name, calls.plus_one()).inputs(n));
+            let joined = if joined_in_one {
+                let one = calls.gives(|n: Arc<u32>| *n);
+                p.stage("joined", one).durable().inputs(a.or(b).or(c).or(d))
+            } else {
+                let two = calls.gives(|(n, m): (Arc<u32>, Arc<u32>)| *n + *m);
+                p.stage("joined", two).durable().inputs((a.or(b), c.or(d)))
+            };
+            p.stage("last", calls.behind(&door)).inputs(joined)
+        })
+    };
+    let id = killed(&store, &built(false), 1, || calls.of("last") == 1);
+    runtime().block_on(async {
+        let ours = engine(store.clone());
+        let error = ours.resume(&built(true), "acme", id).await.err().expect("it has changed");
+        assert_eq!(error.code(), code::PIPELINE_CHANGED, "{error}");
+        drop(ours.resume(&built(false), "acme", id).await.expect("it is as it was"));
+    });
+}

@@ -80,6 +80,7 @@ async fn an_auditor_reads_who_was_let_do_what_and_why() {
             "ada: auth.accepted granted (credentials)",
             "ada: guard.decided error (guard_error)",
             "ada: audit.guard_opened opened (guard_error)",
+            "ada: guard.decided allow ()",
             "nobody: auth.denied denied (invalid)",
             "nobody: pipeline.denied denied (DENIED)",
         ]
@@ -96,7 +97,7 @@ async fn an_auditor_reads_who_was_let_do_what_and_why() {
     let receipt = store.erase(&"acme".into(), Some(&"dpo".into()), "asked for").await.expect("it is erased");
     let after = read(&store, "acme").await;
     let last = after.last().expect("there is one");
-    assert_eq!((after.len(), &*last.record.action, last.seq), (6, "tenant.erased", receipt.audit_seq));
+    assert_eq!((after.len(), &*last.record.action, last.seq), (7, "tenant.erased", receipt.audit_seq));
     assert_eq!(last.hash, receipt.audit_hash);
 }
 

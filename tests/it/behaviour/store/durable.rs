@@ -6,7 +6,7 @@ use std::{
 };
 
 use stageflow::{
-    CancelCause, Engine, Recorder, RunOutcome, StageKind, code,
+    CancelCause, Engine, Quota, Recorder, RunOutcome, StageKind, TenantQuotas, code,
     durable::{Durability, JournalErrorKind, OnLoss},
     prelude::*,
     store::MemoryStore,
@@ -83,7 +83,7 @@ async fn a_durable_run_needs_a_journal_a_tenant_and_an_input_that_is_kept() {
     assert_eq!((error.code(), error.outcome()), (code::TENANT_REQUIRED, Some(RunOutcome::Failed)));
     let ours = engine(Durability::new(store.clone()).default_tenant("acme"));
     let run = ours.run(&pipeline, 1).await.expect("it is acme's");
-    assert_eq!(run.report().snapshot().identity().tenant_id().map(|id| id.as_str()), Some("acme"));
+    assert_eq!(run.report().snapshot().identity().tenant_id().map(stageflow::TenantId::as_str), Some("acme"));
 
     let mut p = Pipeline::builder("unkept");
     let n = p.input();
@@ -174,7 +174,10 @@ async fn told_to_go_on_a_run_completes_without_its_journal_and_says_so() {
         .expect("it builds");
     let run = engine.run(&pipeline, 1).tenant("acme").await.expect("it goes on");
     assert_eq!(*run.output(), 3);
-    assert_eq!(run.report().journal_lost().map(|lost| lost.code()), Some(code::STORE_UNAVAILABLE));
+    assert_eq!(
+        run.report().journal_lost().map(stageflow::durable::JournalError::code),
+        Some(code::STORE_UNAVAILABLE)
+    );
     let lost = recorder.events().iter().filter(|event| event.name() == "journal.lost").count();
     assert_eq!(lost, 1);
 }
@@ -211,7 +214,7 @@ async fn a_failed_run_is_written_with_its_failure_and_has_ended() {
     let error = ours.run(&pipeline, 1).tenant("acme").await.expect_err("it fails");
     let id = error.report().expect("it ran").run_id();
     assert_eq!(written(&store, id).await, ["attempt_started a", "stage_ended a", "run_ended"]);
-    let refused = ours.resume(&pipeline, "acme", id).await.err().expect("it has ended");
+    let refused = ours.resume(&pipeline, "acme", id).await.expect_err("it has ended");
     assert_eq!(refused.code(), code::RUN_ENDED);
 }
 
@@ -280,7 +283,7 @@ async fn dropped_and_shut_down_runs_stay_resumable_and_a_cancelled_one_does_not(
         assert_eq!(*run.expect("it completes").output(), 3);
     }
     assert_eq!(calls.of("a"), 3, "one for each run");
-    let refused = next.resume(&pipeline, "acme", ids[1]).await.err().expect("it was cancelled for good");
+    let refused = next.resume(&pipeline, "acme", ids[1]).await.expect_err("it was cancelled for good");
     assert_eq!(refused.code(), code::RUN_ENDED);
     drop(runs);
 }
@@ -306,4 +309,19 @@ async fn wound_down_an_engine_lets_runs_end_by_themselves_first() {
     let report = winding.await;
     assert_eq!((report.ended(), report.resumable()), (1, &[][..]), "{report}");
     assert_completed!(run.await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_has_stored_what_it_may_begins_no_durable_run() {
+    let (store, calls) = (MemoryStore::new(), Calls::default());
+    let pipeline = chain(|p, n| p.stage("a", calls.plus_one()).durable().inputs(n));
+    let quotas = TenantQuotas::new(Quota::new()).with("acme", Quota::new().stored_bytes(100));
+    let ours = Engine::builder().journal(store).tenant_quota(quotas).build().expect("it builds");
+    assert_completed!(ours.run(&pipeline, 1).tenant("acme").await);
+    let error = ours.run(&pipeline, 1).tenant("acme").await.expect_err("it has stored more");
+    assert_eq!((error.code(), error.outcome()), (code::QUOTA_EXCEEDED, Some(RunOutcome::Failed)));
+    let failure = error.failure().expect("it was not begun").message().clone();
+    assert!(failure.starts_with("tenant `acme`: "), "{failure}");
+    assert_completed!(ours.run(&pipeline, 1).tenant("globex").await);
+    assert_eq!(calls.of("a"), 2);
 }

@@ -415,12 +415,12 @@ fn a_run_is_found_by_its_tenant_and_by_nobody_else() {
     let id = killed(&store, &pipeline, 1, || calls.of("a") == 1);
     runtime().block_on(async {
         let ours = engine(store.clone());
-        let theirs = ours.resume(&pipeline, "globex", id).await.err().expect("it is acme's");
-        let none = ours.resume(&pipeline, "globex", RunId::new()).await.err().expect("there is none");
+        let theirs = ours.resume(&pipeline, "globex", id).await.expect_err("it is acme's");
+        let none = ours.resume(&pipeline, "globex", RunId::new()).await.expect_err("there is none");
         assert_eq!((theirs.code(), none.code()), (code::RUN_NOT_FOUND, code::RUN_NOT_FOUND));
         assert!(ours.unfinished("globex", None, 10).await.expect("it is asked").is_empty());
         assert!(ours.journaled("globex", id).await.expect("it is asked").is_none());
-        let error = ours.branch(&pipeline, "globex", id, "a").await.err().expect("it is acme's");
+        let error = ours.branch(&pipeline, "globex", id, "a").await.expect_err("it is acme's");
         assert_eq!(error.code(), code::RUN_NOT_FOUND);
         assert_eq!(ours.unfinished("acme", None, 10).await.expect("it is asked").len(), 1);
     });
@@ -435,7 +435,7 @@ fn one_process_goes_on_with_a_run_and_gives_it_free_when_it_does_not() {
     runtime().block_on(async {
         let (one, other) = (engine(store.clone()), engine(store.clone()));
         let claimed = one.resume(&pipeline, "acme", id).await.expect("it is resumable");
-        let error = other.resume(&pipeline, "acme", id).await.err().expect("the other has it");
+        let error = other.resume(&pipeline, "acme", id).await.expect_err("the other has it");
         assert_eq!(error.code(), code::LEASE_HELD);
         assert!(error.recoverable());
         drop(claimed);
@@ -496,8 +496,7 @@ fn a_branch_begins_anew_at_a_stage_and_the_run_stays_as_it_is() {
         assert_eq!(journal.header.branch_of, Some(run.run_id()));
         let numbers: Vec<_> = journal.entries.iter().map(|entry| entry.seq).collect();
         assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
-        let error =
-            ours.branch(&pipeline, "acme", run.run_id(), "nowhere").await.err().expect("no such stage");
+        let error = ours.branch(&pipeline, "acme", run.run_id(), "nowhere").await.expect_err("no such stage");
         assert_eq!(error.code(), code::MISSING_DEP);
     });
     assert_eq!(["a", "b", "beside", "c"].map(|stage| calls.of(stage)), [1, 2, 1, 2]);

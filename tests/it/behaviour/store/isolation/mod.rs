@@ -20,19 +20,12 @@ async fn report(tenants: usize, keys: usize) -> SweepReport {
 /// Every place shows every tenant, so none of them was swept with nothing in it.
 fn assert_whole(report: &SweepReport, tenants: usize) {
     report.assert_clean();
-    for place in [
-        "outputs",
-        "events",
-        "journal",
-        "audit",
-        "recorder",
-        "json lines",
-        "wide events",
-        "tracing",
-        "prometheus",
-    ] {
+    for place in ["outputs", "events", "journal", "audit", "recorder", "json lines", "wide events", "tracing"]
+    {
         assert_eq!(report.tenants(place), tenants, "{place}\n{report}");
     }
+    // Metrics are of so many tenants, and of all others together.
+    assert_eq!(report.tenants("prometheus"), tenants.min(100), "{report}");
     for place in ["recorder", "json lines", "display", "tracing"] {
         assert!(report.canaries(place) >= tenants as u64, "{place}: what stages tell themselves\n{report}");
     }
@@ -47,5 +40,5 @@ async fn s_32_ten_tenants_do_not_see_each_other() {
 /// S-32: a thousand of them at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn s_32_a_thousand_tenants_do_not_see_each_other() {
-    assert_whole(&report(1_000, 1).await, 1_000);
+    assert_whole(&report(1_000, 0).await, 1_000);
 }

@@ -15,7 +15,7 @@ fn m_14_no_seed_shows_one_tenant_to_another() {
         let store = MemoryStore::new();
         let journal = Durability::new(store.clone()).every_run();
         let bulkhead =
-            Bulkhead::builder("all").max_concurrent(2).max_queue(1_000).build().expect("it is right");
+            Bulkhead::builder("all").max_concurrent(8).max_queue(1_000).build().expect("it is right");
         sim.furnish(move |engine| {
             engine
                 .journal(journal)

@@ -28,6 +28,9 @@ pub(super) trait Store: Journal + AuditLog + Clone {}
 
 impl<S: Journal + AuditLog + Clone> Store for S {}
 
+/// So many tenants have a run that waits for an answer.
+const ASKING: usize = 100;
+
 static QUIET: Once = Once::new();
 
 /// Panics that are part of the test write no backtraces: there are thousands.
@@ -84,7 +87,8 @@ impl Interceptor for Says {
 
 /// All policies that keep something between runs, each shared by all tenants.
 fn shared(answers: impl IdempotencyStore) -> EngineBuilder {
-    let bulkhead = Bulkhead::builder("all").max_concurrent(64).max_queue(100_000).max_keys(2_000);
+    let bulkhead =
+        Bulkhead::builder("all").max_concurrent(64).max_queue(100_000).per_tenant(true).max_keys(2_000);
     let rate = RateLimiter::builder("all").dimension("calls", 1_000_000, 1.secs(), 1_000_000).max_keys(2_000);
     let breaker = CircuitBreaker::builder("all").failure_rate(0.9).min_calls(1_000).max_keys(20_000);
     Engine::builder()
@@ -143,7 +147,9 @@ impl<S: Store> World<S> {
         let runs: Vec<_> = (0..self.canaries.count())
             .map(|index| {
                 let world = Arc::clone(self);
-                tokio::spawn(async move { world.run_one(&world.canaries.tenant(index), keys).await })
+                tokio::spawn(async move {
+                    world.run_one(&world.canaries.tenant(index), keys, index < ASKING).await
+                })
             })
             .collect();
         for run in runs {
@@ -152,7 +158,7 @@ impl<S: Store> World<S> {
         self.engine.flush().await;
     }
 
-    async fn run_one(&self, tenant: &CanaryTenant, keys: usize) {
+    async fn run_one(&self, tenant: &CanaryTenant, keys: usize, asks: bool) {
         // Under a key that all tenants have, once more, and under one of its own.
         let all = ["the same".to_owned(), "the same".to_owned(), tenant.canary(Place::Key)];
         for key in all.into_iter().take(keys) {
@@ -160,11 +166,13 @@ impl<S: Store> World<S> {
             let run = tenant.settle(run).extension(IdempotencyKey::new(key));
             self.keep(tenant, run.await);
         }
-        let run = self.engine.run(&Canaries::durable_pipeline(), tenant.canary(Place::Input));
-        let run = tenant.settle(run).user(format!("user-of-{}", tenant.id())).start();
+        let pipeline = if asks { Canaries::asking_pipeline() } else { Canaries::durable_pipeline() };
+        let run = self.engine.run(&pipeline, tenant.canary(Place::Input));
+        let run = tenant.settle(run).user(format!("user-of-{}", tenant.id()));
+        let run = run.extension(IdempotencyKey::new("the same")).start();
         let id = run.run_id().expect("it was let in");
         let mut events = run.events();
-        while let Some(event) = events.next().await {
+        while asks && let Some(event) = events.next().await {
             if event.name() == "pause.opened" {
                 let explained = run.explain().expect("it is on its way");
                 self.lock().reports.push(format!("{} {explained} {explained:?}", tenant.id()));

@@ -45,6 +45,7 @@ pages! {
     batching "docs/guide/26-batching.md"
     sagas "docs/guide/27-sagas.md"
     guards "docs/guide/23-guards.md"
+    replay_and_diff "docs/guide/33-replay-and-diff.md"
     pipelines_from_data "docs/guide/28-pipelines-from-data.md"
     durable_runs "docs/guide/31-durable-runs.md"
     resume_and_versions "docs/guide/32-resume-and-versions.md"

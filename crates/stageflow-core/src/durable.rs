@@ -4,6 +4,7 @@
 //! suite that any other has to pass.
 
 mod codec;
+mod diff;
 mod entry;
 mod error;
 mod journal;
@@ -11,7 +12,8 @@ mod pause;
 
 pub use self::{
     codec::{AnyCodec, Codec, CodecError, Encoded},
-    entry::{Entry, EntryKind, JournaledFailure, StageEnd},
+    diff::{Changed, Only, RunDiff, StageDiff, StageTimes},
+    entry::{AttemptEnd, Entry, EntryKind, JournaledFailure, StageEnd},
     error::{JournalError, JournalErrorKind},
     journal::{Ack, Journal, JournalFuture, JournaledRun, RunHeader, RunKey, RunLease, RunState, RunSummary},
     pause::{Answered, Pause, PauseRecord, PauseState},

@@ -68,6 +68,9 @@ impl Worker {
         after: Option<Duration>,
     ) -> Result<(), Refusal> {
         let chain = run.chain(stage).cloned();
+        if let (None, Some(log)) = (&chain, &run.log) {
+            log.attempt_asks_again(run, stage, run.cell(stage).attempts(), reason, after);
+        }
         let has_policy =
             |chain: &Arc<[AnyInterceptor]>| chain.iter().any(|one| one.placement().layer() == Layer::Retry);
         if run.is_stopping() || chain.as_ref().is_some_and(has_policy) {
@@ -80,7 +83,9 @@ impl Worker {
         let inputs =
             attempt::gather_again(run, stage).map_err(|_| Refusal::Unavailable(Some(INPUTS_GONE)))?;
         let backoff = Backoff::default();
-        let own = backoff.delay(made.saturating_sub(1), backoff.base(), run.shared.random.next_u64());
+        // The run's own source: a replay draws the same.
+        let drawn = self.last_attempt(stage, made).random_u64();
+        let own = backoff.delay(made.saturating_sub(1), backoff.base(), drawn);
         let delay = after.map_or(own, |after| after.min(Backoff::HINT_MAX));
         let timeout = run.timeouts(stage).stage.get();
         // Under limits it is marked as started with its first permit only, and the wait for that counts.

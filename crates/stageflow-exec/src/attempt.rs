@@ -1,6 +1,12 @@
 //! Calling a stage: its inputs, its chain of interceptors, and innermost the attempt.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use stageflow_core::{
     Code, ErrorClass, EventKind, InputError, StageContext, StageExit, StageInputs, StageResult, Value, code,
@@ -74,7 +80,7 @@ pub(crate) fn attempt(
     slot: &mut FutureSlot,
     ctx: &StageContext,
     number: u32,
-    mut inputs: Option<Inputs>,
+    inputs: Option<Inputs>,
 ) {
     let run = &scope.run;
     let stage = ctx.index();
@@ -85,14 +91,37 @@ pub(crate) fn attempt(
     {
         return slot.put(std::future::ready(Err(exit)));
     }
-    if !run.is_timed && !run.is_limited && !run.is_metered {
+    if run.log.is_some() && run.chain(stage).is_some() {
+        let mut call = FutureSlot::take();
+        // A stage may panic before it has a future.
+        let begun = catch_unwind(AssertUnwindSafe(|| begin_attempt(scope, &mut call, ctx, number, inputs)));
+        if let Err(panic) = begun {
+            call.put(async move { resume_unwind(panic) });
+        }
+        let run = Arc::clone(run);
+        return slot.put_with(|| durable::noted(run, stage, number, call));
+    }
+    begin_attempt(scope, slot, ctx, number, inputs);
+}
+
+fn begin_attempt(
+    scope: &WorkerScope,
+    slot: &mut FutureSlot,
+    ctx: &StageContext,
+    number: u32,
+    mut inputs: Option<Inputs>,
+) {
+    let run = &scope.run;
+    let stage = ctx.index();
+    let is_directed = run.is_directed();
+    if !run.is_timed && !run.is_limited && !run.is_metered && !is_directed {
         run.mark_attempt(stage, number);
         scope.attempt_started(stage, number);
         return start(run, slot, ctx.for_attempt(number, ctx.until_nanos()), &mut inputs);
     }
     let timeouts = run.timeouts(stage);
     let (timeout, idle) = (timeouts.attempt.get(), timeouts.idle.get());
-    if !run.is_limited && !run.is_metered && idle.is_none() {
+    if !run.is_limited && !run.is_metered && idle.is_none() && !is_directed {
         run.mark_attempt(stage, number);
         scope.attempt_started(stage, number);
         let Some(timeout) = timeout else {
@@ -134,7 +163,7 @@ struct Watch {
     idle: Option<Duration>,
 }
 
-/// An attempt that waits for its permit, is paid for, and whose time may be up.
+/// An attempt that waits for its permit, is paid for, and whose time may be up; in a replay, one that waits for its cue as well.
 async fn limited(
     run: Arc<RunCore>,
     ctx: StageContext,
@@ -143,6 +172,12 @@ async fn limited(
     Watch { timeout, idle }: Watch,
 ) -> StageResult<Value> {
     let stage = ctx.index();
+    let cue = match &run.log {
+        Some(log) => log.cue(&run, stage, number).await,
+        None => None,
+    };
+    let is_timed = cue.as_ref().is_none_or(|cue| cue.timed);
+    let (timeout, idle) = (timeout.filter(|_| is_timed), idle.filter(|_| is_timed));
     let _permits = if run.is_limited {
         Some(InFlight::new(&run, stage, begin::permits(&run, &ctx).await?))
     } else {
@@ -161,7 +196,13 @@ async fn limited(
         run.begin_pulse(stage, number);
     }
     let mut slot = FutureSlot::take();
-    start(&run, &mut slot, ctx.for_attempt(number, until.min(ctx.until_nanos())), &mut inputs);
+    let ctx = ctx.for_attempt(number, until.min(ctx.until_nanos()));
+    match cue {
+        None => start(&run, &mut slot, ctx, &mut inputs),
+        Some(cue) => {
+            durable::directed(&run, &mut slot, ctx, cue, |slot, ctx| start(&run, slot, ctx, &mut inputs))
+        }
+    }
     let (mut timer, mut idle_timer) = (None, None);
     poll_fn(move |cx| {
         if let Poll::Ready(done) = slot.poll(cx) {

@@ -1,13 +1,16 @@
 //! Runs that outlive their process: what is written of them, and how they go on.
 
 mod commit;
+mod direct;
 mod facts;
 mod guarded;
 mod handle;
 mod known;
 mod log;
+mod noted;
 mod opening;
 mod pause;
+mod replay;
 mod settle;
 
 use std::{fmt, sync::Arc};
@@ -15,11 +18,14 @@ use std::{fmt, sync::Arc};
 use stageflow_core::{TenantId, durable::Journal};
 use tokio::sync::Notify;
 
+pub use self::direct::{Cue, Director, Given};
 pub(crate) use self::{
     commit::{committed, is_committed},
+    direct::directed,
     handle::{carry, log_of},
     known::Restored,
     log::RunLog,
+    noted::noted,
     opening::{Closing, Opening},
     pause::answer,
 };
@@ -52,6 +58,8 @@ pub struct Durability {
     pub(crate) default_tenant: Option<TenantId>,
     /// Tells the pauses of this engine that one of them has its answer.
     pub(crate) answered: Arc<Notify>,
+    /// Of a replay.
+    pub(crate) director: Option<Arc<dyn Director>>,
 }
 
 impl Durability {
@@ -68,6 +76,7 @@ impl Durability {
             on_loss: OnLoss::Stop,
             default_tenant: None,
             answered: Arc::default(),
+            director: None,
         }
     }
 

@@ -61,7 +61,7 @@ pub use crate::{
     },
     blocking::{Blocking, blocking},
     describe::{EngineDefaults, EngineDescription, InterceptorDescription, LimitsDescription},
-    durable::{Durability, OnLoss},
+    durable::{Cue, Director, Durability, Given, OnLoss},
     engine::{Engine, InterceptorOrder},
     engine_builder::{EngineBuildError, EngineBuilder},
     error::RunError,

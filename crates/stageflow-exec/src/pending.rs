@@ -46,7 +46,7 @@ impl Worker {
     ) {
         let Spare { node, waker } = spare;
         let mut body = Body { waker, future, timer: None };
-        if let Some((after, code)) = timer {
+        if let Some((after, code)) = timer.filter(|_| run.may_time_out(stage)) {
             match Timer::new(after, code) {
                 Ok(timer) => body.timer = Some(timer),
                 Err(exit) => {

@@ -314,6 +314,19 @@ impl RunCore {
         self.log.as_ref().is_some_and(|log| log.restored.has(stage))
     }
 
+    /// Whether somebody says when its attempts begin and end.
+    #[inline]
+    pub(crate) fn is_directed(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.director().is_some())
+    }
+
+    /// Whether the time of a stage may be up: in a replay, where it was.
+    #[inline]
+    pub(crate) fn may_time_out(&self, stage: u32) -> bool {
+        let Some(log) = &self.log else { return true };
+        log.director().is_none_or(|director| director.is_timed(&log.path(self, stage)))
+    }
+
     /// The interceptors around a stage, if there are any.
     #[inline]
     pub(crate) fn chain(&self, stage: u32) -> Option<&Arc<[AnyInterceptor]>> {
@@ -429,6 +442,11 @@ impl RunCore {
     pub(crate) fn grace_until(&self, stage: u32, stopped_at: u64) -> u64 {
         if self.plan.stage(stage).role() == StageRole::Pipeline
             && self.details().waits.get(&stage) == Some(&WaitReason::ChildRun)
+        {
+            return u64::MAX;
+        }
+        if let Some(log) = &self.log
+            && log.director().is_some_and(|director| director.ends(&log.path(self, stage)))
         {
             return u64::MAX;
         }

@@ -118,6 +118,7 @@ impl Worker {
             Verdict::Run => {}
             Verdict::Skip(cause) => self.settle(run, stage, State::Skipped, StageOutcome::Skipped(cause)),
             Verdict::Block { by } => self.settle(run, stage, State::Blocked, StageOutcome::Blocked { by }),
+            Verdict::Fail(exit) if run.is_directed() => self.refuse(run, stage, exit),
             Verdict::Fail(exit) => self.settle_exit(run, stage, exit),
         }
     }

@@ -3,6 +3,7 @@
 //! | to … | see |
 //! |---|---|
 //! | run a pipeline in virtual time, with everything drawn from a seed | [`Sim`], [`Seeds`], [`Trace`] |
+//! | run once more what a journal has of a run | [`Replay`], [`TraceHash::of_journal`] |
 //! | let things go wrong | [`Faults`], [`Latency`], [`FaultInjector`] |
 //! | cancel a run at each of its polls | [`Sim::cancel_at_every_poll`], [`Ledger`] |
 //! | have a stage fail, wait, panic or hang as told | [`ok`], [`fails`], [`waits`], [`panics`], [`hangs`]: [`Script`] |
@@ -59,6 +60,7 @@ mod latency;
 mod ledger;
 mod model;
 mod probe;
+mod replay;
 mod script;
 mod sim;
 mod trace;
@@ -74,6 +76,7 @@ pub use crate::{
     ledger::{Lease, Ledger},
     model::{ModelError, Reply, ScriptedModel, Usage},
     probe::{Probe, ProbeStage},
+    replay::{Mismatch, Replay, ReplayError, Replayed},
     script::{Calls, Script, ScriptedFailure, Waits, exits, fails, hangs, ok, panics, script, skips, waits},
     sim::{CancelAtEveryPoll, CancelProblem, CancelReport, Seeds, Sim, SimFailure, SimReport},
     trace::{Trace, TraceHash},

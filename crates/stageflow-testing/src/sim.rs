@@ -17,6 +17,7 @@ use stageflow_core::{Randomness, Recorder, time::SeededRandom};
 use stageflow_dag::Pipeline;
 use stageflow_exec::{Engine, EngineBuilder, RunBuilder, RunHandle};
 
+pub(crate) use self::seeds::runtime;
 pub use self::{
     cancel::{CancelAtEveryPoll, CancelProblem, CancelReport},
     failure::SimFailure,

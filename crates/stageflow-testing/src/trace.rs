@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt};
 
-use stageflow_core::{Event, RunId};
+use stageflow_core::{Event, RunId, durable::JournaledRun};
 
 /// The story of a simulation: every event of every run, in order, with its virtual time.
 ///
@@ -13,9 +13,9 @@ pub struct Trace {
     hash: TraceHash,
 }
 
-/// A number that stands for a [`Trace`]: equal for equal traces, and as good as never for others.
+/// A number that stands for a [`Trace`], or for the journal of a run: equal for equal ones, and as good as never for others.
 ///
-/// FNV-1a of 64 bits (Fowler, Noll, Vo) over the lines and the exact times.
+/// FNV-1a of 64 bits (Fowler, Noll, Vo) over the lines, and of a trace over the exact times.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TraceHash(u64);
 
@@ -26,6 +26,17 @@ impl Default for TraceHash {
 }
 
 impl TraceHash {
+    /// The number that stands for what a run did as its journal has it: the attempts, decisions and ends of its stages, and its own end,
+    /// one after the other, without times and without its id. A [`Replay`](crate::Replay) that did the same has the same.
+    pub fn of_journal(run: &JournaledRun) -> Self {
+        let mut hash = Self::default();
+        for line in run.entries.iter().filter_map(|entry| entry.kind.decision()) {
+            hash.write(line.as_bytes());
+            hash.write(b"\n");
+        }
+        hash
+    }
+
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);

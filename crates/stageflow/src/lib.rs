@@ -80,9 +80,9 @@ pub mod spec {
 pub mod durable {
     #[doc(inline)]
     pub use stageflow_core::durable::{
-        Ack, Answered, AnyCodec, Codec, CodecError, Encoded, Entry, EntryKind, Journal, JournalError,
-        JournalErrorKind, JournalFuture, JournaledFailure, JournaledRun, Pause, PauseRecord, PauseState,
-        RunHeader, RunKey, RunLease, RunState, RunSummary, StageEnd,
+        Ack, Answered, AnyCodec, AttemptEnd, Codec, CodecError, Encoded, Entry, EntryKind, Journal,
+        JournalError, JournalErrorKind, JournalFuture, JournaledFailure, JournaledRun, Pause, PauseRecord,
+        PauseState, RunDiff, RunHeader, RunKey, RunLease, RunState, RunSummary, StageDiff, StageEnd,
     };
     #[doc(inline)]
     pub use stageflow_exec::{Durability, OnLoss};

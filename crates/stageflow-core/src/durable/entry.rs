@@ -1,6 +1,10 @@
 //! What the journal of a run consists of.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +14,7 @@ use crate::{
     event::FieldValue,
     exit::ErrorClass,
     outcome::{Failure, RunOutcome, SkipCause},
+    time::Human,
 };
 
 /// One entry of the journal of a run.
@@ -36,6 +41,15 @@ pub enum EntryKind {
         stage: Arc<str>,
         /// Which one, from 1.
         attempt: u32,
+    },
+    /// What an attempt came to, of a stage with interceptors around it: they may make more of it than the end of the stage shows.
+    AttemptEnded {
+        /// The stage.
+        stage: Arc<str>,
+        /// Which one, from 1.
+        attempt: u32,
+        /// What it came to.
+        end: AttemptEnd,
     },
     /// A policy, a router or the stage itself has decided something: the event of that name.
     Decided {
@@ -84,6 +98,7 @@ impl EntryKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::AttemptStarted { .. } => "attempt_started",
+            Self::AttemptEnded { .. } => "attempt_ended",
             Self::Decided { .. } => "decided",
             Self::StageEnded { .. } => "stage_ended",
             Self::Spent { .. } => "spent",
@@ -96,11 +111,45 @@ impl EntryKind {
     pub fn stage(&self) -> Option<&Arc<str>> {
         match self {
             Self::AttemptStarted { stage, .. }
+            | Self::AttemptEnded { stage, .. }
             | Self::Decided { stage, .. }
             | Self::StageEnded { stage, .. } => Some(stage),
             Self::Spent { .. } | Self::Resumed | Self::RunEnded { .. } => None,
         }
     }
+}
+
+/// What an attempt came to. One that was cut off came to nothing: there is no entry of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AttemptEnd {
+    /// It gave an output.
+    Gave,
+    /// It failed.
+    Failed {
+        /// As what.
+        failure: JournaledFailure,
+        /// When to try again at the earliest, if it said so.
+        after: Option<Duration>,
+    },
+    /// It asked for another attempt.
+    Retry {
+        /// Why.
+        reason: String,
+        /// When at the earliest, if it said so.
+        after: Option<Duration>,
+    },
+    /// It left the stage out.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// It ended the run.
+    Cancelled {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// How a stage has ended. A stage that was cancelled has not: it is begun again.
@@ -153,5 +202,86 @@ impl From<&Failure> for JournaledFailure {
             message: failure.message(),
             attempts: failure.attempts(),
         }
+    }
+}
+
+/// Whether a field of an event is a time that was measured: it differs from run to run though the same was decided.
+pub(crate) fn is_measured(field: &str) -> bool {
+    field.ends_with("_ns") || matches!(field, "age_ms" | "open_ms" | "until_ms" | "waited_ms")
+}
+
+/// A decision in one line, without what was measured.
+pub(crate) fn decided_line(name: &str, fields: &[(Arc<str>, FieldValue)]) -> String {
+    let mut line = name.to_owned();
+    for (key, value) in fields.iter().filter(|(key, _)| !is_measured(key)) {
+        let _infallible = match value {
+            FieldValue::Text(text) if !text.is_empty() && !text.contains(char::is_whitespace) => {
+                write!(line, " {key}={text}")
+            }
+            value => write!(line, " {key}={value}"),
+        };
+    }
+    line
+}
+
+impl EntryKind {
+    /// The entry as one line that says what was decided: equal for two runs that did the same, as no time is in it that was measured.
+    /// `None` for entries that decide nothing: what was spent so far, and that the run goes on elsewhere.
+    pub fn decision(&self) -> Option<String> {
+        Some(match self {
+            Self::AttemptStarted { stage, attempt } => format!("{stage}: attempt {attempt} begins"),
+            Self::AttemptEnded { stage, attempt, end } => format!("{stage}: attempt {attempt} {end}"),
+            Self::Decided { stage, attempt, name, fields } => {
+                format!("{stage}: attempt {attempt} decides {}", decided_line(name, fields))
+            }
+            Self::StageEnded { stage, attempts, end, wiring, .. } => {
+                format!("{stage}: {end} after {attempts} attempts, wired {wiring:08x}")
+            }
+            Self::RunEnded { outcome, failure: Some(failure) } => {
+                format!("the run ends as {outcome}, for `{}`: {failure}", failure.stage)
+            }
+            Self::RunEnded { outcome, failure: None } => format!("the run ends as {outcome}"),
+            Self::Spent { .. } | Self::Resumed => return None,
+        })
+    }
+}
+
+impl fmt::Display for AttemptEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gave => f.write_str("gives an output"),
+            Self::Failed { failure, after } => {
+                write!(f, "fails with {failure}").and_then(|()| not_before(f, *after))
+            }
+            Self::Retry { reason, after } => {
+                write!(f, "asks for another: {reason}").and_then(|()| not_before(f, *after))
+            }
+            Self::Skipped { reason } => write!(f, "is skipped: {reason}"),
+            Self::Cancelled { reason } => write!(f, "cancels the run: {reason}"),
+        }
+    }
+}
+
+fn not_before(f: &mut fmt::Formatter<'_>, after: Option<Duration>) -> fmt::Result {
+    match after {
+        Some(after) => write!(f, ", not before {}", Human(after)),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for StageEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed => f.write_str("completed"),
+            Self::Skipped(cause) => write!(f, "skipped: {cause}"),
+            Self::Failed(failure) => write!(f, "failed with {failure}"),
+            Self::Blocked { by } => write!(f, "blocked by `{by}`"),
+        }
+    }
+}
+
+impl fmt::Display for JournaledFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}, {}]", self.message, self.code, self.class)
     }
 }

@@ -95,6 +95,15 @@ fn entries_go_through_json() {
     assert_eq!(failure.known_code(), crate::code::STAGE_FAILED);
     let kinds = [
         EntryKind::AttemptStarted { stage: "charge".into(), attempt: 2 },
+        EntryKind::AttemptEnded {
+            stage: "charge".into(),
+            attempt: 1,
+            end: AttemptEnd::Failed {
+                failure: failure.clone(),
+                after: Some(std::time::Duration::from_secs(1)),
+            },
+        },
+        EntryKind::AttemptEnded { stage: "charge".into(), attempt: 2, end: AttemptEnd::Gave },
         EntryKind::Decided {
             stage: "pick".into(),
             attempt: 1,

@@ -296,7 +296,7 @@ fn after(plan: &Plan, stage: u32) -> Vec<bool> {
 }
 
 /// The input that a run was begun with, if the run is the one of the key.
-fn input_of(plan: &Plan, key: &RunKey, run: &JournaledRun) -> Result<Value, JournalError> {
+pub(super) fn input_of(plan: &Plan, key: &RunKey, run: &JournaledRun) -> Result<Value, JournalError> {
     run.header.check()?;
     let begun = run.header.snapshot.pipeline();
     if begun != &**plan.name() {

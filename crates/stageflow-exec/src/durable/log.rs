@@ -3,14 +3,14 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use stageflow_core::{
     CancelCause, CustomEvent, EventKind, FieldValue, SnapshotBuilder, StageOutcome,
     durable::{
-        Encoded, Entry, EntryKind, Journal, JournalError, JournalErrorKind, JournaledRun, RunHeader, RunKey,
-        RunLease, StageEnd,
+        AttemptEnd, Encoded, Entry, EntryKind, Journal, JournalError, JournalErrorKind, JournaledRun,
+        RunHeader, RunKey, RunLease, StageEnd,
     },
     event::NO_STAGE,
     time::{Randomness, SeededRandom},
@@ -18,7 +18,9 @@ use stageflow_core::{
 use stageflow_dag::plan::Plan;
 
 use super::{
-    Durability, OnLoss, Restored, facts,
+    Durability, OnLoss, Restored,
+    direct::{Cue, Director},
+    facts,
     guarded::{Guarded, guarded, told},
     known::{Known, path_of},
 };
@@ -153,6 +155,38 @@ impl RunLog {
         let at_once = attempt > 1 || run.plan.is_durable(stage);
         let kind = EntryKind::AttemptStarted { stage: self.path(run, stage), attempt };
         self.whole.note(run, kind, at_once);
+    }
+
+    /// What an attempt came to.
+    #[cold]
+    pub(crate) fn attempt_ended(&self, run: &RunCore, stage: u32, attempt: u32, end: AttemptEnd) {
+        let kind = EntryKind::AttemptEnded { stage: self.path(run, stage), attempt, end };
+        self.whole.note(run, kind, false);
+    }
+
+    /// An attempt asks for another, of a stage with nothing around it.
+    #[cold]
+    pub(crate) fn attempt_asks_again(
+        &self,
+        run: &RunCore,
+        stage: u32,
+        attempt: u32,
+        reason: &str,
+        after: Option<Duration>,
+    ) {
+        self.attempt_ended(run, stage, attempt, AttemptEnd::Retry { reason: reason.to_owned(), after });
+    }
+
+    /// Who says when the attempts of a replay begin, and what they give.
+    #[inline]
+    pub(crate) fn director(&self) -> Option<&Arc<dyn Director>> {
+        self.whole.rules.director.as_ref()
+    }
+
+    /// Waits for the cue of an attempt, in a replay.
+    pub(crate) async fn cue(&self, run: &RunCore, stage: u32, attempt: u32) -> Option<Cue> {
+        let director = self.director()?;
+        Some(director.cue(self.path(run, stage), attempt).await)
     }
 
     /// Something was decided.
@@ -301,7 +335,7 @@ impl Whole {
             book.push(run, kind, None);
             book.kept.len() >= KEPT_MAX
         };
-        if at_once || full {
+        if at_once || full || self.rules.director.is_some() {
             // Eager: it is on its way, and what goes wrong shows at the next entry that is waited for.
             drop(self.send(run, None));
         }

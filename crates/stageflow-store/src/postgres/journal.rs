@@ -149,7 +149,7 @@ async fn unfinished(
     let answers = access.with_tenant(tenant, &[(UNFINISHED, vec![&name, &after, &limit])]).await?;
     let summaries = answers[0].iter().map(|row| {
         Ok(RunSummary {
-            key: RunKey::new(tenant.clone(), columns::run(row.try_get(0)?)?),
+            key: RunKey::new(tenant.clone(), columns::run(row.try_get(0)?)),
             pipeline: row.try_get(1)?,
             started: rows::time_of(row.try_get(2)?),
             state: if row.try_get(3)? { RunState::Running } else { RunState::Resumable },

@@ -142,7 +142,7 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
 ///
 /// Inside of another runtime.
 #[track_caller]
-pub(super) fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     let inside = Handle::try_current().is_ok();
     assert!(
         !inside,

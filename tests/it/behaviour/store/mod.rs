@@ -8,6 +8,7 @@ mod durable;
 mod isolation;
 mod pauses;
 mod redaction;
+mod replay;
 mod resumed;
 mod scripted;
 mod support;

@@ -9,6 +9,7 @@ mod expect;
 mod genes;
 mod observe;
 mod probe;
+mod replay;
 mod story;
 
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};

@@ -200,7 +200,7 @@ async fn limited(
     match cue {
         None => start(&run, &mut slot, ctx, &mut inputs),
         Some(cue) => {
-            durable::directed(&run, &mut slot, ctx, cue, |slot, ctx| start(&run, slot, ctx, &mut inputs))
+            durable::directed(&run, &mut slot, ctx, cue, |slot, ctx| start(&run, slot, ctx, &mut inputs));
         }
     }
     let (mut timer, mut idle_timer) = (None, None);

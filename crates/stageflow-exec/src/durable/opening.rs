@@ -268,6 +268,8 @@ fn is_for_good(run: &RunCore) -> bool {
         return false;
     }
     match run.ending.cause() {
+        // It was not let in, or made way: somebody else may be let in with it, or the same later.
+        Some(EndCause::NotAdmitted { .. } | EndCause::Cancel(CancelCause::Shed { .. })) => false,
         Some(EndCause::Cancel(CancelCause::Shutdown | CancelCause::Dropped | CancelCause::TakenOver)) => {
             false
         }

@@ -13,7 +13,7 @@ pub(crate) struct Campaign {
 
 impl Campaign {
     pub(crate) fn measure(options: &Options, lab: &Lab) -> Result<Self> {
-        let rounds = if options.quick { 3 } else { 7 };
+        let rounds = if options.quick { 3 } else { 5 };
         let is_asked =
             |what: &What| options.filters.iter().all(|word| what.to_string().contains(word.as_str()));
         let mut groups = What::groups();

@@ -1,6 +1,6 @@
 //! What is expected, and what was measured of it.
 
-use stageflow_benches::report::Goal;
+use stageflow_benches::{graph::Shape, report::Goal};
 
 use crate::{
     attached::Row,
@@ -17,7 +17,7 @@ const ATTACHED_TO: f64 = 1.3;
 /// Seconds that it takes to resume a run of 10,000 durable stages.
 const RESUMES_IN: f64 = 1.0;
 /// So many runs are at the same time where the goal of durable stages holds.
-pub(crate) const MOST: u32 = 64;
+const MOST: u32 = 64;
 
 pub(crate) fn all(campaign: &Campaign) -> Vec<Goal> {
     let mut goals = Vec::new();
@@ -51,7 +51,7 @@ pub(crate) fn all(campaign: &Campaign) -> Vec<Goal> {
 }
 
 /// What the faster of the bare ways takes for a commit.
-pub(crate) fn better(campaign: &Campaign, kind: Kind, runs: u32) -> Option<f64> {
+fn better(campaign: &Campaign, kind: Kind, runs: u32) -> Option<f64> {
     let ways = [What::Bare(kind, Way::OneWriter, runs), What::Bare(kind, Way::Each, runs)];
     ways.into_iter().filter_map(|what| campaign.median(what)).min_by(f64::total_cmp)
 }
@@ -62,10 +62,6 @@ pub(crate) fn to_bare(campaign: &Campaign, kind: Kind, runs: u32) -> Option<f64>
 }
 
 /// What a stage takes that is not durable, in times of one without a journal.
-pub(crate) fn to_unattached(
-    campaign: &Campaign,
-    row: Row,
-    shape: stageflow_benches::graph::Shape,
-) -> Option<f64> {
+pub(crate) fn to_unattached(campaign: &Campaign, row: Row, shape: Shape) -> Option<f64> {
     Some(campaign.median(What::Attached(row, shape))? / campaign.median(What::Attached(Row::Bare, shape))?)
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 use stageflow_benches::{
+    graph::Shape,
     machine,
     report::{self, Goal, Report, Spread, head, or_dash},
 };
@@ -14,7 +15,7 @@ use crate::{
     bare::Way,
     campaign::Campaign,
     durable::STAGES,
-    goals::{better, to_bare, to_unattached},
+    goals::{to_bare, to_unattached},
     pipelines::BYTES,
     stores::Kind,
     what::{ATTACHED, RESUMED, RUNS, WIDE, What},
@@ -59,18 +60,27 @@ fn tables(campaign: &Campaign) -> Vec<(String, Vec<Vec<String>>)> {
 }
 
 fn durable(campaign: &Campaign, kind: Kind) -> Vec<Vec<String>> {
-    let mut rows = vec![head(["", "durable", "min – max", "one writer", "each commits", "÷ the better"])];
+    let mut rows = vec![head([
+        "",
+        "durable",
+        "min – max",
+        "one writer",
+        "min – max",
+        "each commits",
+        "min – max",
+        "÷ the better",
+    ])];
     for runs in RUNS {
         let Some(figure) = campaign.get(What::Durable(kind, *runs)) else { continue };
         let ratio = to_bare(campaign, kind, *runs).map(f64::recip);
-        rows.push(vec![
-            format!("{runs} {}", if *runs == 1 { "run" } else { "runs" }),
-            per_second(Some(figure.median)),
-            range(figure),
-            per_second(campaign.median(What::Bare(kind, Way::OneWriter, *runs))),
-            per_second(campaign.median(What::Bare(kind, Way::Each, *runs))),
-            or_dash(ratio.filter(|_| better(campaign, kind, *runs).is_some())),
-        ]);
+        let mut row = vec![format!("{runs} {}", if *runs == 1 { "run" } else { "runs" })];
+        let bare = Way::ALL.iter().map(|way| campaign.get(What::Bare(kind, *way, *runs)));
+        for figure in [Some(figure)].into_iter().chain(bare) {
+            row.push(per_second(figure.map(|figure| figure.median)));
+            row.push(figure.map_or_else(|| "-".to_owned(), range));
+        }
+        row.push(or_dash(ratio));
+        rows.push(row);
     }
     rows
 }
@@ -88,7 +98,7 @@ fn wide(campaign: &Campaign) -> Vec<Vec<String>> {
     rows
 }
 
-fn attached(campaign: &Campaign, shape: stageflow_benches::graph::Shape) -> Vec<Vec<String>> {
+fn attached(campaign: &Campaign, shape: Shape) -> Vec<Vec<String>> {
     let mut rows = vec![head(["", "ns/stage", "min – max", "÷ without"])];
     for row in Row::ALL {
         let Some(figure) = campaign.get(What::Attached(*row, shape)) else { continue };

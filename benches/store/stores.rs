@@ -69,7 +69,7 @@ impl Opened {
         PostgresStore::migrate(&database.owner(), APP).await?;
         let store = PostgresStore::connect_with(database.app(), NoTls, PostgresOptions::new()).await?;
         let answers = Arc::new(store.answers());
-        let bare = Bare::Postgres(bare::Postgres::open(beside).await?);
+        let bare = Bare::Postgres(Box::new(bare::Postgres::open(beside).await?));
         Ok(Self { kind: Kind::Postgres, journal: Arc::new(store), answers, bare })
     }
 

@@ -1,7 +1,10 @@
 //! That what is measured is in the store: all of it, and once.
 
 use anyhow::{Context, Result, ensure};
-use stageflow::durable::{EntryKind, RunKey};
+use stageflow::{
+    RunId,
+    durable::{EntryKind, RunKey},
+};
 use stageflow_benches::graph::Shape;
 
 use crate::{
@@ -47,7 +50,7 @@ fn written(lab: &Lab, store: &Opened) -> Result<()> {
 /// An answer is kept the first time, and given the second.
 fn kept(lab: &Lab, store: &Opened) -> Result<()> {
     lab.runtime.block_on(async {
-        let key = stageflow::RunId::new().to_string();
+        let key = RunId::new().to_string();
         answers::one(&*store.answers, &key, false).await?;
         answers::one(&*store.answers, &key, true).await
     })

@@ -34,7 +34,7 @@ impl Way {
 pub(crate) enum Bare {
     None,
     Sqlite(Sqlite),
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
 }
 
 /// What a commit takes, of so many committers at the same time.

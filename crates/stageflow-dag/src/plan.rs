@@ -300,6 +300,11 @@ impl Plan {
         self.input_codec.as_ref()
     }
 
+    /// Whether the input is `()`, which need not be kept.
+    pub fn input_is_unit(&self) -> bool {
+        self.input == TypeTag::of::<()>()
+    }
+
     /// Whether a stage is durable, also one of a pipeline in the place of a stage.
     #[inline]
     pub fn has_durable(&self) -> bool {

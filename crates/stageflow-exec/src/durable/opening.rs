@@ -257,7 +257,10 @@ impl RunCore {
     /// Whether another process may go on with a run that has ended here.
     pub(crate) fn is_resumable(&self) -> bool {
         let is_written = self.log.as_ref().is_some_and(|log| log.whole.of_run().is_some());
-        self.depth == 0 && is_written && self.is_done() && !is_for_good(self)
+        // Without its input nothing of it could be called again.
+        let has_input =
+            self.plan.input_codec().is_some() || self.plan.input_readers() == 0 || self.plan.input_is_unit();
+        self.depth == 0 && is_written && has_input && self.is_done() && !is_for_good(self)
     }
 }
 

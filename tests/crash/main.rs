@@ -89,6 +89,7 @@ impl Effects {
         stage_fn(move |ctx: StageContext, input: I| {
             let effects = effects.clone();
             async move {
+                // sleeps: so that kills come between an effect and its record.
                 tokio::time::sleep(Duration::from_micros(ctx.random_u64() % 1_500)).await;
                 let value = give(input);
                 effects.note(&ctx, value)?;

@@ -1,5 +1,6 @@
 //! Runs that outlive their process: what is written of them, and how they go on.
 
+mod asked;
 mod commit;
 mod direct;
 mod facts;

@@ -12,8 +12,8 @@ use std::{
 };
 
 use stageflow_core::{
-    Budget, CancelCause, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunInfo, RunOutcome,
-    SessionId, SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
+    Budget, CancelCause, CorrelationId, InteractionId, Keep, Priority, RequestId, RunId, RunInfo, SessionId,
+    SnapshotBuilder, TenantId, TraceContext, UserId, Value, code,
 };
 use stageflow_dag::{
     Pipeline,
@@ -24,6 +24,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use crate::{
     admission::BackpressureMonitor,
     begin, chains,
+    completed::Completed,
     driver::Driver,
     durable::{self, RunLog},
     ending::EndCause,
@@ -31,7 +32,6 @@ use crate::{
     entries::Entries,
     error::RunError,
     explain::Explanation,
-    report::RunReport,
     run::{RunCore, Seed},
     sinks::{EventStream, Queue},
     timer,
@@ -472,53 +472,5 @@ impl<O> Drop for RunHandle<O> {
 impl<O> fmt::Debug for RunHandle<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunHandle").field("run", &self.run_id()).finish_non_exhaustive()
-    }
-}
-
-/// A run that gave its output.
-#[derive(Clone, Debug)]
-pub struct Completed<O> {
-    run: Arc<RunCore>,
-    output: Arc<O>,
-}
-
-impl<O: Send + Sync + 'static> Completed<O> {
-    fn of(run: Arc<RunCore>) -> Result<Self, RunError> {
-        let there = match run.outcome.get() {
-            Some(RunOutcome::Completed | RunOutcome::CompletedWithFailures) => run.output_completed(),
-            _ => false,
-        };
-        let output = if there { run.output(run.plan.output()) } else { None };
-        match output.map(Value::downcast::<O>) {
-            Some(Ok(output)) => Ok(Self { run, output }),
-            _ => Err(RunError::ended(run)),
-        }
-    }
-}
-
-impl<O> Completed<O> {
-    /// The output.
-    pub fn output(&self) -> &O {
-        &self.output
-    }
-
-    /// The output, shared.
-    pub fn into_output(self) -> Arc<O> {
-        self.output
-    }
-
-    /// `Completed` or `CompletedWithFailures`.
-    pub fn outcome(&self) -> RunOutcome {
-        self.report().outcome()
-    }
-
-    /// The run's id.
-    pub fn run_id(&self) -> RunId {
-        self.run.snapshot.identity().run_id()
-    }
-
-    /// What the run was.
-    pub fn report(&self) -> RunReport {
-        RunReport::new(Arc::clone(&self.run))
     }
 }

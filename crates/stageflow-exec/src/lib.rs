@@ -15,6 +15,7 @@ mod chains;
 mod child;
 mod cleanup;
 mod clock;
+mod completed;
 mod decide;
 mod describe;
 mod driver;
@@ -30,6 +31,7 @@ mod first_runs;
 mod gate;
 mod handle;
 mod helper;
+mod judge;
 mod limits;
 mod live;
 mod meter;
@@ -60,13 +62,14 @@ pub use crate::{
         Overloaded, ShedRule,
     },
     blocking::{Blocking, blocking},
+    completed::Completed,
     describe::{EngineDefaults, EngineDescription, InterceptorDescription, LimitsDescription},
     durable::{Cue, Director, Durability, Given, OnLoss},
     engine::{Engine, InterceptorOrder},
     engine_builder::{EngineBuildError, EngineBuilder},
     error::RunError,
     explain::{Explanation, StageWait},
-    handle::{Completed, PipelineExt, RunBuilder, RunFuture, RunHandle},
+    handle::{PipelineExt, RunBuilder, RunFuture, RunHandle},
     quota::TenantUsage,
     report::{RunReport, StageReport},
     run::CleanUpFailure,

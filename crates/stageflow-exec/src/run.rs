@@ -294,39 +294,6 @@ impl RunCore {
         self.plan.min_time_of(stage)
     }
 
-    /// An attempt begins.
-    #[inline]
-    pub(crate) fn mark_attempt(&self, stage: u32, attempt: u32) {
-        self.cell(stage).mark_attempt(attempt);
-        if let Some(log) = &self.log {
-            log.attempt_started(self, stage, attempt);
-        }
-    }
-
-    /// How many attempts of a stage were made before the run was resumed.
-    #[inline]
-    pub(crate) fn spent_attempts(&self, stage: u32) -> u32 {
-        self.log.as_ref().map_or(0, |log| log.restored.attempts(stage))
-    }
-
-    /// Whether a stage ends as it has ended before the run was resumed.
-    pub(crate) fn is_restored(&self, stage: u32) -> bool {
-        self.log.as_ref().is_some_and(|log| log.restored.has(stage))
-    }
-
-    /// Whether somebody says when its attempts begin and end.
-    #[inline]
-    pub(crate) fn is_directed(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| log.director().is_some())
-    }
-
-    /// Whether the time of a stage may be up: in a replay, where it was.
-    #[inline]
-    pub(crate) fn may_time_out(&self, stage: u32) -> bool {
-        let Some(log) = &self.log else { return true };
-        log.director().is_none_or(|director| director.is_timed(&log.path(self, stage)))
-    }
-
     /// The interceptors around a stage, if there are any.
     #[inline]
     pub(crate) fn chain(&self, stage: u32) -> Option<&Arc<[AnyInterceptor]>> {
@@ -452,56 +419,6 @@ impl RunCore {
         }
         let grace = self.plan.settings(stage).and_then(|settings| settings.grace);
         grace.map_or(0, |grace| stopped_at.saturating_add(stageflow_core::time::nanos(grace)))
-    }
-
-    /// How a stage stands or ended.
-    pub(crate) fn stage_outcome(&self, stage: u32) -> Option<StageOutcome> {
-        match self.cell(stage).state() {
-            State::Waiting | State::Running => None,
-            State::Completed => Some(StageOutcome::Completed),
-            State::Cancelled | State::Skipped | State::Failed | State::Blocked => {
-                let own = self.details().outcomes.get(&stage).cloned();
-                own.or_else(|| self.ending.cause().map(|cause| StageOutcome::Cancelled(cause.for_stages())))
-            }
-        }
-    }
-
-    /// The outcome that follows from what has happened (S-8).
-    pub(crate) fn judge(&self) -> RunOutcome {
-        match self.ending.cause() {
-            Some(EndCause::Failure { .. }) => RunOutcome::Failed,
-            Some(EndCause::Denied { .. } | EndCause::NotAdmitted { .. }) => RunOutcome::Denied,
-            Some(EndCause::Deadline) => RunOutcome::TimedOut,
-            Some(EndCause::Cancel(_)) | None => RunOutcome::Cancelled,
-            Some(EndCause::Committed) => {
-                if self.has_no_failure() {
-                    RunOutcome::Completed
-                } else if self.output_completed() {
-                    RunOutcome::CompletedWithFailures
-                } else {
-                    RunOutcome::Failed
-                }
-            }
-        }
-    }
-
-    /// The failure that the outcome follows from: the denial where a call was denied, else the first that was observed.
-    pub(crate) fn cause(&self) -> Option<Failure> {
-        if self.has_no_failure() {
-            return None;
-        }
-        if let Some(EndCause::Denied { stage }) = self.ending.cause() {
-            let denial = self.collector().failures().into_iter().find(|failure| failure.stage() == stage);
-            if denial.is_some() {
-                return denial;
-            }
-        }
-        self.collector().cause()
-    }
-
-    pub(crate) fn output_completed(&self) -> bool {
-        let output = self.plan.output();
-        output == stageflow_dag::plan::INPUT || self.cell(output).state() == State::Completed
     }
 
     /// The stages of which something goes on elsewhere, though they have ended, in declaration order.

@@ -46,7 +46,7 @@ fn kill_again_and_again(store: &[&str; 2], effects: &Path, until: Duration) {
         random ^= random << 17;
         let mut child = begin(store, effects, 1);
         // The time is the fault: at which instant of a run it comes is what the loop is about.
-        std::thread::sleep(Duration::from_micros(
+        std::thread::park_timeout(Duration::from_micros(
             random % u64::try_from(until.as_micros()).expect("it is short"),
         ));
         killed += u64::from(child.try_wait().expect("it is asked").is_none());

@@ -1,3 +1,5 @@
+//! Codecs, entries and sensitive values, outside of a run.
+
 use serde::{Deserialize, Serialize};
 
 use super::*;

@@ -165,7 +165,7 @@ impl<L: AuditLog + ?Sized> AuditSink<L> {
             if is_over || since.elapsed() >= self.patience {
                 return Err(problem.why);
             }
-            std::thread::sleep(pause.min(self.patience.saturating_sub(since.elapsed())));
+            std::thread::park_timeout(pause.min(self.patience.saturating_sub(since.elapsed())));
             pause = (pause * 2).min(BACK_OFF.1);
         }
     }

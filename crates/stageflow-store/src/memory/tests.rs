@@ -1,3 +1,5 @@
+//! The store in memory against the suite, and its times.
+
 use stageflow_core::durable::JournalErrorKind;
 
 use super::*;

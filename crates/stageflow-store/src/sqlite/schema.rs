@@ -68,7 +68,7 @@ fn write_ahead(connection: &Connection, options: &Sqlite) -> rusqlite::Result<()
         let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
         match mode {
             Err(error) if is_busy(&error) && waited < options.busy => {
-                std::thread::sleep(STEP);
+                std::thread::park_timeout(STEP);
                 waited += STEP;
             }
             other => return other.map(drop),

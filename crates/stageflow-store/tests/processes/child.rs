@@ -16,7 +16,6 @@ use crate::kit::{Acks, TOGETHER, appended, header, key};
 
 /// Not a test: the other tests run this program once more, and it comes here.
 #[test]
-#[ignore = "the other tests start it"]
 fn child() {
     let Some(name) = std::env::var("STORE_CHILD").ok() else { return };
     let dir = PathBuf::from(std::env::var_os("STORE_DIR").expect("a child has a directory"));

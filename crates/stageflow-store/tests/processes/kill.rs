@@ -25,9 +25,11 @@ async fn nothing_acknowledged_is_lost_however_often_its_process_is_killed() {
         while fs::metadata(dir.acks()).map_or(0, |acks| acks.len()) == before {
             assert!(waited < Duration::from_secs(20), "a child acknowledges something");
             assert_eq!(process.try_wait().expect("a child"), None, "a child goes on until it is killed");
+            // sleeps: until the child has acknowledged something.
             tokio::time::sleep(Duration::from_millis(1)).await;
             waited += Duration::from_millis(1);
         }
+        // sleeps: at which instant it is killed is what the loop is about.
         tokio::time::sleep(Duration::from_micros(random.next_u64() % 12_000)).await;
         process.kill().expect("SIGKILL");
         let ended = process.wait_with_output().expect("a child ends");

@@ -50,7 +50,7 @@ impl Drop for Dir {
 pub(crate) fn child(name: &str, dir: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a test knows its program"));
     command
-        .args(["--exact", "child::child", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "child::child", "--nocapture", "--test-threads=1"])
         .env("STORE_CHILD", name)
         .env("STORE_DIR", dir)
         .stdout(Stdio::null())

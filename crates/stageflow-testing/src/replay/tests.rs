@@ -1,3 +1,5 @@
+//! Replays of small runs, with the order and the times that are forced.
+
 mod kept;
 
 use std::{

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use stageflow::{
-    BackpressureMonitor, Budget, Engine, EventKind, FailurePolicy, Keep, Recorder, RunOutcome, StageOutcome,
-    code,
+    BackpressureMonitor, Budget, Engine, Event, EventKind, FailurePolicy, Keep, Recorder, RunOutcome,
+    StageOutcome, code,
     durable::{Durability, JournalErrorKind, Pause, RunKey},
     interceptors::Retry,
     prelude::*,
@@ -18,6 +18,9 @@ use super::{
     scripted::{Act, Op, Scripted},
     support::{Calls, Door, chain, engine, killed, runtime, written},
 };
+
+/// Whether an operation of the journal is the one that is meant.
+type When = fn(&Op<'_>) -> bool;
 
 async fn settled() {
     for _ in 0..100 {
@@ -96,7 +99,7 @@ async fn a_run_that_is_taken_over_in_a_child_run_is_told_so() {
 
 #[test]
 fn a_journal_that_panics_ends_the_run_and_nothing_else() {
-    let whens: [(&str, fn(&Op<'_>) -> bool); 5] = [
+    let whens: [(&str, When); 5] = [
         ("begin", |op| matches!(op, Op::Begin)),
         ("attempt", |op| matches!(op, Op::Append(_)) && !op.ends("a") && !op.ends_run()),
         ("commit", |op| op.ends("b")),
@@ -157,7 +160,7 @@ async fn an_answer_of_the_journal_that_panics_when_it_is_dropped_hurts_nobody() 
 
 #[tokio::test(start_paused = true)]
 async fn a_journal_that_never_answers_keeps_nobody_from_ending_a_run() {
-    let whens: [(&str, fn(&Op<'_>) -> bool); 4] = [
+    let whens: [(&str, When); 4] = [
         ("begin", |op| matches!(op, Op::Begin)),
         ("commit", |op| op.ends("a")),
         ("end", |op| op.ends_run()),
@@ -601,7 +604,7 @@ fn an_output_whose_reading_panics_refuses_the_run_and_gives_it_free() {
     runtime().block_on(async {
         let ours = engine(store.clone());
         for _ in 0..2 {
-            let error = ours.resume(&pipeline, "acme", id).await.err().expect("it cannot be read");
+            let error = ours.resume(&pipeline, "acme", id).await.expect_err("it cannot be read");
             assert_eq!(error.code(), code::NOT_READABLE, "{error}");
             assert!(error.to_string().contains("no such version"), "{error}");
         }
@@ -613,13 +616,13 @@ fn a_runtime_that_is_gone_gives_its_runs_free() {
     let (store, calls, door) = (MemoryStore::new(), Calls::default(), Door::shut());
     let pipeline = chain(|p, n| p.stage("a", calls.behind(&door)).durable().inputs(n));
     let gone = runtime();
-    let run = gone.block_on(async {
-        let run = engine(store.clone()).run(&pipeline, 1).tenant("acme").start();
+    let mut run = None;
+    gone.block_on(async {
+        run = Some(engine(store.clone()).run(&pipeline, 1).tenant("acme").start());
         settled().await;
-        run
     });
     drop(gone);
-    let id = run.run_id().expect("it was let in");
+    let id = run.as_ref().and_then(stageflow::RunHandle::run_id).expect("it was let in");
     door.open();
     runtime().block_on(async {
         let resumed = engine(store.clone()).resume(&pipeline, "acme", id).await.expect("it is free").await;
@@ -672,7 +675,7 @@ fn events_of_a_resumed_run_have_one_end_for_each_stage_and_numbers_without_gaps(
         });
         assert_eq!(*last.output(), 101);
         let events = recorder.events();
-        let mut numbers: Vec<_> = events.iter().map(|event| event.seq()).collect();
+        let mut numbers: Vec<_> = events.iter().map(Event::seq).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
         for stage in last.report().stages() {
@@ -844,7 +847,7 @@ fn inputs_that_are_joined_in_another_way_are_a_change_of_the_pipeline() {
     let id = killed(&store, &built(false), 1, || calls.of("last") == 1);
     runtime().block_on(async {
         let ours = engine(store.clone());
-        let error = ours.resume(&built(true), "acme", id).await.err().expect("it has changed");
+        let error = ours.resume(&built(true), "acme", id).await.expect_err("it has changed");
         assert_eq!(error.code(), code::PIPELINE_CHANGED, "{error}");
         drop(ours.resume(&built(false), "acme", id).await.expect("it is as it was"));
     });

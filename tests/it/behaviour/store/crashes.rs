@@ -68,6 +68,9 @@ impl Witness {
     }
 }
 
+/// What the last stage of a random pipeline reads.
+type Three = (Option<Arc<u32>>, Option<Arc<u32>>, Option<Arc<u32>>);
+
 /// Retries, a branch, a join, an optional input of what failed, a child pipeline, and stages that are not durable between those that are.
 fn pipeline(seen: &Witness) -> Pipeline<u32, u32> {
     let inner = {
@@ -195,7 +198,7 @@ fn random(seen: &Witness, seed: u64) -> Pipeline<u32, u32> {
     let last = p
         .stage(
             "last",
-            seen.stage("last", |(a, b, c): (Option<Arc<u32>>, Option<Arc<u32>>, Option<Arc<u32>>), _| {
+            seen.stage("last", |(a, b, c): Three, _| {
                 Ok([a, b, c].into_iter().flatten().fold(1, |sum, n| sum ^ *n))
             }),
         )

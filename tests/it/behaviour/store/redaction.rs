@@ -79,7 +79,7 @@ async fn a_sensitive_value_is_in_the_journal_and_nowhere_else() {
         .sink(LogEvents::new())
         .sink(JsonLines::create(&file).expect("a file"))
         .sink(sink_fn(move |event: &Event| {
-            heard.lock().expect("no panic").push(format!("{event} {event:?}"))
+            heard.lock().expect("no panic").push(format!("{event} {event:?}"));
         }))
         .sink(AuditSink::new(Arc::new(store.clone())).with_runs())
         .build()

@@ -101,6 +101,7 @@ fn support(calls: &Calls, retry: Retry) -> Pipeline<u32, String> {
     });
     let memory = p.stage("memory", memory).durable().inputs(n);
     let slow = stage_fn(|_, (): ()| async {
+        // sleeps: the run is one of production, in real time.
         tokio::time::sleep(Duration::from_millis(if chance(2) == 0 { 60 } else { 1 })).await;
         Ok(1_u32)
     });
@@ -293,8 +294,8 @@ fn ends_from_outside_are_replayed() {
         let engine = engine(Durability::new(MemoryStore::new()).every_run());
         let (one, other) = (RunId::new(), RunId::new());
         let run = engine.run(&pipeline, 1).tenant("acme").run(one).start();
-        // sleeps: until the stage is called that hangs.
         while calls.of("hangs") == 0 {
+            // sleeps: until the stage is called that hangs.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         run.cancel("enough");

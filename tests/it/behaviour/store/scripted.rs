@@ -60,13 +60,15 @@ pub(super) enum Act {
     PanicDropped,
 }
 
+type Acked = dyn Fn(&[Entry]) + Send + Sync;
+
 type Told = dyn Fn(Op<'_>) -> Act + Send + Sync;
 
 #[derive(Clone)]
 pub(super) struct Scripted {
     pub(super) store: MemoryStore,
     told: Arc<Told>,
-    acked: Arc<dyn Fn(&[Entry]) + Send + Sync>,
+    acked: Arc<Acked>,
     poll_interval: Duration,
     /// What the answer of `begin`, `claim` and `pause` waits for, once it is done.
     begins_after: Option<Arc<Notify>>,

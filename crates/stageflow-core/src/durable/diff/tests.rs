@@ -1,3 +1,5 @@
+//! What two runs did differently, and how it is printed.
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},

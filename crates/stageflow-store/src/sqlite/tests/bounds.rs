@@ -102,6 +102,7 @@ async fn entries_beyond_the_bound_of_the_queue_are_refused() {
     // The thread takes one, and waits for the file with it.
     let mut acks = vec![store.append(&header.key, lease, vec![entry(1, 30_000)])];
     while store.inner.shared.queue.waiting() > 0 {
+        // sleeps: until the thread of the store has taken what was asked for.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     for seq in 2..=10 {

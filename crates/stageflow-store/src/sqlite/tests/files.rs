@@ -100,6 +100,7 @@ async fn opening_waits_for_whoever_has_the_file() {
         raw.execute_batch(locked).expect("the file is locked");
         let path = dir.file();
         let opening = tokio::task::spawn_blocking(|| SqliteStore::open(path));
+        // sleeps: opening must still wait then, for a lock of the system.
         tokio::time::sleep(std::time::Duration::from_millis(60)).await;
         assert!(!opening.is_finished());
         raw.execute_batch("COMMIT").expect("the file is free");

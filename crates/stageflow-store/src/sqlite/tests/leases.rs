@@ -70,6 +70,7 @@ async fn a_lease_is_prolonged_while_its_process_lives() {
     while until() < before + 200_000_000 {
         looks += 1;
         assert!(looks < 2_000, "it is prolonged");
+        // sleeps: leases of a file go by the clock of the system.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(store.claim(&header.key).await.is_err(), "it is held long after its first time");

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use stageflow::{
-    ContextSnapshot, RunId, code, configured,
+    ContextSnapshot, RunId, SnapshotBuilder, TenantId, code, configured,
     durable::{Codec, Journal as _, RunHeader, RunKey},
     prelude::*,
     store::MemoryStore,
@@ -13,7 +13,7 @@ fn doubled() -> Pipeline<u32, u32> {
     let mut p = Pipeline::builder("doubled");
     let n = p.durable_input();
     let twice = stage_fn(|ctx: StageContext, n: Arc<u32>| async move {
-        assert_eq!(ctx.identity().tenant_id().map(|tenant| tenant.as_str()), Some("acme"), "of no other");
+        assert_eq!(ctx.identity().tenant_id().map(TenantId::as_str), Some("acme"), "of no other");
         Ok(*n * 2)
     });
     let twice = p.stage("twice", configured(twice).durable()).inputs(n);
@@ -27,7 +27,7 @@ async fn left(store: &MemoryStore, run: RunId, snapshot: ContextSnapshot) {
         key: RunKey::new("acme", run),
         snapshot,
         input,
-        started: SystemTime::now(),
+        started: SystemTime::UNIX_EPOCH,
         seed: 7,
         branch_of: None,
     };
@@ -50,9 +50,9 @@ async fn a_run_whose_stored_tenant_was_edited_is_not_resumed() {
         let mut json = serde_json::to_value(snapshot(run)).expect("JSON");
         json["identity"]["tenant"] = edited;
         left(&store, run, serde_json::from_value(json).expect("a snapshot")).await;
-        let resumed = engine.resume(&doubled(), "acme", run).await.err().expect("it was edited");
+        let resumed = engine.resume(&doubled(), "acme", run).await.expect_err("it was edited");
         assert_eq!(resumed.code(), code::STORE_CORRUPT, "{resumed}");
-        let branched = engine.branch(&doubled(), "acme", run, "twice").await.err().expect("it was edited");
+        let branched = engine.branch(&doubled(), "acme", run, "twice").await.expect_err("it was edited");
         assert_eq!(branched.code(), code::STORE_CORRUPT, "{branched}");
         assert!(engine.resume(&doubled(), "globex", run).await.is_err(), "and it is not of the other either");
     }
@@ -67,7 +67,7 @@ async fn a_run_goes_on_for_its_own_tenant_only() {
     let resumed = || async { engine.resume(&pipeline, "acme", run).await.expect("it is free") };
     let changed = [
         resumed().await.tenant("globex").await,
-        resumed().await.with(|snapshot| snapshot.without_tenant()).await,
+        resumed().await.with(SnapshotBuilder::without_tenant).await,
         resumed().await.run(RunId::new()).await,
         engine.branch(&pipeline, "acme", run, "twice").await.expect("it is there").tenant("globex").await,
     ];

@@ -148,7 +148,7 @@ impl<S: Store> World<S> {
             .map(|index| {
                 let world = Arc::clone(self);
                 tokio::spawn(async move {
-                    world.run_one(&world.canaries.tenant(index), keys, index < ASKING).await
+                    world.run_one(&world.canaries.tenant(index), keys, index < ASKING).await;
                 })
             })
             .collect();

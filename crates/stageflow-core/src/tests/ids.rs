@@ -19,6 +19,7 @@ fn at(millis: u64) -> SystemTime {
 fn run_ids_are_uuids_of_version_7() {
     let random = SeededRandom::new(7);
     let id = RunId::from_parts(at(0x0001_8bcf_e568_1234), &random);
+    assert_eq!(RunId::from_bytes(*id.as_bytes()), id);
     let bytes = id.as_bytes();
     assert_eq!(bytes[..6], [0x8b, 0xcf, 0xe5, 0x68, 0x12, 0x34]);
     assert_eq!((bytes[6] >> 4, bytes[8] >> 6), (7, 2));

@@ -25,7 +25,7 @@ pub(super) async fn what_was_acknowledged_is_read_again(backend: &impl Backend) 
         stage: "späť\u{1F980}".into(),
         attempt: 2,
         name: "retry.scheduled".into(),
-        fields: vec![("delay".into(), 0.1_f64.into()), ("third".into(), (1.0 / 3.0).into())],
+        fields: vec![("delay".into(), 0.1_f64.into()), ("exact".into(), 31.245270191439438_f64.into())],
     };
     let decided = Entry { seq: 5, at: 5, kind: decided, payload: None };
     let written = [entry(1), entry(2), large, empty, decided];

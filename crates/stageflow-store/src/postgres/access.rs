@@ -80,8 +80,16 @@ impl Access {
         &self,
         work: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T, JournalError> {
-        let end = Instant::now() + self.within;
-        match timeout_at(end, work).await {
+        self.once_within(self.within, work).await
+    }
+
+    /// The same, once, in a time of its own.
+    pub(super) async fn once_within<T>(
+        &self,
+        within: Duration,
+        work: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, JournalError> {
+        match tokio::time::timeout(within, work).await {
             Ok(done) => done.map_err(|trouble| trouble.error),
             Err(_) => Err(late("a statement")),
         }

@@ -2,9 +2,6 @@
 
 use stageflow_core::RunId;
 
-use super::trouble::Trouble;
-use crate::rows;
-
 pub(super) type Id = uuid::Uuid;
 
 pub(super) fn id(run: RunId) -> Id {
@@ -16,6 +13,6 @@ pub(super) fn unique() -> Id {
     id(RunId::new())
 }
 
-pub(super) fn run(id: Id) -> Result<RunId, Trouble> {
-    id.to_string().parse().map_err(|error| rows::unreadable("the id of a run", error).into())
+pub(super) fn run(id: Id) -> RunId {
+    RunId::from_bytes(id.into_bytes())
 }

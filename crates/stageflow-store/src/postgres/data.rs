@@ -1,5 +1,7 @@
 //! All that the database has of one tenant, and its end.
 
+use std::time::Duration;
+
 use stageflow_core::{
     TenantId, UserId,
     audit::{ErasureReceipt, TenantData, TenantUsage},
@@ -23,6 +25,10 @@ SELECT
         FROM stageflow.entries WHERE tenant = $1)
     + (SELECT COALESCE(sum(octet_length(answer)), 0)::bigint FROM stageflow.pauses WHERE tenant = $1)
     + (SELECT COALESCE(sum(octet_length(answer)), 0)::bigint FROM stageflow.answers WHERE tenant = $1)";
+
+/// An erasure is one transaction however much there is, so its statements have a timeout of their own.
+const PATIENTLY: &str = "SELECT set_config('statement_timeout', '10min', true)";
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// In the order of [`audit::ERASED`]. Runs first: whoever writes to one holds its row, and has ended when it is gone.
 const ERASE: [&str; 4] = [
@@ -55,6 +61,7 @@ async fn erase(
     let (name, at) = (rows::tenant(tenant)?, rows::wall_now());
     let mut connection = Connection::of(&access.pool).await?;
     connection.begin(tenant).await?;
+    connection.query((PATIENTLY, vec![])).await?;
     connection.query((LOCK, vec![&name])).await?;
     let erased = counts(&connection, ERASE, name).await?;
     let left = counts(&connection, LEFT, name).await?;
@@ -93,6 +100,8 @@ impl TenantData for PostgresStore {
     ) -> JournalFuture<'a, ErasureReceipt> {
         let (access, tenant, by, reason) =
             (self.access.clone(), tenant.clone(), by.cloned(), reason.to_owned());
-        self.access.spawn(async move { access.once(erase(&access, &tenant, by.as_ref(), &reason)).await })
+        self.access.spawn(async move {
+            access.once_within(PATIENCE, erase(&access, &tenant, by.as_ref(), &reason)).await
+        })
     }
 }

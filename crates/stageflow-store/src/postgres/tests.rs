@@ -1,13 +1,13 @@
 //! What of a session is left for whoever has its connection next.
 
-use stageflow_core::{
-    RunId, TenantId,
-    durable::{Journal as _, RunKey},
-};
+use stageflow_core::TenantId;
 use stageflow_test_postgres::{APP, Database};
 use tokio_postgres::NoTls;
 
-use super::{PostgresOptions, PostgresStore, access::Connection};
+use super::{
+    PostgresOptions, PostgresStore,
+    access::{Connection, Statement},
+};
 
 async fn store() -> PostgresStore {
     let database = Database::shared().await;
@@ -27,11 +27,15 @@ async fn tenant(store: &PostgresStore) -> (i32, Option<String>) {
 #[tokio::test]
 async fn a_tenant_ends_with_its_transaction() {
     let store = store().await;
-    let (backend, _) = tenant(&store).await;
-    store.load(&RunKey::new("acme", RunId::new())).await.expect("it answers");
-    let (same, after) = tenant(&store).await;
-    assert_eq!(backend, same, "it is the one connection");
-    assert_eq!(after.unwrap_or_default(), "");
+    let mut connection = Connection::of(&store.access.pool).await.expect("a connection");
+    let acme = TenantId::from("acme");
+    let setting: Statement<'_> = ("SELECT current_setting('stageflow.tenant', true)", vec![]);
+    let within =
+        connection.transaction(&[(&acme, std::slice::from_ref(&setting))]).await.expect("it answers");
+    assert_eq!(within[0][0].get::<_, &str>(0), "acme");
+    // On the same connection, which has not been in the pool.
+    let after = connection.query(setting).await.expect("it answers");
+    assert_eq!(after[0].get::<_, &str>(0), "");
 }
 
 #[tokio::test]

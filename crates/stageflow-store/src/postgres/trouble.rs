@@ -108,3 +108,30 @@ fn hint(code: &SqlState) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_the_server_are_kinds_of_trouble() {
+        let cases = [
+            (SqlState::DISK_FULL, JournalErrorKind::Full, false),
+            (SqlState::OUT_OF_MEMORY, JournalErrorKind::Full, false),
+            (SqlState::TOO_MANY_CONNECTIONS, JournalErrorKind::Unavailable, true),
+            (SqlState::ADMIN_SHUTDOWN, JournalErrorKind::Unavailable, true),
+            (SqlState::CANNOT_CONNECT_NOW, JournalErrorKind::Unavailable, true),
+            (SqlState::T_R_DEADLOCK_DETECTED, JournalErrorKind::Unavailable, true),
+            (SqlState::QUERY_CANCELED, JournalErrorKind::Unavailable, false),
+            (SqlState::READ_ONLY_SQL_TRANSACTION, JournalErrorKind::Unavailable, false),
+            (SqlState::INVALID_PASSWORD, JournalErrorKind::Unavailable, false),
+            (SqlState::UNDEFINED_TABLE, JournalErrorKind::Schema, false),
+            (SqlState::INSUFFICIENT_PRIVILEGE, JournalErrorKind::Unsafe, false),
+            (SqlState::DATA_CORRUPTED, JournalErrorKind::Corrupt, false),
+            (SqlState::CHARACTER_NOT_IN_REPERTOIRE, JournalErrorKind::Corrupt, false),
+        ];
+        for (code, expected, retry) in cases {
+            assert_eq!(kind(&code), (expected, retry), "{}", code.code());
+        }
+    }
+}

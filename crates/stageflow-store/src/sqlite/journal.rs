@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use rusqlite::Connection;
@@ -156,6 +156,10 @@ impl Journal for SqliteStore {
     fn pauses<'a>(&'a self, key: &'a RunKey) -> JournalFuture<'a, Vec<PauseRecord>> {
         let key = key.clone();
         Box::pin(self.look(move |connection, _| Runs::new(connection, &key)?.pauses()))
+    }
+
+    fn poll_interval(&self) -> Duration {
+        Duration::from_millis(100)
     }
 
     fn describe(&self) -> String {

@@ -45,7 +45,10 @@ impl Owner {
         })?;
         let owner = Self { id, directory, lease: options.lease, lock: Mutex::new(Some(lock)) };
         let registered = owner.forget_dead(connection).and_then(|()| owner.renew(connection));
-        registered.map_err(|error| journal_error(&options.path, error))?;
+        if let Err(error) = registered {
+            owner.unlock();
+            return Err(journal_error(&options.path, error));
+        }
         Ok(owner)
     }
 
@@ -67,6 +70,10 @@ impl Owner {
     pub(super) fn resign(&self, connection: &Connection) {
         // Should it fail, the lock is free all the same.
         drop(connection.execute("DELETE FROM owners WHERE owner = ?1", [self.id]));
+        self.unlock();
+    }
+
+    fn unlock(&self) {
         if self.lock.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
             drop(fs::remove_file(file(&self.directory, self.id)));
         }

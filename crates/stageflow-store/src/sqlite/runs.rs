@@ -1,6 +1,6 @@
 //! Runs, entries and pauses in their tables.
 
-use std::time::SystemTime;
+use std::{collections::HashMap, time::SystemTime};
 
 use rusqlite::{Connection, Row};
 use stageflow_core::{
@@ -231,9 +231,14 @@ pub(super) fn unfinished(
         Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get::<_, Option<i64>>(3)?))
     };
     let found = scope.list(UNFINISHED, &[&after, &limit], read)?;
+    // Many runs are held by few.
+    let mut alive = HashMap::new();
     let summary = |(run, pipeline, started, holder): ([u8; 16], String, i64, Option<i64>)| {
-        let held = owner.held_until(holder, connection)?;
-        let state = if held.is_some() { RunState::Running } else { RunState::Resumable };
+        let is_held = match alive.get(&holder) {
+            Some(known) => *known,
+            None => *alive.entry(holder).or_insert(owner.held_until(holder, connection)?.is_some()),
+        };
+        let state = if is_held { RunState::Running } else { RunState::Resumable };
         let key = RunKey::new(tenant.as_str(), RunId::from_bytes(run));
         Ok(RunSummary { key, pipeline, started: rows::time_of(started), state })
     };

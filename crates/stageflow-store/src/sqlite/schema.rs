@@ -17,7 +17,9 @@ const APPLICATION: i32 = 0x5346_4C57;
 const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql")];
 
 /// The version of this code.
-pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+fn current() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
 
 /// A connection to a file that has the tables of this version.
 pub(super) fn open(options: &Sqlite) -> Result<Connection, JournalError> {
@@ -75,7 +77,7 @@ fn write_ahead(connection: &Connection, options: &Sqlite) -> rusqlite::Result<()
 }
 
 fn migrate(connection: &Connection, options: &Sqlite) -> Result<(), Stop> {
-    if found(connection, options)? == VERSION {
+    if found(connection, options)? == current() {
         return Ok(());
     }
     connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -90,7 +92,7 @@ fn migrate_locked(connection: &Connection, options: &Sqlite) -> Result<(), Stop>
     for migration in MIGRATIONS.iter().skip(found) {
         connection.execute_batch(migration)?;
     }
-    connection.pragma_update(None, "user_version", VERSION)?;
+    connection.pragma_update(None, "user_version", current())?;
     connection.pragma_update(None, "application_id", APPLICATION)?;
     Ok(())
 }
@@ -108,9 +110,10 @@ fn found(connection: &Connection, options: &Sqlite) -> Result<i64, Stop> {
             .hint("give the store a file of its own")
             .into());
     }
-    if version > VERSION {
+    let current = current();
+    if version > current {
         let message =
-            format!("{path}: the file has version {version}, and this code knows version {VERSION}");
+            format!("{path}: the file has version {version}, and this code knows version {current}");
         return Err(JournalError::new(JournalErrorKind::Schema, message).into());
     }
     Ok(version)

@@ -22,6 +22,9 @@ use crate::rows;
 const BATCH_JOBS: usize = 4_096;
 const BATCH_BYTES: usize = 8 << 20;
 
+/// How long those of the last commit are waited for.
+const GATHER: Duration = Duration::from_micros(200);
+
 /// After so many failures in a row the rest of a batch is not tried.
 const FAILURES: usize = 4;
 
@@ -114,6 +117,12 @@ impl Queue {
         answered
     }
 
+    /// How many bytes wait.
+    #[cfg(all(test, feature = "conformance"))]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Has the file take the log over, after what was asked for before.
     pub(super) fn empty_log(&self) -> oneshot::Receiver<()> {
         let (done, emptied) = oneshot::channel();
@@ -129,7 +138,9 @@ impl Queue {
     }
 
     /// What has been asked for, once there is something, or the time is over; `None` when nothing will come any more.
-    fn next(&self, time: Duration) -> Option<Vec<Box<dyn Job>>> {
+    ///
+    /// Who was answered together asks again together: for so many, `expected`, it waits a moment, so that they share the next sync, too.
+    fn next(&self, time: Duration, expected: usize) -> Option<Vec<Box<dyn Job>>> {
         let state = self.lock();
         let idle =
             |waiting: &mut Waiting| waiting.jobs.is_empty() && waiting.emptying.is_empty() && !waiting.closed;
@@ -137,6 +148,11 @@ impl Queue {
             self.asked.wait_timeout_while(state, time, idle).unwrap_or_else(PoisonError::into_inner);
         if state.jobs.is_empty() && state.closed {
             return None;
+        }
+        if !state.jobs.is_empty() && state.jobs.len() < expected {
+            let few = |waiting: &mut Waiting| waiting.jobs.len() < expected && !waiting.closed;
+            (state, _) =
+                self.asked.wait_timeout_while(state, GATHER, few).unwrap_or_else(PoisonError::into_inner);
         }
         let (mut batch, mut taken) = (Vec::new(), 0);
         while batch.len() < BATCH_JOBS && (taken < BATCH_BYTES || batch.is_empty()) {
@@ -176,7 +192,9 @@ pub(super) fn run(shared: &Arc<Shared>, mut connection: Connection, options: &Sq
     let _closing = Closing(&shared.queue);
     let beat = (shared.lease / 3).max(Duration::from_millis(10));
     let mut renewed = Beat::now();
-    while let Some(batch) = shared.queue.next(beat.saturating_sub(renewed.age())) {
+    let mut expected = 0;
+    while let Some(batch) = shared.queue.next(beat.saturating_sub(renewed.age()), expected) {
+        expected = batch.len();
         if renewed.age() >= beat {
             // What a commit takes with it costs no sync of its own. Should it fail, the next one is soon.
             drop(shared.owner.renew(&connection));

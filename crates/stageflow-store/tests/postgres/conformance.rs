@@ -3,7 +3,7 @@
 use stageflow_store::{
     PostgresStore,
     conformance::{self, Backend},
-    postgres::PostgresAnswers,
+    postgres::{PostgresAnswers, PostgresOptions},
 };
 
 use crate::kit::Db;
@@ -50,6 +50,35 @@ async fn audit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tenants() {
     conformance::tenants(&Db::new().await).await;
+}
+
+/// The same database, by stores that have one connection for all tenants.
+struct Narrow(Db);
+
+impl Backend for Narrow {
+    type Store = PostgresStore;
+    type Answers = PostgresAnswers;
+
+    async fn open(&self) -> PostgresStore {
+        self.0.store_with(PostgresOptions::new().connections(1)).await
+    }
+
+    fn answers(&self, store: &PostgresStore) -> PostgresAnswers {
+        store.answers()
+    }
+
+    async fn expire_leases(&self) {
+        self.0.expire_leases().await;
+    }
+
+    async fn expire_answers(&self) {
+        self.0.expire_answers().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_on_one_connection() {
+    conformance::tenants(&Narrow(Db::new().await)).await;
 }
 
 /// The task that writes lives in the runtime: one thread is enough for it.

@@ -187,6 +187,7 @@ async fn grown<F: Future<Output = i64>>(written: &impl Fn() -> F, before: i64) -
         if now > before + 16 {
             return now;
         }
+        // sleeps: a server and its clock are waited for, which no test can pause
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("nothing is written any more")

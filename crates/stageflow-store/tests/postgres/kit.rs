@@ -105,6 +105,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnM
         if is().await {
             return;
         }
+        // sleeps: a server and its clock are waited for, which no test can pause
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("it does not come true: {what}");

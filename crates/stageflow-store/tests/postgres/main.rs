@@ -1,6 +1,7 @@
 //! The store in PostgreSQL, on a server of its own: contracts, tenants, lost connections, killed processes.
 #![cfg(unix)]
 
+mod audit;
 mod conformance;
 mod drops;
 mod guard;

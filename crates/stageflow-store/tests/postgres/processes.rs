@@ -139,6 +139,7 @@ async fn go_on(words: &[String]) {
             loop {
                 match store.claim(&key).await {
                     Ok((lease, run)) => break (lease, run.entries.len() as u64),
+                    // sleeps: a server and its clock are waited for, which no test can pause
                     Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
                 }
             }

@@ -155,6 +155,7 @@ async fn a_lease_is_prolonged_while_the_store_lives_and_ends_with_it() {
     while start.elapsed() < lease * 4 {
         let error = second.claim(&run).await.expect_err("it is held");
         assert!(matches!(error.kind(), JournalErrorKind::LeaseHeld { .. }), "{error}");
+        // sleeps: a server and its clock are waited for, which no test can pause
         tokio::time::sleep(lease / 6).await;
     }
     drop(first);

@@ -152,30 +152,22 @@ impl Disk {
 
     /// The files after the end, before operation `next`.
     pub(crate) fn left(&self, all: &[Operation], next: usize, left: Left) -> BTreeMap<String, Vec<u8>> {
-        let mut files: BTreeMap<_, _> = self
-            .0
-            .iter()
-            .map(|(file, content)| {
-                let mut bytes = match left {
-                    Left::All | Left::Torn => content.seen.clone(),
-                    _ => content.durable.clone(),
+        let mut files = BTreeMap::new();
+        for (file, content) in &self.0 {
+            // Nobody forgets what he was told.
+            let is_seen = file == "acks" || left <= Left::Torn;
+            let mut bytes = if is_seen { content.seen.clone() } else { content.durable.clone() };
+            for (number, pending) in content.pending.iter().enumerate().filter(|_| !is_seen) {
+                let operation = &all[*pending];
+                let length = match left {
+                    Left::EveryOther if number % 2 == 1 => operation.data.len(),
+                    Left::TornOnDisk if number == 0 => operation.data.len() / 2,
+                    _ => continue,
                 };
-                for (number, pending) in content.pending.iter().enumerate() {
-                    let operation = &all[*pending];
-                    match left {
-                        Left::EveryOther if number % 2 == 1 => {
-                            apply(&mut bytes, operation, operation.data.len())
-                        }
-                        Left::TornOnDisk if number == 0 => {
-                            apply(&mut bytes, operation, operation.data.len() / 2)
-                        }
-                        _ => {}
-                    }
-                }
-                // Nobody forgets what he was told.
-                (file.clone(), if file == "acks" { content.seen.clone() } else { bytes })
-            })
-            .collect();
+                apply(&mut bytes, operation, length);
+            }
+            files.insert(file.clone(), bytes);
+        }
         if let Some(torn) =
             all.get(next).filter(|torn| left == Left::Torn && torn.kind == Kind::Write && torn.file != "acks")
         {

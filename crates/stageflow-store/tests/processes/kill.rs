@@ -17,7 +17,7 @@ async fn nothing_acknowledged_is_lost_however_often_its_process_is_killed() {
     let mut written = 0;
     for kill in 0..KILLS {
         // A few processes go on with the same runs, then others are begun.
-        let first = kill / 5 * 6;
+        let first = kill / 4 * 6;
         let mut process =
             child("writes", &dir.0).env("STORE_FIRST", first.to_string()).spawn().expect("a child");
         let before = fs::metadata(dir.acks()).map_or(0, |acks| acks.len());
@@ -28,7 +28,7 @@ async fn nothing_acknowledged_is_lost_however_often_its_process_is_killed() {
             tokio::time::sleep(Duration::from_millis(1)).await;
             waited += Duration::from_millis(1);
         }
-        tokio::time::sleep(Duration::from_micros(random.next_u64() % 40_000)).await;
+        tokio::time::sleep(Duration::from_micros(random.next_u64() % 12_000)).await;
         process.kill().expect("SIGKILL");
         let ended = process.wait_with_output().expect("a child ends");
         assert!(!ended.status.success());

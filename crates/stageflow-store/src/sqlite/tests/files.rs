@@ -93,6 +93,21 @@ fn several_open_a_new_file_at_once() {
 }
 
 #[tokio::test]
+async fn opening_waits_for_whoever_has_the_file() {
+    let dir = Dir::new();
+    for locked in ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"] {
+        let raw = dir.raw();
+        raw.execute_batch(locked).expect("the file is locked");
+        let path = dir.file();
+        let opening = tokio::task::spawn_blocking(|| SqliteStore::open(path));
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        assert!(!opening.is_finished());
+        raw.execute_batch("COMMIT").expect("the file is free");
+        opening.await.expect("no panic").expect("it is opened");
+    }
+}
+
+#[tokio::test]
 async fn dropping_the_last_handle_writes_what_was_asked_for() {
     let dir = Dir::new();
     let store = SqliteStore::open(dir.file()).expect("it is made");

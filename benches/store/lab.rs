@@ -29,7 +29,7 @@ pub(crate) struct Lab {
     is_quick: bool,
     /// Goes after the stores.
     _scratch: Scratch,
-    _cluster: Cluster,
+    cluster: Cluster,
 }
 
 impl Lab {
@@ -47,9 +47,14 @@ impl Lab {
             left,
             is_quick,
             _scratch: scratch,
-            _cluster: cluster,
+            cluster,
             runtime,
         })
+    }
+
+    /// The version of the server.
+    pub(crate) fn server(&self) -> String {
+        format!("PostgreSQL {}", self.cluster.major())
     }
 
     pub(crate) fn stores(&self) -> &[Opened] {

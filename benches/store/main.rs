@@ -43,7 +43,7 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let campaign = Campaign::measure(&options, &lab)?;
-    let report = report::of(&options, &campaign);
+    let report = report::of(&options, &campaign, lab.server());
     report.print(&[0]);
     let goals = if options.check { goals::all(&campaign) } else { Vec::new() };
     let missed = Goal::print(&goals);

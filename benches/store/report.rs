@@ -21,21 +21,19 @@ use crate::{
     what::{ATTACHED, RESUMED, RUNS, WIDE, What},
 };
 
-pub(crate) fn of(options: &Options, campaign: &Campaign) -> Report {
+pub(crate) fn of(options: &Options, campaign: &Campaign, server: String) -> Report {
+    let mut facts =
+        machine::facts(&options.command, "multi-thread, 2 workers", &["rusqlite", "tokio-postgres"]);
+    facts.push(("server", server));
     let notes = vec![
         format!("Medians over {} rounds; what is compared is measured by turns. A stage gives {BYTES} bytes.", campaign.rounds),
-        format!("Durable stages: of chains of {STAGES}, with what it takes to begin and to end the runs. SQLite syncs each commit of its write-ahead log, PostgreSQL has fsync and synchronous_commit on; both write to the disk."),
+        format!("Durable stages: of chains of {STAGES}, with what it takes to begin and to end the runs: for each stage two entries, that it begins and how it ends. SQLite syncs each commit of its write-ahead log, PostgreSQL has fsync and synchronous_commit on; both write to the disk."),
         "One writer: a loop on one connection that commits a row each. Each commits: so many tasks that commit a row each, SQLite behind a lock, PostgreSQL on a connection each. The table has a key and the output, and no row-level security.".to_owned(),
         "Without a durable stage: on the processor, by the only worker; the thread that writes does not count.".to_owned(),
         "Resumed: from the call of `resume` to the end of the run, of which all stages but the last had ended.".to_owned(),
         format!("Answers: {ASKERS} ask at the same time, each for keys of its own. Kept: asked for, and given once; replayed: asked for again."),
     ];
-    Report {
-        title: "Baseline of stores",
-        facts: machine::facts(&options.command, "multi-thread, 2 workers", &["rusqlite"]),
-        tables: tables(campaign),
-        notes,
-    }
+    Report { title: "Baseline of stores", facts, tables: tables(campaign), notes }
 }
 
 fn tables(campaign: &Campaign) -> Vec<(String, Vec<Vec<String>>)> {

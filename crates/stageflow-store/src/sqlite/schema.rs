@@ -60,7 +60,6 @@ pub(super) fn connect(options: &Sqlite) -> Result<Connection, JournalError> {
 }
 
 /// Switches to a write-ahead log. That needs the file alone, for which SQLite itself does not wait.
-#[expect(clippy::disallowed_methods, reason = "opening blocks, and no clock of a run is there yet")]
 fn write_ahead(connection: &Connection, options: &Sqlite) -> rusqlite::Result<()> {
     const STEP: Duration = Duration::from_millis(5);
     let mut waited = Duration::ZERO;

@@ -102,13 +102,10 @@ fn charge(world: World) -> impl Stage<Input = (Arc<Order>, Arc<String>), Output 
             world.called(&ctx)?;
             if world.once(&ctx).permanent()? {
                 say(&ctx, format!("the bank takes {} cents", order.cents));
-            } else {
-                say(&ctx, "called again; the bank knows the key, and takes nothing");
-            }
-            if ctx.attempt() == 1 {
                 // The worst moment to die in: the money is gone, and nothing is written.
                 std::future::pending::<()>().await;
             }
+            say(&ctx, "called again; the bank knows the key, and takes nothing");
             Ok(format!("{so_far}, {} cents paid", order.cents))
         }
     })

@@ -237,10 +237,11 @@ impl EntryKind {
             Self::StageEnded { stage, attempts, end, wiring, .. } => {
                 format!("{stage}: {end} after {attempts} attempts, wired {wiring:08x}")
             }
-            Self::RunEnded { outcome, failure: Some(failure) } => {
-                format!("the run ends as {outcome}, for `{}`: {failure}", failure.stage)
+            // Which failure of several was seen first is for threads to say; each stands where its stage ends.
+            Self::RunEnded { outcome, failure: Some(failure) } if failure.stage.is_empty() => {
+                format!("the run ends as {outcome}: {failure}")
             }
-            Self::RunEnded { outcome, failure: None } => format!("the run ends as {outcome}"),
+            Self::RunEnded { outcome, .. } => format!("the run ends as {outcome}"),
             Self::Spent { .. } | Self::Resumed => return None,
         })
     }

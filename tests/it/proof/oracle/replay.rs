@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use stageflow::{
-    Engine, EngineBuilder, RunId,
+    Engine, EngineBuilder, FailurePolicy, RunId,
     durable::{Durability, JournaledRun},
     store::MemoryStore,
     testing::{Replay, TraceHash},
@@ -50,7 +50,29 @@ fn recorded(case: &Case) -> JournaledRun {
     THREADS.block_on(async move { tokio::spawn(run).await.expect("no panic") })
 }
 
+/// Leaves one stage that may end the run before its time: which of two that do so in the same instant was first, is not in a journal.
+fn one_ends_it(case: &mut Case) {
+    let goes_on = matches!(case.policy, FailurePolicy::Continue | FailurePolicy::BestEffort);
+    let mut has_one = false;
+    for stage in &mut case.stages {
+        let ends = match stage.exit {
+            Exit::Cancels | Exit::Denies => true,
+            Exit::Fails | Exit::Panics | Exit::Retries => !goes_on,
+            Exit::Completes | Exit::Skips => false,
+        };
+        if ends && std::mem::replace(&mut has_one, true) {
+            stage.exit = Exit::Completes;
+        }
+    }
+}
+
+/// Whether one of three recordings is replayed: where two threads met in one instant, which of both was first is in no journal. About one
+/// recording in 3,000 is such a one, so that a right replay fails in one of 10^7 tests; a wrong one fails all three times.
 fn holds(genes: &Genes) -> Result<(), TestCaseError> {
+    is_replayed(genes).or_else(|_| is_replayed(genes)).or_else(|_| is_replayed(genes))
+}
+
+fn is_replayed(genes: &Genes) -> Result<(), TestCaseError> {
     let mut case = genes.read();
     // What the caller of a run says is not in its journal.
     case.limits.run = None;
@@ -60,6 +82,7 @@ fn holds(genes: &Genes) -> Result<(), TestCaseError> {
             stage.exit = Exit::Fails;
         }
     }
+    one_ends_it(&mut case);
     let run = recorded(&case);
     let probe = Probe::new(case.stages.len());
     let pipeline = build::pipeline(&case, &probe, Time::Virtual);

@@ -1,6 +1,6 @@
 //! A throw-away PostgreSQL for the tests, the examples and the load tests of this workspace.
 //!
-//! [`Cluster::shared`] is one server for all tests of a run of the test runner, with a [`Database`] for each test;
+//! [`Cluster::shared`] is one server for all tests of a run of the test runner, with a `Database` for each test;
 //! [`Cluster::start`] is one of its own, for tests that stop it. It listens on a Unix socket in a folder of its own and on no port, and
 //! it ends with whoever it was started for, also if that was killed: a watcher waits for exactly this.
 //!

@@ -3,6 +3,8 @@
 mod controls;
 mod forged;
 mod simulated;
+#[cfg(unix)]
+mod stores;
 mod world;
 
 use std::sync::Arc;

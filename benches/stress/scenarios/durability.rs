@@ -183,8 +183,8 @@ fn process(world: &Arc<World>, runs: u64, resumes: bool, lives: Option<Duration>
             None => alive.await,
         }
     });
-    // Nothing of it is awaited; what the store has taken is written, as it would be by the system.
-    runtime.shutdown_background();
+    // Its tasks are dropped where they stand; what the store has taken is written, as it would be by the system.
+    runtime.shutdown_timeout(Duration::from_secs(10));
     drop(store);
     ended
 }

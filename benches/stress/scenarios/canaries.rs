@@ -32,7 +32,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     faults: &["failure", "panic"],
     controls: &[
         Control::new("cache without tenant", &["no tenant sees another"]),
-        Control::new("log of the tenant before", &["no raw line is mixed or has a payload"]),
+        Control::new("log with the first tenant only", &["no raw line is mixed or has a payload"]),
+        Control::new("lost run", &["each run gives its output"]),
+        Control::new("a tenant that nobody looks at", &["every tenant was looked at"]),
     ],
     body: Step::Run(|bench| Box::pin(isolation(bench))),
 }];
@@ -71,12 +73,12 @@ async fn of(bench: &Bench, tenants: usize) -> Result<()> {
     let mut lines = Vec::new();
     let written = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&written);
-    let mixes = bench.is_broken("log of the tenant before");
-    let before = Mutex::new(String::new());
+    let mixes = bench.is_broken("log with the first tenant only");
+    let first = Mutex::new(None);
     let logs = sink_fn(move |event| {
         let tenant = event.tenant().unwrap_or_default().to_owned();
-        let earlier = std::mem::replace(&mut *lock(&before), tenant.clone());
-        lock(&log).push(format!("{} {event}", if mixes { earlier } else { tenant }));
+        let first = lock(&first).get_or_insert_with(|| tenant.clone()).clone();
+        lock(&log).push(format!("{} {event}", if mixes { first } else { tenant }));
     });
     let answers = InMemoryStore::new().max_entries(1_000_000);
     let mut engine = Engine::builder()
@@ -107,7 +109,7 @@ async fn of(bench: &Bench, tenants: usize) -> Result<()> {
     engine.flush().await;
     let took = started.elapsed();
     let mut outputs: HashMap<String, Vec<String>> = HashMap::new();
-    let runs = seen.len();
+    let runs = seen.len() - usize::from(bench.is_broken("lost run"));
     seen.into_iter().for_each(|(tenant, output)| outputs.entry(tenant).or_default().push(output));
     let mut events: HashMap<String, Vec<String>> = HashMap::new();
     let [failure, panic] = ["failure", "panic"].map(|name| bench.fault(name));
@@ -119,6 +121,9 @@ async fn of(bench: &Bench, tenants: usize) -> Result<()> {
         let line = serde_json::to_string(&event)?;
         events.entry(event.tenant().context("a run of nobody")?.to_owned()).or_default().push(line.clone());
         lines.push(line);
+    }
+    if bench.is_broken("a tenant that nobody looks at") {
+        events.remove(canaries.tenant(0).id());
     }
     let own = |of: &HashMap<String, Vec<String>>, id: &str| of.get(id).cloned().unwrap_or_default();
     let visible =

@@ -38,6 +38,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         controls: &[
             Control::new("nothing is durable", &["no stage is called again once its output was read"]),
             Control::new("nobody resumes", &["each run comes to its end"]),
+            Control::new("outputs are mixed up", &["each output is the right one"]),
         ],
         body: Step::Run(|bench| Box::pin(killed(bench))),
     },
@@ -144,6 +145,8 @@ struct World {
     file: PathBuf,
     effects: Effects,
     durable: bool,
+    /// Whether each run is taken for the one after it.
+    mixes: bool,
     begun: Mutex<HashMap<RunId, u64>>,
     ended: Mutex<HashMap<RunId, u64>>,
 }
@@ -170,7 +173,7 @@ fn process(world: &Arc<World>, runs: u64, resumes: bool, lives: Option<Duration>
             }
             for run in going {
                 let run = run.await?;
-                lock(&world.ended).insert(run.run_id(), *run.output());
+                lock(&world.ended).insert(run.run_id(), *run.output() + u64::from(world.mixes));
             }
             Ok(())
         }
@@ -196,6 +199,7 @@ async fn killed(bench: Arc<Bench>) -> Result<()> {
         file: folder.0.join("runs.db"),
         effects: Effects::default(),
         durable: !bench.is_broken("nothing is durable"),
+        mixes: bench.is_broken("outputs are mixed up"),
         begun: Mutex::default(),
         ended: Mutex::default(),
     });
@@ -272,7 +276,8 @@ async fn duplicates(bench: Arc<Bench>) -> Result<()> {
         (!bench.is_broken("a key for each request"), !bench.is_broken("inputs are not looked at"));
     let effects = Arc::new(AtomicU32::new(0));
     let shops = shops(&file, &effects, looks)?;
-    for requests in bench.sizes(&[1, 10, 50, 1_000]) {
+    let sizes = bench.sizes(&[50, 1, 10, 1_000]);
+    for &requests in &sizes {
         effects.store(0, Ordering::SeqCst);
         let began = Moment::now();
         let answers = load(requests, requests, |index| {
@@ -292,7 +297,7 @@ async fn duplicates(bench: Arc<Bench>) -> Result<()> {
     let refused = Counter::default();
     for index in 0..20_u64 {
         let cents = if other.fires(true) { 501 + index } else { 500 };
-        let key = IdempotencyKey::new(format!("order-{}", bench.sizes(&[1])[0]));
+        let key = IdempotencyKey::new(format!("order-{}", sizes[0]));
         let shop = &shops[usize::try_from(index)? % shops.len()];
         match shop.run(cents).tenant("acme").extension(key).await {
             Err(error) if error.code() == code::IDEMPOTENCY_MISMATCH => refused.add(),
